@@ -1,0 +1,446 @@
+//! Set-up: pure configuration, then `build` (no global touched) or `install`.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use http::{HeaderName, HeaderValue, Uri};
+use tracing_subscriber::filter::Targets;
+
+use crate::{
+    delivery::{LaneConfig, Protocol},
+    env::{self, Environment, LimitSettings, Settings, SignalSettings},
+    error::InitError,
+    export::{
+        Exporter as Export, SpanLimits, resource,
+        worker::{Destination, WorkerConfig},
+    },
+    layer::{
+        Route, Routes,
+        core::{Core, CoreConfig},
+    },
+    ledger::Signal,
+    metrics::{Meters, exception_counter},
+    sampling::Sampler,
+    service::Service,
+    stack::in_app::OwnCrates,
+    telemetry::{Guard, Telemetry},
+    trail::record::Limits,
+};
+
+/// Where a signal goes (`OTEL_{TRACES,METRICS,LOGS}_EXPORTER`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Exporter {
+    /// To a collector, over OTLP. The default.
+    Otlp,
+    /// To standard output, a line each, for a look while developing.
+    Console,
+    /// Nowhere.
+    None,
+}
+
+/// Sets crumbtrail up. What is set here wins over the environment; what neither says has a default.
+///
+/// ```
+/// use crumbtrail::{Route, Sampler};
+///
+/// let telemetry = crumbtrail::builder(crumbtrail::service!())
+///     .from_env()
+///     .with_sampler(Sampler::ratio(0.1).parent_based())
+///     .with_route(Route::Breadcrumbs, "info,my_service=trace".parse()?)
+///     .build()?;
+/// assert!(telemetry.warnings().is_empty());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+#[must_use = "nothing happens until build() or install()"]
+pub struct Builder {
+    service: Service,
+    settings: Settings,
+    endpoint: Option<String>,
+    protocol: Option<Protocol>,
+    headers: Vec<(String, String)>,
+    timeout: Option<Duration>,
+    gzip: Option<bool>,
+    exporters: [Option<Exporter>; 3],
+    attributes: Vec<(String, String)>,
+    own_crates: Vec<String>,
+    sampler: Option<Sampler>,
+    routes: Vec<(Route, Targets)>,
+    trail_memory: usize,
+    outbox_memory: usize,
+    stacktraces: bool,
+    exception_span_events: Option<bool>,
+    metric_interval: Option<Duration>,
+    buckets: Vec<(String, Vec<f64>)>,
+    shutdown_timeout: Duration,
+    panic_hook: bool,
+    console: bool,
+    metrics_recorder: bool,
+}
+
+/// Starts a [`Builder`] for a service, see [`service!`](crate::service). Reads no environment until told to.
+pub fn builder(service: Service) -> Builder {
+    Builder {
+        service,
+        settings: Settings::default(),
+        endpoint: None,
+        protocol: None,
+        headers: Vec::new(),
+        timeout: None,
+        gzip: None,
+        exporters: [None; 3],
+        attributes: Vec::new(),
+        own_crates: Vec::new(),
+        sampler: None,
+        routes: Vec::new(),
+        trail_memory: 16 << 20,
+        outbox_memory: 512 << 10,
+        stacktraces: true,
+        exception_span_events: None,
+        metric_interval: None,
+        buckets: Vec::new(),
+        shutdown_timeout: Duration::from_secs(2),
+        panic_hook: true,
+        console: true,
+        metrics_recorder: true,
+    }
+}
+
+impl fmt::Debug for Builder {
+    /// Without headers and endpoints: they may hold keys.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder").field("service", &self.service).field("sampler", &self.sampler).finish_non_exhaustive()
+    }
+}
+
+impl Builder {
+    /// Reads the `OTEL_*` variables of this process, and `GIT_COMMIT_SHA` or `VCS_REF`. A bad value is diagnosed once and the default used.
+    pub fn from_env(self) -> Self {
+        self.from_environment(&Environment::of_process())
+    }
+
+    /// Reads variables from data, see [`from_env`](Self::from_env).
+    pub fn from_environment(mut self, environment: &Environment) -> Self {
+        self.settings = Settings::read(environment);
+        self
+    }
+
+    /// The receiver, `http://localhost:4318` by default (`:4317` for gRPC). For HTTP each signal's path (`v1/logs`, …) is appended.
+    pub fn with_endpoint(mut self, endpoint: impl Into<String>) -> Self {
+        self.endpoint = Some(endpoint.into());
+        self
+    }
+
+    /// The wire protocol, HTTP with binary protobuf by default.
+    pub fn with_protocol(mut self, protocol: Protocol) -> Self {
+        self.protocol = Some(protocol);
+        self
+    }
+
+    /// A header (or gRPC metadata entry) of every request, such as an API key. Never shown by any `Debug`.
+    pub fn with_header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// The time for one attempt to send a request, 10 s by default. Zero: no limit.
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Whether requests are compressed with gzip; not by default. Needs the `gzip` feature.
+    pub fn with_gzip(mut self, gzip: bool) -> Self {
+        self.gzip = Some(gzip && cfg!(feature = "gzip"));
+        self
+    }
+
+    /// Where a signal goes. [`Signal::Exceptions`] and [`Signal::Logs`] are the logs of OpenTelemetry and go together.
+    pub fn with_exporter(mut self, signal: Signal, exporter: Exporter) -> Self {
+        self.exporters[match signal {
+            Signal::Exceptions | Signal::Logs => 0,
+            Signal::Spans => 1,
+            Signal::Metrics => 2,
+        }] = Some(exporter);
+        self
+    }
+
+    /// An attribute of the resource, such as `service.namespace`.
+    pub fn with_attribute(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.attributes.push((key.into(), value.into()));
+        self
+    }
+
+    /// The environment the service runs in: `production`, `staging`, … (`deployment.environment.name`).
+    pub fn with_environment(self, name: impl Into<String>) -> Self {
+        self.with_attribute("deployment.environment.name", name)
+    }
+
+    /// More crates that are the service's own: their frames are marked as such in reports.
+    pub fn with_own_crates<C: Into<String>>(mut self, crates: impl IntoIterator<Item = C>) -> Self {
+        self.own_crates.extend(crates.into_iter().map(Into::into));
+        self
+    }
+
+    /// Which traces are exported; all by default, and as the caller decided where there is one.
+    pub fn with_sampler(mut self, sampler: Sampler) -> Self {
+        self.sampler = Some(sampler);
+        self
+    }
+
+    /// Which events and spans feed a [`Route`]. The text form is that of [`Targets`]: `info,my_crate=debug`.
+    pub fn with_route(mut self, route: Route, targets: Targets) -> Self {
+        self.routes.push((route, targets));
+        self
+    }
+
+    /// The memory of all trails together, in bytes; 16 MiB by default, taken as needed. A request's trail takes 4 KiB, and up to 16 KiB if it is long.
+    pub fn with_trail_memory(mut self, bytes: usize) -> Self {
+        self.trail_memory = bytes;
+        self
+    }
+
+    /// The memory of each thread's outbox, in bytes; 512 KiB by default. More lets a burst wait for the worker instead of being dropped.
+    pub fn with_outbox_memory(mut self, bytes: usize) -> Self {
+        self.outbox_memory = bytes.max(64 << 10);
+        self
+    }
+
+    /// Whether exceptions carry a stack; they do by default. Costs about 0.1 µs a frame where it fails.
+    pub fn with_stacktraces(mut self, stacktraces: bool) -> Self {
+        self.stacktraces = stacktraces;
+        self
+    }
+
+    /// Whether a span in which an exception happened also carries a short `exception` span event, which Jaeger and Tempo show; it does by default.
+    pub fn with_exception_span_events(mut self, events: bool) -> Self {
+        self.exception_span_events = Some(events);
+        self
+    }
+
+    /// How often metrics are sent; every 60 s by default.
+    pub fn with_metric_interval(mut self, interval: Duration) -> Self {
+        self.metric_interval = Some(interval);
+        self
+    }
+
+    /// Bucket boundaries of one histogram. Without, those described in seconds have the boundaries of the HTTP conventions (5 ms to 10 s), others OpenTelemetry's defaults (0 to 10,000).
+    pub fn with_histogram_buckets(mut self, name: impl Into<String>, bounds: impl Into<Vec<f64>>) -> Self {
+        self.buckets.push((name.into(), bounds.into()));
+        self
+    }
+
+    /// How long dropping the [`Guard`] may wait for delivery; 2 s by default.
+    pub fn with_shutdown_timeout(mut self, timeout: Duration) -> Self {
+        self.shutdown_timeout = timeout;
+        self
+    }
+
+    /// Whether [`install`](Self::install) puts a panic hook before the present one; it does by default.
+    pub fn with_panic_hook(mut self, hook: bool) -> Self {
+        self.panic_hook = hook;
+        self
+    }
+
+    /// Whether [`install`](Self::install) adds a console layer when stderr is a terminal; it does by default. `RUST_LOG` narrows it, and it alone.
+    pub fn with_console(mut self, console: bool) -> Self {
+        self.console = console;
+        self
+    }
+
+    /// Whether [`install`](Self::install) sets the recorder of the `metrics` facade; it does by default.
+    pub fn with_metrics_recorder(mut self, recorder: bool) -> Self {
+        self.metrics_recorder = recorder;
+        self
+    }
+
+    /// Starts the worker and returns what to compose a subscriber from. Touches nothing global.
+    ///
+    /// # Errors
+    /// An endpoint or header given in code is invalid, or the worker thread could not be started.
+    pub fn build(self) -> Result<Telemetry, InitError> {
+        let settings = &self.settings;
+        let destinations = self.destinations()?;
+        let mut meters = Meters::new();
+        let release = self.resource_value("service.version").or_else(|| self.service.version.clone());
+        let count_exception = exception_counter(&meters.meter("crumbtrail"), release);
+        #[cfg(feature = "metrics")]
+        let recorder = {
+            let buckets =
+                self.buckets.iter().map(|(name, bounds)| crate::metrics::recorder::Buckets { name: name.clone(), bounds: bounds.clone() });
+            let recorder = crate::metrics::recorder::Recorder::new(meters.meter("metrics"), meters.descriptions(), buckets.collect());
+            let published = recorder.clone();
+            meters.before_each_reading(move || published.publish());
+            recorder
+        };
+        #[cfg(not(feature = "metrics"))]
+        let _ = &mut meters;
+
+        let core = Arc::new(Core::new(CoreConfig {
+            routes: self.routes(),
+            sampler: self.sampler.or(settings.sampler).unwrap_or_default(),
+            event_limits: limits(settings.log_limits),
+            span_limits: limits(settings.span_limits),
+            propagates: settings.propagates.unwrap_or(true),
+            stacktraces: self.stacktraces,
+            trail_bytes: self.trail_memory,
+            outbox_bytes: self.outbox_memory,
+            exports_spans: !matches!(destinations[Signal::Spans as usize], Destination::Nowhere),
+            count_exception: Box::new(count_exception),
+        }));
+        let own = OwnCrates::new(self.own_crates.iter().cloned().chain([self.service.own_crate.clone()]));
+        let defaults = SpanLimits::default();
+        let span_limits =
+            SpanLimits { events: settings.span_events.unwrap_or(defaults.events), links: settings.span_links.unwrap_or(defaults.links) };
+        let span_events = self.exception_span_events.or(settings.exception_span_events).unwrap_or(true);
+        let config = WorkerConfig {
+            resource: resource::resource(&self.resource_attributes()),
+            destinations,
+            log_delay: settings.log_delay.unwrap_or(Duration::from_secs(1)),
+            span_delay: settings.span_delay.unwrap_or(Duration::from_secs(5)),
+            metric_interval: self
+                .metric_interval
+                .or(settings.metric_interval)
+                .unwrap_or(Duration::from_secs(60))
+                .max(Duration::from_millis(10)),
+            max_batch: [settings.log_batch.unwrap_or(4096), settings.span_batch.unwrap_or(4096)],
+        };
+        let exporter = Export::new(core.clone(), own, span_limits, span_events);
+        let disabled = settings.disabled;
+        let warnings = self.settings.warnings;
+        Telemetry::start(
+            core,
+            exporter,
+            meters,
+            config,
+            crate::telemetry::Extras {
+                warnings,
+                shutdown_timeout: self.shutdown_timeout,
+                disabled,
+                #[cfg(feature = "metrics")]
+                recorder,
+            },
+        )
+    }
+
+    /// Builds, and installs all that is global: the subscriber, the bridge from the `log` crate, the panic hook, the `metrics` recorder. Says on stderr what was wrong with the environment.
+    ///
+    /// # Errors
+    /// As [`build`](Self::build), and when a global subscriber is installed already.
+    pub fn install(self) -> Result<Guard, InitError> {
+        let (panic_hook, console, metrics_recorder) = (self.panic_hook, self.console, self.metrics_recorder);
+        let telemetry = self.build()?;
+        crate::telemetry::install(telemetry, panic_hook, console, metrics_recorder)
+    }
+
+    fn routes(&self) -> Routes {
+        let mut routes = Routes::new(&self.service.own_crate);
+        for (route, targets) in &self.routes {
+            routes.set(*route, targets.clone());
+        }
+        let off = || Targets::new();
+        if self.settings.disabled {
+            for route in [Route::Exceptions, Route::Logs, Route::Spans, Route::Breadcrumbs] {
+                routes.set(route, off());
+            }
+        } else if self.exporter(0, &self.settings.logs) == Exporter::None {
+            routes.set(Route::Logs, off());
+        }
+        routes
+    }
+
+    fn exporter(&self, index: usize, signal: &SignalSettings) -> Exporter {
+        if self.settings.disabled { Exporter::None } else { self.exporters[index].or(signal.exporter).unwrap_or(Exporter::Otlp) }
+    }
+
+    /// Exceptions, logs, spans, metrics.
+    fn destinations(&self) -> Result<[Destination; 4], InitError> {
+        let logs = self.destination(0, &self.settings.logs, "v1/logs")?;
+        let spans = self.destination(1, &self.settings.traces, "v1/traces")?;
+        let metrics = self.destination(2, &self.settings.metrics, "v1/metrics")?;
+        Ok([logs.clone(), logs, spans, metrics])
+    }
+
+    /// Code over the signal's variables over the general ones over the defaults.
+    fn destination(&self, index: usize, signal: &SignalSettings, path: &str) -> Result<Destination, InitError> {
+        match self.exporter(index, signal) {
+            Exporter::Console => return Ok(Destination::Console),
+            Exporter::None => return Ok(Destination::Nowhere),
+            Exporter::Otlp => {}
+        }
+        let generic = &self.settings.generic;
+        let default_protocol = if cfg!(all(feature = "grpc", not(feature = "http"))) { Protocol::Grpc } else { Protocol::HttpProtobuf };
+        let protocol = self.protocol.or(signal.protocol).or(generic.protocol).unwrap_or(default_protocol);
+        let base = match (&self.endpoint, &signal.endpoint, &generic.endpoint) {
+            (Some(code), ..) => appended(&env::endpoint(code).map_err(|_| InitError::Endpoint)?, path),
+            (None, Some(own), _) => own.clone(),
+            (None, None, Some(generic)) => appended(generic, path),
+            (None, None, None) if protocol == Protocol::Grpc => Uri::from_static("http://localhost:4317"),
+            (None, None, None) => appended(&Uri::from_static("http://localhost:4318"), path),
+        };
+        Ok(Destination::Otlp(LaneConfig {
+            protocol,
+            endpoint: base,
+            headers: self.headers(signal)?,
+            timeout: self.timeout.or(signal.timeout).or(generic.timeout).unwrap_or(Duration::from_secs(10)),
+            gzip: self.gzip.or(signal.gzip).or(generic.gzip).unwrap_or(false),
+        }))
+    }
+
+    fn headers(&self, signal: &SignalSettings) -> Result<Vec<(HeaderName, HeaderValue)>, InitError> {
+        let mut headers = signal.headers.clone().or_else(|| self.settings.generic.headers.clone()).unwrap_or_default();
+        for (name, value) in &self.headers {
+            let invalid = || InitError::Header { name: name.clone() };
+            let parsed = HeaderName::from_bytes(name.as_bytes()).map_err(|_| invalid())?;
+            let mut value = HeaderValue::from_str(value).map_err(|_| invalid())?;
+            value.set_sensitive(true);
+            headers.retain(|(other, _)| *other != parsed);
+            headers.push((parsed, value));
+        }
+        Ok(headers)
+    }
+
+    fn resource_value(&self, wanted: &str) -> Option<String> {
+        let attributes = self.settings.resource.iter().chain(&self.attributes);
+        attributes.filter(|(key, _)| key == wanted).map(|(_, value)| value.clone()).next_back()
+    }
+
+    /// Later ones win.
+    fn resource_attributes(&self) -> Vec<(String, String)> {
+        let pair = |key: &str, value: String| (key.to_owned(), value);
+        let mut all = vec![pair("service.name", self.service.name.clone()), pair("service.instance.id", uuid::Uuid::new_v4().to_string())];
+        all.extend(self.service.version.clone().map(|version| pair("service.version", version)));
+        all.extend(
+            self.settings
+                .revision
+                .clone()
+                .or_else(|| self.service.revision.clone())
+                .map(|revision| pair("vcs.ref.head.revision", revision)),
+        );
+        all.extend(self.settings.resource.iter().cloned());
+        all.extend(self.settings.service_name.clone().map(|name| pair("service.name", name)));
+        all.extend(self.attributes.iter().cloned());
+        all
+    }
+}
+
+/// `path` behind the endpoint's own path, as the specification wants it for the general endpoint.
+fn appended(endpoint: &Uri, path: &str) -> Uri {
+    let mut parts = endpoint.clone().into_parts();
+    let base = endpoint.path().trim_end_matches('/');
+    let joined = match endpoint.query() {
+        Some(query) => format!("{base}/{path}?{query}"),
+        None => format!("{base}/{path}"),
+    };
+    parts.path_and_query = joined.parse().ok();
+    Uri::from_parts(parts).unwrap_or_else(|_| endpoint.clone())
+}
+
+fn limits(settings: LimitSettings) -> Limits {
+    let defaults = Limits::default();
+    Limits {
+        fields: settings.count.unwrap_or(defaults.fields),
+        value: settings.length.unwrap_or(defaults.value).min(defaults.value),
+        record: defaults.record,
+    }
+}

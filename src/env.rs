@@ -1,0 +1,410 @@
+//! The environment, as data: what the OpenTelemetry variables say, without touching the process. A bad value gives one [`Warning`] and the default, never a failure.
+
+use std::{collections::BTreeMap, ffi::OsString, fmt, time::Duration};
+
+use http::{HeaderName, HeaderValue, Uri};
+use percent_encoding::percent_decode_str;
+
+use crate::{builder::Exporter, delivery::Protocol, sampling::Sampler};
+
+/// Environment variables, copied.
+///
+/// ```
+/// use crumbtrail::{Environment, service};
+///
+/// let environment = Environment::from_iter([("OTEL_TRACES_SAMPLER", "sometimes")]);
+/// let telemetry = crumbtrail::builder(service!()).from_environment(&environment).build()?;
+/// assert_eq!(telemetry.warnings()[0].variable(), "OTEL_TRACES_SAMPLER");
+/// # Ok::<(), crumbtrail::InitError>(())
+/// ```
+#[derive(Clone, Default)]
+pub struct Environment(BTreeMap<String, OsString>);
+
+impl Environment {
+    /// Those of this process.
+    pub fn of_process() -> Self {
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value))).collect()
+    }
+}
+
+impl<K: Into<String>, V: Into<OsString>> FromIterator<(K, V)> for Environment {
+    fn from_iter<I: IntoIterator<Item = (K, V)>>(variables: I) -> Self {
+        Self(variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
+    }
+}
+
+impl fmt::Debug for Environment {
+    /// Names only: values hold keys.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+/// A variable that could not be used. Says what is wrong and what is done instead; never shows a value that may be secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    variable: String,
+    problem: String,
+}
+
+impl Warning {
+    /// The variable's name.
+    pub fn variable(&self) -> &str {
+        &self.variable
+    }
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.variable, self.problem)
+    }
+}
+
+/// One signal's exporter variables.
+#[derive(Clone, Default)]
+#[cfg_attr(test, derive(Debug))]
+pub(crate) struct SignalSettings {
+    pub(crate) exporter: Option<Exporter>,
+    /// To be used as it is; the generic endpoint gets the signal's path appended.
+    pub(crate) endpoint: Option<Uri>,
+    pub(crate) protocol: Option<Protocol>,
+    pub(crate) headers: Option<Vec<(HeaderName, HeaderValue)>>,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) gzip: Option<bool>,
+}
+
+/// Counts and lengths; `None` is the default.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct LimitSettings {
+    pub(crate) count: Option<usize>,
+    pub(crate) length: Option<usize>,
+}
+
+/// Everything the environment says that is of use here.
+#[derive(Clone, Default)]
+#[cfg_attr(test, derive(Debug))]
+pub(crate) struct Settings {
+    pub(crate) disabled: bool,
+    pub(crate) service_name: Option<String>,
+    pub(crate) resource: Vec<(String, String)>,
+    pub(crate) revision: Option<String>,
+    pub(crate) generic: SignalSettings,
+    pub(crate) traces: SignalSettings,
+    pub(crate) metrics: SignalSettings,
+    pub(crate) logs: SignalSettings,
+    pub(crate) sampler: Option<Sampler>,
+    pub(crate) propagates: Option<bool>,
+    pub(crate) metric_interval: Option<Duration>,
+    pub(crate) span_delay: Option<Duration>,
+    pub(crate) log_delay: Option<Duration>,
+    pub(crate) span_batch: Option<u64>,
+    pub(crate) log_batch: Option<u64>,
+    pub(crate) span_limits: LimitSettings,
+    pub(crate) log_limits: LimitSettings,
+    pub(crate) span_events: Option<usize>,
+    pub(crate) span_links: Option<usize>,
+    pub(crate) exception_span_events: Option<bool>,
+    pub(crate) warnings: Vec<Warning>,
+}
+
+impl Settings {
+    /// Reads the environment (OpenTelemetry specification, "Environment Variable Specification" and "OTLP Exporter Configuration").
+    pub(crate) fn read(environment: &Environment) -> Self {
+        let mut reader = Reader { environment, warnings: Vec::new() };
+        let mut settings = Self {
+            disabled: reader.boolean("OTEL_SDK_DISABLED").unwrap_or(false),
+            service_name: reader.text("OTEL_SERVICE_NAME"),
+            resource: reader.parsed("OTEL_RESOURCE_ATTRIBUTES", resource_attributes).unwrap_or_default(),
+            revision: reader.text("GIT_COMMIT_SHA").or_else(|| reader.text("VCS_REF")),
+            sampler: sampler(&mut reader),
+            propagates: reader.parsed("OTEL_PROPAGATORS", propagators),
+            metric_interval: reader.duration("OTEL_METRIC_EXPORT_INTERVAL"),
+            span_delay: reader.duration("OTEL_BSP_SCHEDULE_DELAY"),
+            log_delay: reader.duration("OTEL_BLRP_SCHEDULE_DELAY"),
+            span_batch: reader.parsed("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", positive),
+            log_batch: reader.parsed("OTEL_BLRP_MAX_EXPORT_BATCH_SIZE", positive),
+            span_limits: reader.limits("OTEL_SPAN_ATTRIBUTE"),
+            log_limits: reader.limits("OTEL_LOGRECORD_ATTRIBUTE"),
+            span_events: reader.count("OTEL_SPAN_EVENT_COUNT_LIMIT"),
+            span_links: reader.count("OTEL_SPAN_LINK_COUNT_LIMIT"),
+            exception_span_events: reader.parsed("OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN", exception_signal),
+            ..Self::default()
+        };
+        settings.generic = reader.signal("OTEL_EXPORTER_OTLP_", None);
+        settings.traces = reader.signal("OTEL_EXPORTER_OTLP_TRACES_", Some("OTEL_TRACES_EXPORTER"));
+        settings.metrics = reader.signal("OTEL_EXPORTER_OTLP_METRICS_", Some("OTEL_METRICS_EXPORTER"));
+        settings.logs = reader.signal("OTEL_EXPORTER_OTLP_LOGS_", Some("OTEL_LOGS_EXPORTER"));
+        settings.warnings = reader.warnings;
+        settings
+    }
+}
+
+/// Looks variables up and notes what is wrong with them.
+struct Reader<'a> {
+    environment: &'a Environment,
+    warnings: Vec<Warning>,
+}
+
+impl Reader<'_> {
+    /// Empty is unset.
+    fn text(&mut self, name: &str) -> Option<String> {
+        let value = self.environment.0.get(name)?;
+        let Some(text) = value.to_str() else {
+            self.warn(name, "not valid UTF-8; ignored");
+            return None;
+        };
+        Some(text.trim().to_owned()).filter(|text| !text.is_empty())
+    }
+
+    fn parsed<T>(&mut self, name: &str, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
+        let text = self.text(name)?;
+        parse(&text).map_err(|problem| self.warn(name, &problem)).ok()
+    }
+
+    fn boolean(&mut self, name: &str) -> Option<bool> {
+        let text = self.text(name)?;
+        if !text.eq_ignore_ascii_case("true") && !text.eq_ignore_ascii_case("false") {
+            self.warn(name, "neither true nor false; taken as false");
+        }
+        Some(text.eq_ignore_ascii_case("true"))
+    }
+
+    fn duration(&mut self, name: &str) -> Option<Duration> {
+        self.parsed(name, |text| integer(text).map(Duration::from_millis))
+    }
+
+    fn count(&mut self, name: &str) -> Option<usize> {
+        self.parsed(name, |text| integer(text).map(|count| count as usize))
+    }
+
+    /// The specific limit, else the general one.
+    fn limits(&mut self, prefix: &str) -> LimitSettings {
+        let mut either = |specific: &str, general: &str| self.count(&format!("{prefix}{specific}")).or_else(|| self.count(general));
+        LimitSettings {
+            count: either("_COUNT_LIMIT", "OTEL_ATTRIBUTE_COUNT_LIMIT"),
+            length: either("_VALUE_LENGTH_LIMIT", "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT"),
+        }
+    }
+
+    fn signal(&mut self, prefix: &str, exporter: Option<&str>) -> SignalSettings {
+        let name = |suffix: &str| format!("{prefix}{suffix}");
+        let protocol = self.parsed(&name("PROTOCOL"), protocol);
+        SignalSettings {
+            exporter: exporter.and_then(|variable| self.parsed(variable, exporter_name)),
+            endpoint: self.parsed(&name("ENDPOINT"), endpoint),
+            protocol,
+            headers: self.parsed(&name("HEADERS"), headers),
+            timeout: self.duration(&name("TIMEOUT")),
+            gzip: self.parsed(&name("COMPRESSION"), compression),
+        }
+    }
+
+    fn warn(&mut self, variable: &str, problem: &str) {
+        // A general variable is looked up for several signals; one word about it is enough.
+        let warning = Warning { variable: variable.to_owned(), problem: problem.to_owned() };
+        if !self.warnings.contains(&warning) {
+            self.warnings.push(warning);
+        }
+    }
+}
+
+/// 0 … 2³¹ − 1.
+fn integer(text: &str) -> Result<u64, String> {
+    match text.parse::<i64>() {
+        Ok(number) if (0..=i64::from(i32::MAX)).contains(&number) => Ok(number as u64),
+        _ => Err(format!("{text:?} is not a whole number from 0 to {}; the default is used", i32::MAX)),
+    }
+}
+
+fn positive(text: &str) -> Result<u64, String> {
+    integer(text).and_then(|number| if number == 0 { Err("0 is too small; the default is used".to_owned()) } else { Ok(number) })
+}
+
+/// `key=value,key=value`, percent-encoded; any error discards the whole value.
+fn resource_attributes(text: &str) -> Result<Vec<(String, String)>, String> {
+    text.split(',')
+        .map(|pair| {
+            let (key, value) = pair.split_once('=').ok_or("a part is not key=value")?;
+            let (key, value) = (decoded(key.trim())?, decoded(value.trim())?);
+            if key.is_empty() { Err("a key is empty") } else { Ok((key, value)) }
+        })
+        .collect::<Result<_, &str>>()
+        .map_err(|problem| format!("{problem}; the whole variable is ignored"))
+}
+
+fn decoded(text: &str) -> Result<String, &'static str> {
+    let broken = text
+        .match_indices('%')
+        .any(|(at, _)| !text.as_bytes().get(at + 1..at + 3).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit)));
+    if broken {
+        return Err("a percent sign is not followed by two hex digits");
+    }
+    percent_decode_str(text).decode_utf8().map(Into::into).map_err(|_| "a percent-encoded part is not UTF-8")
+}
+
+fn sampler(reader: &mut Reader<'_>) -> Option<Sampler> {
+    let name = reader.text("OTEL_TRACES_SAMPLER")?.to_ascii_lowercase();
+    let ratio = |reader: &mut Reader<'_>| {
+        let ratio = reader.parsed("OTEL_TRACES_SAMPLER_ARG", |text| match text.parse::<f64>() {
+            Ok(ratio) if (0.0..=1.0).contains(&ratio) => Ok(ratio),
+            _ => Err(format!("{text:?} is not a number from 0 to 1; 1 is used")),
+        });
+        Sampler::ratio(ratio.unwrap_or(1.0))
+    };
+    Some(match name.as_str() {
+        "always_on" => Sampler::always_on(),
+        "always_off" => Sampler::always_off(),
+        "traceidratio" => ratio(reader),
+        "parentbased_always_on" => Sampler::always_on().parent_based(),
+        "parentbased_always_off" => Sampler::always_off().parent_based(),
+        "parentbased_traceidratio" => ratio(reader).parent_based(),
+        other => {
+            reader.warn("OTEL_TRACES_SAMPLER", &format!("{other:?} is not a sampler known here; parentbased_always_on is used"));
+            return None;
+        }
+    })
+}
+
+/// Whether W3C Trace Context is among them.
+fn propagators(text: &str) -> Result<bool, String> {
+    let names: Vec<String> = text.split(',').map(|name| name.trim().to_ascii_lowercase()).collect();
+    match names.iter().find(|name| !matches!(name.as_str(), "tracecontext" | "baggage" | "none")) {
+        Some(other) => Err(format!("{other:?} is not a propagator known here (tracecontext, baggage, none); tracecontext is used")),
+        None => Ok(names.iter().any(|name| name == "tracecontext")),
+    }
+}
+
+fn exception_signal(text: &str) -> Result<bool, String> {
+    match text {
+        "logs" => Ok(false),
+        "logs/dup" => Ok(true),
+        other => Err(format!("{other:?} is neither logs nor logs/dup; exceptions are sent as logs and as span events")),
+    }
+}
+
+fn exporter_name(text: &str) -> Result<Exporter, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "otlp" => Ok(Exporter::Otlp),
+        "console" => Ok(Exporter::Console),
+        "none" => Ok(Exporter::None),
+        other => Err(format!("{other:?} is not an exporter known here (otlp, console, none); otlp is used")),
+    }
+}
+
+fn protocol(text: &str) -> Result<Protocol, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "http/protobuf" => Ok(Protocol::HttpProtobuf),
+        "grpc" if cfg!(feature = "grpc") => Ok(Protocol::Grpc),
+        "grpc" => Err("gRPC needs crumbtrail's feature \"grpc\"; http/protobuf is used".to_owned()),
+        other => Err(format!("{other:?} is not a protocol known here (http/protobuf, grpc); http/protobuf is used")),
+    }
+}
+
+/// An absolute URL; an address without a scheme is taken as http.
+pub(crate) fn endpoint(text: &str) -> Result<Uri, String> {
+    let with_scheme = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
+    match with_scheme.parse::<Uri>() {
+        Ok(uri) if uri.host().is_some_and(|host| !host.is_empty()) && matches!(uri.scheme_str(), Some("http" | "https")) => Ok(uri),
+        // The text is not shown: it may hold credentials.
+        _ => Err("not an http:// or https:// URL; the default is used".to_owned()),
+    }
+}
+
+/// `key=value,key=value`, values percent-encoded, as baggage without metadata.
+fn headers(text: &str) -> Result<Vec<(HeaderName, HeaderValue)>, String> {
+    text.split(',')
+        .map(str::trim)
+        .filter(|pair| !pair.is_empty())
+        .map(|pair| {
+            let (name, value) = pair.split_once('=').ok_or("a part is not name=value")?;
+            let name = HeaderName::from_bytes(name.trim().as_bytes()).map_err(|_| "a name is not a valid header name")?;
+            let mut value = HeaderValue::from_str(&decoded(value.trim())?).map_err(|_| "a value is not a valid header value")?;
+            value.set_sensitive(true);
+            Ok((name, value))
+        })
+        .collect::<Result<_, &str>>()
+        .map_err(|problem| format!("{problem}; the whole variable is ignored"))
+}
+
+fn compression(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "none" => Ok(false),
+        "gzip" if cfg!(feature = "gzip") => Ok(true),
+        "gzip" => Err("gzip needs crumbtrail's feature \"gzip\"; requests are not compressed".to_owned()),
+        other => Err(format!("{other:?} is not a compression known here (gzip, none); requests are not compressed")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn read(variables: &[(&str, &str)]) -> Settings {
+        Settings::read(&variables.iter().copied().collect())
+    }
+
+    #[test]
+    fn resource_attributes_are_decoded_or_refused_whole() {
+        let good = read(&[("OTEL_RESOURCE_ATTRIBUTES", "team=a%2Cb, deployment.environment.name = prod%20eu ")]);
+        assert_eq!(
+            good.resource,
+            [("team".to_owned(), "a,b".to_owned()), ("deployment.environment.name".to_owned(), "prod eu".to_owned())]
+        );
+        for bad in ["a=1,b", "a=1,=2", "a=%zz", "a=%ff", "a=1,"] {
+            let settings = read(&[("OTEL_RESOURCE_ATTRIBUTES", bad)]);
+            assert!(settings.resource.is_empty() && settings.warnings.len() == 1, "{bad}");
+        }
+    }
+
+    #[test]
+    fn each_bad_value_warns_once_and_is_ignored() {
+        for (variable, bad) in [
+            ("OTEL_SDK_DISABLED", "yes"),
+            ("OTEL_TRACES_SAMPLER", "jaeger_remote"),
+            ("OTEL_PROPAGATORS", "b3"),
+            ("OTEL_METRIC_EXPORT_INTERVAL", "-5"),
+            ("OTEL_BSP_SCHEDULE_DELAY", "5s"),
+            ("OTEL_BLRP_MAX_EXPORT_BATCH_SIZE", "0"),
+            ("OTEL_ATTRIBUTE_COUNT_LIMIT", "many"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "ftp://host"),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "novalue"),
+            ("OTEL_EXPORTER_OTLP_COMPRESSION", "brotli"),
+            ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "99999999999"),
+            ("OTEL_LOGS_EXPORTER", "zipkin"),
+            ("OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN", "spans"),
+        ] {
+            let settings = read(&[(variable, bad)]);
+            assert_eq!(settings.warnings.iter().map(Warning::variable).collect::<Vec<_>>(), [variable], "{bad}");
+            assert!(!settings.disabled);
+        }
+        assert!(read(&[("OTEL_SDK_DISABLED", ""), ("OTEL_TRACES_SAMPLER", " ")]).warnings.is_empty(), "empty is unset");
+    }
+
+    #[test]
+    fn samplers_are_case_insensitive() {
+        let settings = read(&[("OTEL_TRACES_SAMPLER", "ParentBased_TraceIdRatio"), ("OTEL_TRACES_SAMPLER_ARG", "0.25")]);
+        assert_eq!(settings.sampler, Some(Sampler::ratio(0.25).parent_based()));
+        let settings = read(&[("OTEL_TRACES_SAMPLER", "traceidratio"), ("OTEL_TRACES_SAMPLER_ARG", "1.5")]);
+        assert_eq!((settings.sampler, settings.warnings.len()), (Some(Sampler::ratio(1.0)), 1));
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let variables = [("OTEL_EXPORTER_OTLP_HEADERS", "api-key=hunter2"), ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://user:hunter2@ho st")];
+        let environment: Environment = variables.into_iter().collect();
+        let settings = Settings::read(&environment);
+        assert!(!format!("{environment:?} {settings:?}").contains("hunter2"), "{settings:?}");
+    }
+
+    proptest! {
+        #[test]
+        fn no_value_panics(value in any::<String>()) {
+            for variable in ["OTEL_RESOURCE_ATTRIBUTES", "OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_TRACES_SAMPLER", "OTEL_BSP_SCHEDULE_DELAY"] {
+                let settings = read(&[(variable, &value)]);
+                prop_assert!(settings.warnings.len() <= 1);
+            }
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! A draft becomes the exception record: one OTLP log record with EventName `exception`, and the lean attributes for its span's event.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+use opentelemetry_proto::tonic::{
+    common::v1::{AnyValue, KeyValue, any_value},
+    logs::v1::{LogRecord, SeverityNumber},
+};
+use prost::Message;
+use serde_json::json;
+
+use super::{
+    Callsites,
+    breadcrumbs::{self, crumb},
+    log::Source,
+    value,
+};
+use crate::{
+    exception::{Draft, ERROR_FIELDS, Mechanism},
+    stack::resolve::{Frame, Resolver},
+    trail::record::{Kind, Record, Value, flag, floor_char_boundary, key, records},
+};
+
+/// The limits of receivers and backends that cost a record when passed (Loki, Tempo, Elastic, New Relic; see docs).
+mod limit {
+    pub(super) const RECORD: usize = 32 * 1024;
+    pub(super) const ATTRIBUTES: usize = 128;
+    pub(super) const MESSAGE: usize = 4_000;
+    pub(super) const STACK: usize = 12 * 1024;
+    pub(super) const TYPE: usize = 256;
+    pub(super) const CHAIN: usize = 4_000;
+    pub(super) const LEAN_STACK: usize = 1_900;
+    pub(super) const VALUE: usize = 1_024;
+}
+
+/// What leaves for one exception.
+pub(crate) struct Exported {
+    pub(crate) scope: Cow<'static, str>,
+    pub(crate) record: LogRecord,
+    /// For the `exception` event of its span.
+    pub(crate) lean: Vec<KeyValue>,
+}
+
+/// Makes the record.
+pub(crate) fn from_draft(draft: &Draft, callsites: &mut Callsites, resolver: &mut Resolver, observed: u64) -> Exported {
+    let frames = resolver.stack(&draft.frames);
+    let fatal = is_fatal(draft, resolver);
+    let message = cut(draft.message(), limit::MESSAGE);
+    let type_name = cut(draft.type_name(), limit::TYPE);
+    let mut record = LogRecord {
+        time_unix_nano: draft.time,
+        observed_time_unix_nano: observed,
+        event_name: "exception".to_owned(),
+        severity_number: if fatal { SeverityNumber::Fatal } else { SeverityNumber::Error } as i32,
+        severity_text: if fatal { "FATAL" } else { "ERROR" }.to_owned(),
+        body: Some(value::string(draft.body.as_deref().map_or(message, |body| cut(body, limit::MESSAGE)))),
+        flags: u32::from(draft.ids.flags & flag::SAMPLED),
+        ..Default::default()
+    };
+    (record.trace_id, record.span_id) = super::wire_ids(draft.ids);
+
+    let mut own = vec![
+        value::attribute("exception.type", value::string(type_name)),
+        value::attribute("exception.message", value::string(message)),
+        value::attribute("error.type", value::string(type_name)),
+        value::attribute("crumbtrail.error.id", value::string(draft.id.to_string())),
+        value::attribute("crumbtrail.group.id", value::string(draft.group.to_string())),
+        value::attribute("crumbtrail.mechanism", value::string(draft.mechanism.as_str())),
+    ];
+    if !draft.exact {
+        own.push(value::attribute("crumbtrail.type.guessed", value::bool(true)));
+    }
+    if !frames.is_empty() {
+        own.push(value::attribute("exception.stacktrace", value::string(stack_text(frames.iter(), limit::STACK))));
+    }
+    if draft.links.len() > 1 {
+        own.push(value::attribute("crumbtrail.chain", value::string(chain_text(draft))));
+    }
+    if let Some(name) = &draft.thread_name {
+        own.push(value::attribute("thread.name", value::string(name.as_str())));
+    }
+    if let Some(id) = draft.thread_id {
+        own.push(value::attribute("thread.id", value::int(id)));
+    }
+
+    let mut scope = Cow::Borrowed("crumbtrail");
+    let mut fields = Vec::new();
+    if let Some((event, _)) = Record::split_first(&draft.event)
+        && let Some(site) = callsites.get(event.callsite)
+    {
+        let mut source = Source::of(&site);
+        let mut error_taken = false;
+        for (index, field) in event.fields() {
+            let Some(name) = site.fields.get(usize::from(index)) else {
+                if let (key::DROPPED, Value::U64(count)) = (index, &field) {
+                    record.dropped_attributes_count = u32::try_from(*count).unwrap_or(u32::MAX);
+                }
+                continue;
+            };
+            let is_the_error = !error_taken && is_error_field(name, &field, draft);
+            error_taken |= is_the_error;
+            if !(is_the_error || *name == "message" || (name.starts_with("log.") && source.take_bridged(name, &field))) {
+                value::set(&mut fields, name, shorter(value::from_record(&field)));
+            }
+        }
+        source.describe(&mut own);
+        if event.truncated() {
+            own.push(value::attribute(super::TRUNCATED, value::bool(true)));
+        }
+        scope = source.target;
+    }
+    if let Some(place) = &draft.place {
+        own.push(value::attribute("code.file.path", value::string(place.file.as_str())));
+        own.push(value::attribute("code.line.number", value::int(i64::from(place.line))));
+        own.push(value::attribute("code.column.number", value::int(i64::from(place.column))));
+    }
+    if let Some(function) = frames.iter().find(|frame| frame.in_app).or(frames.first()).filter(|frame| frame.function != "<unknown>") {
+        own.push(value::attribute("code.function.name", value::string(cut(&function.function, limit::TYPE))));
+    }
+    add_user(&mut own, draft, callsites);
+
+    let mut lean: Vec<KeyValue> = own
+        .iter()
+        .filter(|attribute| {
+            matches!(&*attribute.key, "exception.type" | "exception.message" | "crumbtrail.error.id" | "crumbtrail.group.id")
+        })
+        .cloned()
+        .collect();
+    if !frames.is_empty() {
+        let own_first = frames.iter().filter(|frame| frame.in_app).chain(frames.iter().filter(|frame| !frame.in_app));
+        lean.push(value::attribute("exception.stacktrace", value::string(stack_text(own_first, limit::LEAN_STACK))));
+    }
+
+    record.attributes = own;
+    add_fields(&mut record, fields);
+    add_breadcrumbs(&mut record, draft, callsites);
+    Exported { scope, record, lean }
+}
+
+/// Whether the process goes down with it: a panic where panics abort, or one on the main thread that nothing on the stack catches.
+fn is_fatal(draft: &Draft, resolver: &mut Resolver) -> bool {
+    if draft.mechanism != Mechanism::Panic {
+        return false;
+    }
+    if cfg!(panic = "abort") {
+        return true;
+    }
+    if draft.thread_name.as_deref() != Some("main") {
+        return false;
+    }
+    // `main` itself runs under one catch_unwind of the runtime, below it on the stack; a task or handler under another.
+    let frames = resolver.stack(&draft.frames);
+    !frames
+        .iter()
+        .take_while(|frame| !frame.function.ends_with("::main") && !frame.function.starts_with("std::rt::lang_start"))
+        .any(|frame| frame.function.contains("__rust_try") || frame.function.contains("catch_unwind"))
+}
+
+/// Whether this field is the error that became `exception.type` and `exception.message`.
+fn is_error_field(name: &str, field: &Value<'_>, draft: &Draft) -> bool {
+    match field {
+        Value::Error { messages, .. } => messages.first().is_some_and(|first| draft.message().starts_with(cut(first, limit::MESSAGE))),
+        Value::Str(text) | Value::Text(text) => ERROR_FIELDS.contains(&name) && cut(text, limit::MESSAGE) == draft.message(),
+        _ => false,
+    }
+}
+
+/// `user.*` fields of the request's spans; the innermost wins.
+fn add_user(own: &mut Vec<KeyValue>, draft: &Draft, callsites: &mut Callsites) {
+    for bytes in draft.open_spans.iter().rev() {
+        let Some((record, _)) = Record::split_first(bytes) else { continue };
+        let Some(site) = callsites.get(record.callsite) else { continue };
+        for (index, field) in record.fields() {
+            if let Some(name) = site.fields.get(usize::from(index)).filter(|name| name.starts_with("user.")) {
+                value::set(own, name, shorter(value::from_record(&field)));
+            }
+        }
+    }
+}
+
+/// The event's own fields, as far as the limits go. No key may be the beginning of another's path (`x` and `x.y`): some backends refuse such a record.
+fn add_fields(record: &mut LogRecord, fields: Vec<KeyValue>) {
+    let mut room = limit::RECORD / 2;
+    for mut field in fields {
+        let clashes = |key: &str, other: &str| other.len() > key.len() && other.starts_with(key) && other.as_bytes()[key.len()] == b'.';
+        let taken = record.attributes.iter().any(|other| clashes(&field.key, &other.key) || clashes(&other.key, &field.key));
+        let size = field.encoded_len();
+        // Two places are kept for the breadcrumbs and their count.
+        if record.attributes.len() >= limit::ATTRIBUTES - 2 || size > room {
+            record.dropped_attributes_count += 1;
+            continue;
+        }
+        room -= size;
+        if taken {
+            field.key = format!("field.{}", field.key.replace('.', "_"));
+        }
+        match record.attributes.iter_mut().find(|other| other.key == field.key) {
+            // The event's word wins over the span's, but not over what the exception is.
+            Some(other) if field.key.starts_with("user.") => *other = field,
+            Some(_) => {
+                field.key = format!("field.{}", field.key.replace('.', "_"));
+                record.attributes.push(field);
+            }
+            None => record.attributes.push(field),
+        }
+    }
+}
+
+fn add_breadcrumbs(record: &mut LogRecord, draft: &Draft, callsites: &mut Callsites) {
+    let trail: Vec<Record<'_>> = records(&draft.crumbs).collect();
+    let opened = |span: u64| trail.iter().find(|crumb| crumb.kind == Kind::SpanOpen && crumb.ids.span == span).map(|crumb| crumb.time);
+    let mut crumbs = Vec::with_capacity(trail.len());
+    // Open spans whose opening the trail has lost are still known from the span tree.
+    for bytes in &draft.open_spans {
+        if let Some((open, _)) = Record::split_first(bytes).filter(|(open, _)| opened(open.ids.span).is_none())
+            && let Some(site) = callsites.get(open.callsite)
+        {
+            crumbs.push(crumb(&open, &site, None));
+        }
+    }
+    for crumb_record in &trail {
+        if let Some(site) = callsites.get(crumb_record.callsite) {
+            crumbs.push(crumb(crumb_record, &site, opened(crumb_record.ids.span)));
+        }
+    }
+    if crumbs.is_empty() {
+        return;
+    }
+    let used: usize = record.encoded_len();
+    let (text, left_out) = breadcrumbs::to_text(crumbs, limit::RECORD.saturating_sub(used + 256));
+    record.attributes.push(value::attribute("crumbtrail.breadcrumbs", value::string(text)));
+    if left_out > 0 {
+        record.attributes.push(value::attribute("crumbtrail.breadcrumbs_left_out", value::int(left_out as i64)));
+    }
+}
+
+/// The error and its causes, outermost first, as JSON: `[{"type": …, "message": …}, …]`. Never part of the stack.
+fn chain_text(draft: &Draft) -> String {
+    let mut room = limit::CHAIN;
+    let links: Vec<_> = draft
+        .links
+        .iter()
+        .map_while(|link| {
+            let message = cut(&link.message, limit::VALUE.min(room));
+            room = room.saturating_sub(message.len() + 64);
+            (room > 0).then(|| match link.type_name.as_str() {
+                "" => json!({ "message": message }),
+                name => json!({ "type": name, "message": message }),
+            })
+        })
+        .collect();
+    serde_json::Value::from(links).to_string()
+}
+
+/// Frames in the form of Rust's own backtraces, innermost first, whole lines up to a limit.
+fn stack_text<'a>(frames: impl Iterator<Item = &'a Frame>, limit: usize) -> String {
+    let mut text = String::new();
+    for (number, frame) in frames.enumerate() {
+        let before = text.len();
+        let _ = match (&*frame.function, &frame.module) {
+            ("<unknown>", Some((module, address))) => writeln!(text, "{number:4}: <unknown> {module}+{address:#x}"),
+            (function, _) => writeln!(text, "{number:4}: {function}"),
+        };
+        if let (Some(file), Some(line)) = (&frame.file, frame.line) {
+            let _ = match frame.column {
+                Some(column) => writeln!(text, "             at {file}:{line}:{column}"),
+                None => writeln!(text, "             at {file}:{line}"),
+            };
+        }
+        if text.len() > limit {
+            text.truncate(before);
+            break;
+        }
+    }
+    text
+}
+
+fn shorter(value: AnyValue) -> AnyValue {
+    match value.value {
+        Some(any_value::Value::StringValue(text)) if text.len() > limit::VALUE => value::string(cut(&text, limit::VALUE)),
+        Some(any_value::Value::BytesValue(mut bytes)) => {
+            bytes.truncate(limit::VALUE);
+            AnyValue { value: Some(any_value::Value::BytesValue(bytes)) }
+        }
+        other => AnyValue { value: other },
+    }
+}
+
+fn cut(text: &str, limit: usize) -> &str {
+    &text[..floor_char_boundary(text, limit)]
+}

@@ -1,0 +1,42 @@
+//! The lean form of recent exceptions: what their spans carry as an `exception` span event, because Jaeger, Tempo and SigNoz read those.
+
+use std::collections::{HashMap, VecDeque};
+
+use opentelemetry_proto::tonic::common::v1::KeyValue;
+
+use crate::exception::ErrorId;
+
+/// Exceptions remembered until their spans close.
+const MAX_RECENT: usize = 1024;
+
+/// The attributes of recent exceptions' span events, by error id; the oldest are forgotten first.
+pub(crate) struct LeanEvents {
+    /// `OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN=logs` turns span events off.
+    enabled: bool,
+    recent: HashMap<ErrorId, Vec<KeyValue>>,
+    order: VecDeque<ErrorId>,
+}
+
+impl LeanEvents {
+    pub(crate) fn new(enabled: bool) -> Self {
+        Self { enabled, recent: HashMap::new(), order: VecDeque::new() }
+    }
+
+    pub(crate) fn remember(&mut self, id: ErrorId, attributes: Vec<KeyValue>) {
+        if !self.enabled {
+            return;
+        }
+        if self.order.len() >= MAX_RECENT
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.recent.remove(&oldest);
+        }
+        self.order.push_back(id);
+        self.recent.insert(id, attributes);
+    }
+
+    /// The attributes of an exception's span event. `None`: switched off, or too long ago.
+    pub(crate) fn attributes(&self, id: ErrorId) -> Option<Vec<KeyValue>> {
+        self.recent.get(&id).cloned()
+    }
+}

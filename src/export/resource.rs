@@ -1,0 +1,61 @@
+//! Who sends: the resource of every request.
+
+use opentelemetry_proto::tonic::{common::v1::KeyValue, resource::v1::Resource};
+
+use super::value;
+
+/// The version of OpenTelemetry's Rust crates this is built with.
+const OPENTELEMETRY_VERSION: &str = "0.33";
+
+/// The resource: what the machine and process say, then `attributes` over it, later ones first.
+pub(crate) fn resource(attributes: &[(String, String)]) -> Resource {
+    let mut all: Vec<KeyValue> = Vec::new();
+    for (key, text) in detected().into_iter().chain(attributes.iter().cloned()) {
+        value::set(
+            &mut all,
+            &key,
+            match (key.as_str(), text.parse()) {
+                ("process.pid", Ok(pid)) => value::int(pid),
+                _ => value::string(text),
+            },
+        );
+    }
+    Resource { attributes: all, dropped_attributes_count: 0, ..Default::default() }
+}
+
+fn detected() -> Vec<(String, String)> {
+    let line = |path: &str| std::fs::read_to_string(path).ok().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
+    let executable = std::env::current_exe().ok().and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
+    let known = [
+        ("telemetry.sdk.name", Some("opentelemetry".to_owned())),
+        ("telemetry.sdk.language", Some("rust".to_owned())),
+        ("telemetry.sdk.version", Some(OPENTELEMETRY_VERSION.to_owned())),
+        ("telemetry.distro.name", Some("crumbtrail".to_owned())),
+        ("telemetry.distro.version", Some(env!("CARGO_PKG_VERSION").to_owned())),
+        ("process.pid", Some(std::process::id().to_string())),
+        ("process.executable.name", executable),
+        ("host.name", line("/proc/sys/kernel/hostname").or_else(|| std::env::var("HOSTNAME").ok())),
+        ("host.arch", Some(architecture().to_owned())),
+        ("os.type", Some(os().to_owned())),
+        ("os.version", line("/proc/sys/kernel/osrelease")),
+    ];
+    known.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect()
+}
+
+/// `host.arch` in the convention's words.
+fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        "arm" => "arm32",
+        other => other,
+    }
+}
+
+/// `os.type` in the convention's words.
+fn os() -> &'static str {
+    match std::env::consts::OS {
+        "macos" => "darwin",
+        other => other,
+    }
+}

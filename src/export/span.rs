@@ -1,0 +1,147 @@
+//! A finished span's record becomes an OTLP span.
+
+use std::borrow::Cow;
+
+use opentelemetry_proto::tonic::{
+    common::v1::KeyValue,
+    trace::v1::{
+        Span, SpanFlags, Status,
+        span::{Event, Link, SpanKind},
+        status::StatusCode,
+    },
+};
+
+use super::{lean::LeanEvents, log::Source, value};
+use crate::{
+    exception::ErrorId,
+    trail::{
+        callsite::Callsite,
+        record::{Record, Value, flag, key},
+    },
+};
+
+/// Span events and links of one span at most (`OTEL_SPAN_{EVENT,LINK}_COUNT_LIMIT`).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SpanLimits {
+    pub(crate) events: usize,
+    pub(crate) links: usize,
+}
+
+impl Default for SpanLimits {
+    fn default() -> Self {
+        Self { events: 128, links: 128 }
+    }
+}
+
+/// The span, and its scope. `otel.*` fields mean what they mean to `tracing-opentelemetry`.
+pub(crate) fn from_record(record: &Record<'_>, site: &Callsite, limits: SpanLimits, lean: &LeanEvents) -> (Cow<'static, str>, Span) {
+    let (trace_id, span_id) = super::wire_ids(record.ids);
+    let mut span = Span {
+        trace_id,
+        span_id,
+        parent_span_id: if record.ids.parent == 0 { Vec::new() } else { record.ids.parent.to_be_bytes().to_vec() },
+        flags: flags(record.ids.flags),
+        name: site.name.to_owned(),
+        kind: SpanKind::Internal as i32,
+        start_time_unix_nano: record.time,
+        end_time_unix_nano: record.time,
+        ..Default::default()
+    };
+    let mut attributes: Vec<KeyValue> = Vec::with_capacity(8);
+    let mut status = Failure::default();
+    for (index, field) in record.fields() {
+        match (index, &field) {
+            (key::END_TIME, Value::U64(end)) => span.end_time_unix_nano = (*end).max(record.time),
+            (key::DROPPED, Value::U64(count)) => {
+                span.dropped_attributes_count = span.dropped_attributes_count.saturating_add(u32::try_from(*count).unwrap_or(u32::MAX));
+            }
+            (key::LINK, Value::Bytes(bytes)) if bytes.len() == 24 => {
+                if span.links.len() < limits.links {
+                    span.links.push(Link { trace_id: bytes[..16].to_vec(), span_id: bytes[16..].to_vec(), ..Default::default() });
+                } else {
+                    span.dropped_links_count += 1;
+                }
+            }
+            (key::EXCEPTION, Value::Bytes(mark)) => add_exception(&mut span, mark, limits, lean),
+            (key::ERROR_STATUS, Value::Str(description)) => status.raised = Some((*description).to_owned()),
+            (index, field) => {
+                if let Some(name) = site.fields.get(usize::from(index))
+                    && !take_special(&mut span, &mut status, name, field)
+                {
+                    value::set(&mut attributes, name, value::from_record(field));
+                }
+            }
+        }
+    }
+    let source = Source::of(site);
+    source.describe(&mut attributes);
+    if record.truncated() {
+        attributes.push(value::attribute(super::TRUNCATED, value::bool(true)));
+    }
+    span.attributes = attributes;
+    span.status = status.into_status();
+    (source.target, span)
+}
+
+/// What a span's status comes from: the program's word first, then an exception in it.
+#[derive(Default)]
+struct Failure {
+    code: Option<StatusCode>,
+    message: Option<String>,
+    raised: Option<String>,
+}
+
+impl Failure {
+    fn into_status(self) -> Option<Status> {
+        let code = self.code.or(self.message.as_ref().or(self.raised.as_ref()).map(|_| StatusCode::Error))?;
+        // A description is valid only with Error (OpenTelemetry trace API, "Set Status").
+        let message = if code == StatusCode::Error { self.message.or(self.raised).unwrap_or_default() } else { String::new() };
+        Some(Status { code: code as i32, message })
+    }
+}
+
+fn take_special(span: &mut Span, status: &mut Failure, name: &str, field: &Value<'_>) -> bool {
+    let (Some(name), Value::Str(text) | Value::Text(text)) = (name.strip_prefix("otel."), field) else { return false };
+    let is = |word: &str| text.eq_ignore_ascii_case(word);
+    match name {
+        "name" => span.name = (*text).to_owned(),
+        "kind" => {
+            span.kind = match () {
+                () if is("server") => SpanKind::Server,
+                () if is("client") => SpanKind::Client,
+                () if is("producer") => SpanKind::Producer,
+                () if is("consumer") => SpanKind::Consumer,
+                () => SpanKind::Internal,
+            } as i32;
+        }
+        "status_code" if is("ok") => status.code = Some(StatusCode::Ok),
+        "status_code" if is("error") => status.code = Some(StatusCode::Error),
+        "status_code" => {}
+        // Both names are in use with tracing-opentelemetry.
+        "status_message" | "status_description" => status.message = Some((*text).to_owned()),
+        _ => return false,
+    }
+    true
+}
+
+fn add_exception(span: &mut Span, mark: &[u8], limits: SpanLimits, lean: &LeanEvents) {
+    let Some((id, time)) = mark.split_first_chunk::<16>() else { return };
+    let time = time.try_into().map(u64::from_le_bytes).unwrap_or_default();
+    let Some(attributes) = lean.attributes(ErrorId::from_bytes(*id)) else { return };
+    if span.events.len() < limits.events {
+        span.events.push(Event { time_unix_nano: time, name: "exception".to_owned(), attributes, dropped_attributes_count: 0 });
+    } else {
+        span.dropped_events_count += 1;
+    }
+}
+
+fn flags(flags: u8) -> u32 {
+    let mut wire = SpanFlags::ContextHasIsRemoteMask as u32 | u32::from(flags & flag::SAMPLED);
+    if flags & flag::RANDOM != 0 {
+        wire |= 2; // W3C Trace Context level 2, "random"
+    }
+    if flags & flag::REMOTE_PARENT != 0 {
+        wire |= SpanFlags::ContextIsRemoteMask as u32;
+    }
+    wire
+}

@@ -1,0 +1,93 @@
+//! Typed raw values become OTLP values, keys become valid ones.
+
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
+
+use crate::trail::record::{Value, floor_char_boundary};
+
+/// Bytes of an attribute's key at most.
+const MAX_KEY: usize = 100;
+
+/// A string value.
+pub(crate) fn string(text: impl Into<String>) -> AnyValue {
+    any(any_value::Value::StringValue(text.into()))
+}
+
+/// An integer value.
+pub(crate) fn int(number: i64) -> AnyValue {
+    any(any_value::Value::IntValue(number))
+}
+
+/// A truth value.
+pub(crate) fn bool(value: bool) -> AnyValue {
+    any(any_value::Value::BoolValue(value))
+}
+
+/// A record's value. Integers that OTLP's 64 signed bits cannot hold become strings, as the specification has it.
+pub(crate) fn from_record(value: &Value<'_>) -> AnyValue {
+    match value {
+        Value::Bool(value) => any(any_value::Value::BoolValue(*value)),
+        Value::I64(value) => int(*value),
+        Value::U64(value) => i64::try_from(*value).map_or_else(|_| string(value.to_string()), int),
+        Value::I128(value) => i64::try_from(*value).map_or_else(|_| string(value.to_string()), int),
+        Value::U128(value) => i64::try_from(*value).map_or_else(|_| string(value.to_string()), int),
+        Value::F64(value) => any(any_value::Value::DoubleValue(*value)),
+        Value::Str(text) | Value::Text(text) => string(*text),
+        Value::Error { messages, .. } => string(messages.join(": ")),
+        Value::Bytes(bytes) => any(any_value::Value::BytesValue(bytes.to_vec())),
+    }
+}
+
+/// The same as JSON, for a breadcrumb's data.
+pub(crate) fn to_json(value: &Value<'_>) -> serde_json::Value {
+    use serde_json::Value as Json;
+    match value {
+        Value::Bool(value) => Json::from(*value),
+        Value::I64(value) => Json::from(*value),
+        Value::U64(value) => Json::from(*value),
+        Value::I128(value) => Json::from(value.to_string()),
+        Value::U128(value) => Json::from(value.to_string()),
+        // JSON has no NaN and no infinity.
+        Value::F64(value) => serde_json::Number::from_f64(*value).map_or_else(|| Json::from(value.to_string()), Json::Number),
+        Value::Str(text) | Value::Text(text) => Json::from(*text),
+        Value::Error { messages, .. } => Json::from(messages.join(": ")),
+        Value::Bytes(bytes) => Json::from(String::from_utf8_lossy(bytes)),
+    }
+}
+
+/// An attribute. A key is at most 100 bytes and has an ASCII letter or digit, or backends refuse the whole request.
+pub(crate) fn attribute(key: &str, value: AnyValue) -> KeyValue {
+    let key = &key[..floor_char_boundary(key, MAX_KEY)];
+    let key = if key.contains(|next: char| next.is_ascii_alphanumeric()) { key.to_owned() } else { format!("field.{key}") };
+    KeyValue { key, value: Some(value), ..Default::default() }
+}
+
+/// Sets an attribute; a later value of a key replaces the earlier.
+pub(crate) fn set(attributes: &mut Vec<KeyValue>, key: &str, value: AnyValue) {
+    match attributes.iter_mut().find(|attribute| attribute.key == key) {
+        Some(attribute) => attribute.value = Some(value),
+        None => attributes.push(attribute(key, value)),
+    }
+}
+
+fn any(value: any_value::Value) -> AnyValue {
+    AnyValue { value: Some(value) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_integers_stay_exact() {
+        assert_eq!(from_record(&Value::U64(u64::MAX)), string("18446744073709551615"));
+        assert_eq!(from_record(&Value::U64(7)), int(7));
+        assert_eq!(from_record(&Value::I128(i128::from(i64::MIN))), int(i64::MIN));
+    }
+
+    #[test]
+    fn every_key_is_acceptable_to_backends() {
+        assert_eq!(attribute("🔥", int(1)).key, "field.🔥");
+        assert_eq!(attribute("", int(1)).key, "field.");
+        assert_eq!(attribute(&"é".repeat(100), int(1)).key.len(), 100 + "field.".len());
+    }
+}

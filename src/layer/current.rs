@@ -1,0 +1,209 @@
+//! What a thread knows: the spans it has entered, its outbox, its spare states. Per layer instance, because a program may have several.
+//!
+//! User code never runs while this is borrowed; a re-entrant event (a `Debug` that logs) finds it free.
+
+use std::{
+    cell::{Cell, RefCell},
+    sync::{Arc, Weak},
+};
+
+use crate::{
+    layer::{core::Core, span::SpanState},
+    outbox::Outbox,
+    trail::{Trail, record::SpanIds},
+};
+
+/// How deep events may nest: an event, and the events that formatting its fields logs. Deeper ones are dropped and counted.
+const MAX_DEPTH: u8 = 2;
+/// Spare states and trails a thread keeps for its next spans.
+const SPARES: usize = 16;
+/// A scratch buffer that grew beyond this is not kept.
+const KEEP_SCRATCH: usize = 64 * 1024;
+
+thread_local! {
+    static THREAD: Thread = const {
+        Thread { ours: Cell::new(false), depth: Cell::new(0), scratch: Cell::new(Vec::new()), instances: RefCell::new(Vec::new()) }
+    };
+}
+
+/// The thread-local state. Reached through [`with`].
+pub(crate) struct Thread {
+    ours: Cell<bool>,
+    depth: Cell<u8>,
+    scratch: Cell<Vec<u8>>,
+    instances: RefCell<Vec<Instance>>,
+}
+
+/// One layer instance's part of a thread.
+pub(crate) struct Instance {
+    core: u64,
+    propagates: bool,
+    alive: Weak<Core>,
+    entered: Vec<Entered>,
+    pub(crate) outbox: Arc<Outbox>,
+    states: Vec<Arc<SpanState>>,
+    trails: Vec<Arc<Trail>>,
+}
+
+struct Entered {
+    id: u64,
+    state: Arc<SpanState>,
+}
+
+/// Why nothing is recorded.
+pub(crate) enum Closed {
+    /// This is a thread of ours, or it is being torn down.
+    Silent,
+    /// Events within events within events.
+    TooDeep,
+}
+
+/// Marks the calling thread as one of ours: nothing is recorded on it.
+pub(crate) fn mark_own_thread() {
+    let _ = THREAD.try_with(|thread| thread.ours.set(true));
+}
+
+/// Runs `visit` with the thread's state, unless the thread is ours. For what runs no user code.
+#[inline]
+pub(crate) fn at<T>(visit: impl FnOnce(&Thread) -> T) -> Option<T> {
+    THREAD.try_with(|thread| (!thread.ours.get()).then(|| visit(thread))).ok()?
+}
+
+/// Runs `record` with the thread's state, unless nothing may be recorded here. For what may run user code, which may log.
+#[inline]
+pub(crate) fn with<T>(record: impl FnOnce(&Thread) -> T) -> Result<T, Closed> {
+    THREAD
+        .try_with(|thread| {
+            if thread.ours.get() {
+                return Err(Closed::Silent);
+            }
+            let depth = thread.depth.get();
+            if depth >= MAX_DEPTH {
+                return Err(Closed::TooDeep);
+            }
+            thread.depth.set(depth + 1);
+            let _leave = Leave(&thread.depth);
+            Ok(record(thread))
+        })
+        .unwrap_or(Err(Closed::Silent))
+}
+
+/// Whether telemetry of this thread is recorded at all.
+pub(crate) fn is_own_thread() -> bool {
+    THREAD.try_with(|thread| thread.ours.get()).unwrap_or(true)
+}
+
+/// The innermost entered span of any instance on this thread.
+pub(crate) fn current_ids() -> Option<SpanIds> {
+    THREAD
+        .try_with(|thread| {
+            let instances = thread.instances.try_borrow().ok()?;
+            instances
+                .iter()
+                .filter(|instance| instance.propagates)
+                .find_map(|instance| instance.entered.last())
+                .map(|entered| entered.state.ids)
+        })
+        .ok()?
+}
+
+struct Leave<'a>(&'a Cell<u8>);
+
+impl Drop for Leave<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+impl Thread {
+    /// The thread's buffer; a re-entrant event gets a fresh one.
+    #[inline]
+    pub(crate) fn take_scratch(&self) -> Vec<u8> {
+        self.scratch.take()
+    }
+
+    #[inline]
+    pub(crate) fn return_scratch(&self, scratch: Vec<u8>) {
+        if scratch.capacity() <= KEEP_SCRATCH {
+            self.scratch.set(scratch);
+        }
+    }
+
+    /// This thread's part of a layer instance. `None` only if something above is using it right now, as in a panic hook.
+    #[inline]
+    pub(crate) fn instance<T>(&self, core: &Arc<Core>, visit: impl FnOnce(&mut Instance) -> T) -> Option<T> {
+        let mut instances = self.instances.try_borrow_mut().ok()?;
+        let index = match instances.iter().position(|instance| instance.core == core.id) {
+            Some(index) => index,
+            None => {
+                instances.retain(|instance| instance.alive.strong_count() > 0);
+                instances.push(Instance::new(core));
+                instances.len() - 1
+            }
+        };
+        Some(visit(&mut instances[index]))
+    }
+
+    /// The innermost entered span.
+    pub(crate) fn current(&self, core: &Arc<Core>) -> Option<Arc<SpanState>> {
+        self.instance(core, |instance| instance.current().cloned())?
+    }
+}
+
+impl Instance {
+    fn new(core: &Arc<Core>) -> Self {
+        Self {
+            core: core.id,
+            propagates: core.propagates,
+            alive: Arc::downgrade(core),
+            entered: Vec::with_capacity(16),
+            outbox: core.outboxes.register(),
+            states: Vec::with_capacity(SPARES),
+            trails: Vec::with_capacity(SPARES),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn current(&self) -> Option<&Arc<SpanState>> {
+        self.entered.last().map(|entered| &entered.state)
+    }
+
+    #[inline]
+    pub(crate) fn enter(&mut self, id: u64, state: Arc<SpanState>) {
+        self.entered.push(Entered { id, state });
+    }
+
+    /// Leaves a span, in whatever order. A span that was entered elsewhere is not here; that is fine.
+    #[inline]
+    pub(crate) fn exit(&mut self, id: u64) {
+        if let Some(index) = self.entered.iter().rposition(|entered| entered.id == id) {
+            self.entered.remove(index);
+        }
+    }
+
+    /// A state for a new span.
+    pub(crate) fn spare_state(&mut self) -> Arc<SpanState> {
+        self.states.pop().unwrap_or_default()
+    }
+
+    /// An empty trail for a new root.
+    pub(crate) fn spare_trail(&mut self, core: &Core) -> Arc<Trail> {
+        self.trails.pop().unwrap_or_else(|| Arc::new(Trail::new(core.pool.clone())))
+    }
+
+    /// Keeps a closed span's memory for the next one, if nobody else holds it any more.
+    pub(crate) fn recycle(&mut self, mut state: Arc<SpanState>) {
+        let Some(unique) = Arc::get_mut(&mut state) else { return };
+        let (_parent, trail) = unique.clear();
+        if self.states.len() < SPARES {
+            self.states.push(state);
+        }
+        if let Some(mut trail) = trail
+            && self.trails.len() < SPARES
+            && let Some(unique) = Arc::get_mut(&mut trail)
+        {
+            unique.reset();
+            self.trails.push(trail);
+        }
+    }
+}

@@ -1,0 +1,373 @@
+//! What `tracing` calls, on the caller's thread. Comes in: spans and events. Goes out: records, into the trail and the outbox, and exceptions.
+//!
+//! Steady state allocates one box per span (the registry's extension) and nothing per event; takes no lock that another request could hold; formats only `Debug` and `Display` fields.
+
+pub(crate) mod core;
+mod current;
+mod ids;
+mod route;
+mod span;
+mod visit;
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use tracing_core::{
+    Event, Interest, LevelFilter, Metadata, Subscriber,
+    span::{Attributes, Id, Record as Values},
+};
+use tracing_subscriber::{
+    layer::{Context, Filter, Layer},
+    registry::LookupSpan,
+};
+
+use self::{
+    core::Core,
+    current::{Closed, Thread},
+    span::Handle,
+    visit::FieldVisitor,
+};
+use crate::{
+    exception,
+    ledger::{Lost, Signal},
+    propagation::SpanContext,
+    trail::{
+        callsite::feeds,
+        record::{self, Encoder, Kind, Record, SpanIds, Value, flag},
+    },
+};
+
+pub use self::route::Route;
+pub(crate) use self::{
+    current::{current_ids, is_own_thread, mark_own_thread},
+    route::Routes,
+    span::SpanState,
+    visit::guess,
+};
+
+/// The `tracing-subscriber` layer. Made by [`Telemetry::layer`](crate::Telemetry::layer).
+///
+/// It must see every span of a request to keep the request's trail; do not put a filter on it, set its [routes](Route) instead.
+#[derive(Clone)]
+pub struct CrumbtrailLayer {
+    core: Arc<Core>,
+    /// The routes also decide which callsites exist for the whole subscriber. Only when we own the subscriber.
+    narrows: bool,
+}
+
+impl std::fmt::Debug for CrumbtrailLayer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CrumbtrailLayer").field("routes", &self.core.routes).finish_non_exhaustive()
+    }
+}
+
+impl CrumbtrailLayer {
+    pub(crate) fn new(core: Arc<Core>, narrows: bool) -> Self {
+        Self { core, narrows }
+    }
+
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+
+    #[inline]
+    fn look_up(&self, metadata: &'static Metadata<'static>) -> (u32, u8) {
+        self.core.callsites.get(metadata, || self.core.routes.feeds(metadata))
+    }
+
+    /// Runs `record` unless this thread or this moment is not to be recorded.
+    #[inline]
+    fn record(&self, record: impl FnOnce(&Thread)) {
+        if let Err(Closed::TooDeep) = current::with(record) {
+            self.core.ledger.lost(Signal::Logs, Lost::Reentrant, 1);
+        }
+    }
+
+    fn state_of<S>(&self, ctx: &Context<'_, S>, id: &Id) -> Option<(Arc<SpanState>, bool)>
+    where
+        S: Subscriber + for<'a> LookupSpan<'a>,
+    {
+        let span = ctx.span(id)?;
+        let extensions = span.extensions();
+        let handle = extensions.get::<Handle>().filter(|handle| handle.core == self.core.id)?;
+        Some((handle.state.clone(), handle.own))
+    }
+
+    fn new_span<S>(&self, thread: &Thread, attributes: &Attributes<'_>, id: &Id, ctx: &Context<'_, S>)
+    where
+        S: Subscriber + for<'a> LookupSpan<'a>,
+    {
+        let core = &self.core;
+        let metadata = attributes.metadata();
+        let (callsite, feeds) = self.look_up(metadata);
+        let parent = match attributes.parent() {
+            Some(explicit) => self.state_of(ctx, explicit).map(|(state, _)| state),
+            None if attributes.is_contextual() => thread.current(core),
+            None => None,
+        };
+        let mut buf = thread.take_scratch();
+        let mut encoder = Encoder::new(&mut buf, Kind::SpanOpen, callsite, now(), core.span_limits);
+        attributes.record(&mut FieldVisitor::new(&mut encoder, false));
+        let mut length = encoder.finish();
+
+        let handle = if feeds & feeds::SPAN == 0 {
+            // Below the spans route: its parent stands for it.
+            let Some(parent) = parent else { return thread.return_scratch(buf) };
+            record::stamp_ids(&mut buf, parent.ids);
+            if let Some(trail) = parent.trail.as_ref().filter(|_| feeds & feeds::CRUMB != 0) {
+                trail.push(&buf);
+            }
+            Handle { core: core.id, state: parent, own: false }
+        } else {
+            let boundary = feeds & feeds::KIND != 0 && is_boundary(&buf, metadata);
+            let (enclosing, parent) = if boundary { (parent, None) } else { (None, parent) };
+            let (ids, trail) = match &parent {
+                Some(parent) => (SpanIds { span: ids::span_id(), parent: parent.ids.span, ..parent.ids.inherited() }, parent.trail.clone()),
+                None => (self.root_ids(), None),
+            };
+            record::stamp_ids(&mut buf, ids);
+            if let Some(enclosing) = &enclosing {
+                buf.truncate(length);
+                span::append_link(&mut buf, enclosing.ids);
+                length = record::seal(&mut buf);
+            }
+            let state = thread.instance(core, |instance| {
+                let trail = trail.unwrap_or_else(|| instance.spare_trail(core));
+                if feeds & feeds::CRUMB != 0 {
+                    trail.push(&buf);
+                }
+                let mut state = instance.spare_state();
+                if let Some(fresh) = Arc::get_mut(&mut state) {
+                    fresh.open(ids, callsite, parent, trail, &buf[..length]);
+                }
+                state
+            });
+            let Some(state) = state else { return thread.return_scratch(buf) };
+            Handle { core: core.id, state, own: true }
+        };
+        thread.return_scratch(buf);
+        if let Some(span) = ctx.span(id) {
+            span.extensions_mut().replace(handle);
+        }
+    }
+
+    fn root_ids(&self) -> SpanIds {
+        let remote = SpanContext::take_remote().filter(|_| self.core.propagates);
+        let trace = remote.map_or_else(ids::trace_id, |remote| remote.trace_id());
+        let sampled = self.core.sampler.samples(trace, remote.map(|remote| remote.is_sampled()));
+        SpanIds {
+            trace,
+            span: ids::span_id(),
+            parent: remote.map_or(0, |remote| remote.span_id()),
+            flags: remote.map_or(flag::RANDOM, |remote| remote.record_flags()) | if sampled { flag::SAMPLED } else { 0 },
+        }
+    }
+
+    fn event<S>(&self, thread: &Thread, event: &Event<'_>, ctx: &Context<'_, S>)
+    where
+        S: Subscriber + for<'a> LookupSpan<'a>,
+    {
+        let core = &self.core;
+        let metadata = event.metadata();
+        let (callsite, mut feeds) = self.look_up(metadata);
+        if feeds == 0 {
+            return;
+        }
+        let time = now();
+        let mut buf = thread.take_scratch();
+        let mut encoder = Encoder::new(&mut buf, Kind::Event, callsite, time, core.event_limits);
+        let looks_at_errors = feeds & (feeds::EXCEPTION | feeds::BRIDGE) != 0;
+        event.record(&mut FieldVisitor::new(&mut encoder, looks_at_errors));
+        encoder.finish();
+        if feeds & feeds::BRIDGE != 0 {
+            feeds = core.routes.feeds_as(bridged_target(&buf, metadata), metadata.level(), false);
+        }
+
+        let explicit = match event.parent() {
+            Some(id) => Some(self.state_of(ctx, id).map(|(state, _)| state)),
+            None if event.is_contextual() => None,
+            None => Some(None),
+        };
+        let raised = thread.instance(core, |instance| {
+            let state = match &explicit {
+                Some(explicit) => explicit.as_ref(),
+                None => instance.current(),
+            };
+            if let Some(state) = state {
+                record::stamp_ids(&mut buf, SpanIds { parent: 0, ..state.ids });
+            }
+            if feeds & feeds::EXCEPTION != 0 {
+                return Some(state.cloned());
+            }
+            if let Some(trail) = state.and_then(|state| state.trail.as_ref()).filter(|_| feeds & feeds::CRUMB != 0) {
+                trail.push(&buf);
+            }
+            if feeds & feeds::LOG != 0 && !instance.outbox.push(&buf, &core.waker) {
+                core.ledger.lost(Signal::Logs, Lost::QueueOverflow, 1);
+            }
+            None
+        });
+        if let Some(Some(state)) = raised {
+            exception::raise_event(core, state.as_ref(), &buf);
+            if let Some(trail) = state.as_ref().and_then(|state| state.trail.as_ref()).filter(|_| feeds & feeds::CRUMB != 0) {
+                trail.push(&buf);
+            }
+        }
+        thread.return_scratch(buf);
+    }
+
+    fn close(&self, thread: &Thread, handle: Handle) {
+        let core = &self.core;
+        let end = now();
+        thread.instance(core, |instance| {
+            let state = handle.state;
+            if core.exports_spans && state.ids.flags & flag::SAMPLED != 0 {
+                let record = state.finish(end);
+                if !instance.outbox.push(&record, &core.waker) {
+                    core.ledger.lost(Signal::Spans, Lost::QueueOverflow, 1);
+                }
+            }
+            if let (Some(trail), Some(_)) = (&state.trail, &state.parent) {
+                trail.push(&closed_record(&state, end));
+            }
+            instance.recycle(state);
+        });
+    }
+}
+
+impl<S> Layer<S> for CrumbtrailLayer
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
+        let (_, feeds) = self.look_up(metadata);
+        if feeds == 0 && self.narrows { Interest::never() } else { Interest::always() }
+    }
+
+    fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
+        !self.narrows || self.core.routes.feeds(metadata) != 0
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        self.core.routes.max_level_hint().filter(|_| self.narrows)
+    }
+
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, ctx: Context<'_, S>) {
+        self.record(|thread| self.new_span(thread, attributes, id, &ctx));
+    }
+
+    fn on_record(&self, id: &Id, values: &Values<'_>, ctx: Context<'_, S>) {
+        self.record(|thread| {
+            let Some((state, true)) = self.state_of(&ctx, id) else { return };
+            let mut buf = thread.take_scratch();
+            let mut encoder = Encoder::new(&mut buf, Kind::SpanOpen, state.callsite, 0, self.core.span_limits);
+            values.record(&mut FieldVisitor::new(&mut encoder, false));
+            let length = encoder.finish();
+            state.append_fields_of(&buf[..length]);
+            thread.return_scratch(buf);
+        });
+    }
+
+    fn on_follows_from(&self, id: &Id, follows: &Id, ctx: Context<'_, S>) {
+        current::at(|_| {
+            if let (Some((state, true)), Some((follows, _))) = (self.state_of(&ctx, id), self.state_of(&ctx, follows)) {
+                state.link(follows.ids);
+            }
+        });
+    }
+
+    #[inline]
+    fn on_event(&self, event: &Event<'_>, ctx: Context<'_, S>) {
+        if !self.core.is_closed() {
+            self.record(|thread| self.event(thread, event, &ctx));
+        }
+    }
+
+    #[inline]
+    fn on_enter(&self, id: &Id, ctx: Context<'_, S>) {
+        current::at(|thread| {
+            if let Some((state, _)) = self.state_of(&ctx, id) {
+                thread.instance(&self.core, |instance| instance.enter(id.into_u64(), state));
+            }
+        });
+    }
+
+    #[inline]
+    fn on_exit(&self, id: &Id, _: Context<'_, S>) {
+        current::at(|thread| thread.instance(&self.core, |instance| instance.exit(id.into_u64())));
+    }
+
+    fn on_close(&self, id: Id, ctx: Context<'_, S>) {
+        current::at(|thread| {
+            let handle = ctx.span(&id).and_then(|span| span.extensions_mut().remove::<Handle>());
+            if let Some(handle) = handle.filter(|handle| handle.own && handle.core == self.core.id) {
+                self.close(thread, handle);
+            }
+        });
+    }
+}
+
+/// The routes as a per-layer filter: for a subscriber with other layers, which must not lose what only they want.
+#[derive(Clone)]
+pub(crate) struct RouteFilter(pub(crate) Arc<Core>);
+
+impl<S> Filter<S> for RouteFilter {
+    fn enabled(&self, metadata: &Metadata<'_>, _: &Context<'_, S>) -> bool {
+        self.0.routes.feeds(metadata) != 0
+    }
+
+    fn callsite_enabled(&self, metadata: &'static Metadata<'static>) -> Interest {
+        if self.0.routes.feeds(metadata) == 0 { Interest::never() } else { Interest::always() }
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        self.0.routes.max_level_hint()
+    }
+}
+
+/// Nanoseconds since the Unix epoch; 0 before it, the year 2554 after it.
+pub(crate) fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+}
+
+/// Spans of `otel.kind` server or consumer begin a trail and a trace of their own.
+fn is_boundary(record: &[u8], metadata: &Metadata<'_>) -> bool {
+    let Some(field) = metadata.fields().field("otel.kind") else { return false };
+    text_of(record, field.index() as u16).is_some_and(|kind| kind.eq_ignore_ascii_case("server") || kind.eq_ignore_ascii_case("consumer"))
+}
+
+fn bridged_target<'a>(record: &'a [u8], metadata: &Metadata<'_>) -> &'a str {
+    let field = metadata.fields().field("log.target");
+    field.and_then(|field| text_of(record, field.index() as u16)).unwrap_or("log")
+}
+
+fn text_of(record: &[u8], wanted: u16) -> Option<&str> {
+    let (record, _) = Record::split_first(record)?;
+    record.fields().find_map(|(key, value)| match value {
+        Value::Str(text) | Value::Text(text) if key == wanted => Some(text),
+        _ => None,
+    })
+}
+
+fn closed_record(state: &SpanState, end: u64) -> [u8; record::HEADER_BYTES] {
+    record::header_only(Kind::SpanClose, state.callsite, end, state.ids)
+}
+
+/// The innermost span entered on this thread, as this layer instance sees it.
+pub(crate) fn current_state(core: &Arc<Core>) -> Option<Arc<SpanState>> {
+    current::at(|thread| thread.current(core))?
+}
+
+/// 128 random bits.
+pub(crate) fn random_id() -> u128 {
+    ids::trace_id()
+}
+
+impl Core {
+    /// Stops recording. What is in the lanes is still exported.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+    }
+}

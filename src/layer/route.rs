@@ -1,0 +1,105 @@
+//! Routes: which events and spans become exceptions, logs, spans and breadcrumbs. Decided once per callsite.
+
+use tracing_core::{Level, LevelFilter, Metadata};
+use tracing_subscriber::filter::Targets;
+
+use crate::trail::callsite::feeds;
+
+/// Where an event or span may go. Each has a filter of its own, see [`Builder::with_route`](crate::Builder::with_route).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Route {
+    /// Events that become exception records. Default: `error`.
+    Exceptions,
+    /// Events that are exported as log records. Default: `info`.
+    Logs,
+    /// Spans that exist for crumbtrail: they are exported, carry ids, and their roots begin trails. Default: `info`.
+    Spans,
+    /// Events and spans that leave a breadcrumb in the trail of their request. Default: `debug` for the service's own crate, `info` elsewhere.
+    Breadcrumbs,
+}
+
+/// The four filters.
+#[derive(Clone, Debug)]
+pub(crate) struct Routes {
+    exceptions: Targets,
+    logs: Targets,
+    spans: Targets,
+    breadcrumbs: Targets,
+}
+
+/// The target of the events that `tracing-log` makes of `log` records.
+const BRIDGE_TARGET: &str = "log";
+
+impl Routes {
+    /// The defaults for a service whose own crate is `own_crate`.
+    pub(crate) fn new(own_crate: &str) -> Self {
+        let level = |level: LevelFilter| Targets::new().with_default(level);
+        let mut breadcrumbs = level(LevelFilter::INFO);
+        if !own_crate.is_empty() {
+            breadcrumbs = breadcrumbs.with_target(own_crate, LevelFilter::DEBUG);
+        }
+        Self { exceptions: level(LevelFilter::ERROR), logs: level(LevelFilter::INFO), spans: level(LevelFilter::INFO), breadcrumbs }
+    }
+
+    pub(crate) fn set(&mut self, route: Route, targets: Targets) {
+        match route {
+            Route::Exceptions => self.exceptions = targets,
+            Route::Logs => self.logs = targets,
+            Route::Spans => self.spans = targets,
+            Route::Breadcrumbs => self.breadcrumbs = targets,
+        }
+    }
+
+    /// What a callsite feeds; 0 if nothing wants it.
+    pub(crate) fn feeds(&self, metadata: &Metadata<'_>) -> u8 {
+        if metadata.is_span() {
+            let kind = if metadata.fields().field("otel.kind").is_some() { feeds::KIND } else { 0 };
+            return match self.feeds_as(metadata.target(), metadata.level(), true) {
+                0 => 0,
+                feeds => feeds | kind,
+            };
+        }
+        if metadata.target() == BRIDGE_TARGET && metadata.fields().field("log.target").is_some() {
+            // The real target is known only when the record comes.
+            let wanted = self.max_level_hint().is_none_or(|hint| metadata.level() <= &hint);
+            return if wanted { feeds::BRIDGE } else { 0 };
+        }
+        self.feeds_as(metadata.target(), metadata.level(), false)
+    }
+
+    /// The same for a target and level that only the record knows.
+    pub(crate) fn feeds_as(&self, target: &str, level: &Level, is_span: bool) -> u8 {
+        let feed = |targets: &Targets, bit: u8| if targets.would_enable(target, level) { bit } else { 0 };
+        let crumb = feed(&self.breadcrumbs, feeds::CRUMB);
+        if is_span {
+            crumb | feed(&self.spans, feeds::SPAN)
+        } else {
+            crumb | feed(&self.logs, feeds::LOG) | feed(&self.exceptions, feeds::EXCEPTION)
+        }
+    }
+
+    /// The most verbose level any route wants.
+    pub(crate) fn max_level_hint(&self) -> Option<LevelFilter> {
+        [&self.exceptions, &self.logs, &self.spans, &self.breadcrumbs]
+            .into_iter()
+            .map(|targets| targets.iter().map(|(_, level)| level).chain(targets.default_level()).max().unwrap_or(LevelFilter::OFF))
+            .max()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_keep_debug_of_the_own_crate_for_the_trail() {
+        let routes = Routes::new("shop");
+        assert_eq!(routes.feeds_as("shop::cart", &Level::DEBUG, false), feeds::CRUMB);
+        assert_eq!(routes.feeds_as("hyper", &Level::DEBUG, false), 0);
+        assert_eq!(routes.feeds_as("hyper", &Level::INFO, false), feeds::CRUMB | feeds::LOG);
+        assert_eq!(routes.feeds_as("hyper", &Level::ERROR, false), feeds::CRUMB | feeds::LOG | feeds::EXCEPTION);
+        assert_eq!(routes.feeds_as("hyper", &Level::INFO, true), feeds::CRUMB | feeds::SPAN);
+        assert_eq!(routes.max_level_hint(), Some(LevelFilter::DEBUG));
+    }
+}

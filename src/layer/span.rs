@@ -1,0 +1,112 @@
+//! What the layer keeps of a span while it is open: its identity, its parent, its trail, and its record so far.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::trail::{
+    Trail,
+    record::{self, HEADER_BYTES, Kind, SpanIds, key},
+};
+
+/// In the span's extensions: which state is its own, or whose it shares.
+pub(crate) struct Handle {
+    /// The layer instance that put it there.
+    pub(crate) core: u64,
+    pub(crate) state: Arc<SpanState>,
+    /// `false`: the span is below the spans route; it passes its parent's state on.
+    pub(crate) own: bool,
+}
+
+/// An open span. Immutable but for its body, whose lock no user code ever runs under; so a panic hook may take it.
+#[derive(Default)]
+pub(crate) struct SpanState {
+    pub(crate) ids: SpanIds,
+    pub(crate) callsite: u32,
+    /// The enclosing span of the same trace.
+    pub(crate) parent: Option<Arc<SpanState>>,
+    pub(crate) trail: Option<Arc<Trail>>,
+    body: Mutex<Vec<u8>>,
+}
+
+/// Bytes that late fields, links and exceptions may add to a span's record.
+const MAX_BODY: usize = 32 * 1024;
+/// Capacity a recycled body keeps.
+const KEEP_CAPACITY: usize = 1024;
+
+impl SpanState {
+    /// Fills a fresh or recycled state. `record` is the open record without its padding.
+    pub(crate) fn open(&mut self, ids: SpanIds, callsite: u32, parent: Option<Arc<SpanState>>, trail: Arc<Trail>, record: &[u8]) {
+        self.ids = ids;
+        self.callsite = callsite;
+        self.parent = parent;
+        self.trail = Some(trail);
+        let body = self.body.get_mut().unwrap_or_else(PoisonError::into_inner);
+        body.clear();
+        body.extend_from_slice(record);
+    }
+
+    /// Empties the state for its next span and returns what it held.
+    pub(crate) fn clear(&mut self) -> (Option<Arc<SpanState>>, Option<Arc<Trail>>) {
+        let body = self.body.get_mut().unwrap_or_else(PoisonError::into_inner);
+        body.clear();
+        body.shrink_to(KEEP_CAPACITY);
+        (self.parent.take(), self.trail.take())
+    }
+
+    /// Adds the fields of an encoded record, given without padding.
+    pub(crate) fn append_fields_of(&self, record: &[u8]) {
+        let mut body = self.body();
+        let fields = record.get(HEADER_BYTES..).unwrap_or_default();
+        if body.len() + fields.len() <= MAX_BODY {
+            body.extend_from_slice(fields);
+        }
+    }
+
+    /// Links another span, as `follows_from` does.
+    pub(crate) fn link(&self, to: SpanIds) {
+        let mut body = self.body();
+        if body.len() < MAX_BODY {
+            append_link(&mut body, to);
+        }
+    }
+
+    /// Notes that an exception happened in this span: an error status and an `exception` span event follow from it.
+    pub(crate) fn mark_exception(&self, id: [u8; 16], time: u64, description: &str) {
+        let mut body = self.body();
+        if body.len() < MAX_BODY {
+            let mut mark = [0; 24];
+            mark[..16].copy_from_slice(&id);
+            mark[16..].copy_from_slice(&time.to_le_bytes());
+            record::append_bytes(&mut body, key::EXCEPTION, &mark);
+            let end = record::floor_char_boundary(description, 256);
+            record::append_str(&mut body, key::ERROR_STATUS, &description[..end]);
+        }
+    }
+
+    /// The whole span as one finished record, to be read while the guard lives.
+    pub(crate) fn finish(&self, end: u64) -> MutexGuard<'_, Vec<u8>> {
+        let mut body = self.body();
+        record::append_u64(&mut body, key::END_TIME, end);
+        record::set_kind(&mut body, Kind::Span);
+        record::seal(&mut body);
+        body
+    }
+
+    /// A copy of the record as it is now, sealed.
+    pub(crate) fn snapshot(&self) -> Vec<u8> {
+        let mut copy = self.body().clone();
+        record::seal(&mut copy);
+        copy
+    }
+
+    fn body(&self) -> MutexGuard<'_, Vec<u8>> {
+        self.body.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Appends a link to an open record.
+pub(crate) fn append_link(body: &mut Vec<u8>, to: SpanIds) {
+    let mut link = [0; 24];
+    link[..16].copy_from_slice(&to.trace.to_be_bytes());
+    link[16..].copy_from_slice(&to.span.to_be_bytes());
+    record::append_bytes(body, key::LINK, &link);
+}

@@ -1,0 +1,187 @@
+//! One visit of the fields: each value goes into the record as what it is.
+
+use std::{
+    error::Error,
+    fmt::{self, Write as _},
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
+use tracing_core::field::{Field, Visit};
+
+use crate::{exception::chain, trail::record::Encoder};
+
+/// Writes fields into an [`Encoder`].
+pub(crate) struct FieldVisitor<'a, 'b> {
+    encoder: &'a mut Encoder<'b>,
+    /// The event becomes an exception: it is worth a look at an error's type.
+    exception: bool,
+}
+
+impl<'a, 'b> FieldVisitor<'a, 'b> {
+    pub(crate) fn new(encoder: &'a mut Encoder<'b>, exception: bool) -> Self {
+        Self { encoder, exception }
+    }
+}
+
+fn key(field: &Field) -> u16 {
+    field.index() as u16
+}
+
+impl Visit for FieldVisitor<'_, '_> {
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.encoder.f64(key(field), value);
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.encoder.i64(key(field), value);
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.encoder.u64(key(field), value);
+    }
+
+    fn record_i128(&mut self, field: &Field, value: i128) {
+        self.encoder.i128(key(field), value);
+    }
+
+    fn record_u128(&mut self, field: &Field, value: u128) {
+        self.encoder.u128(key(field), value);
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.encoder.bool(key(field), value);
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.encoder.str(key(field), value);
+    }
+
+    fn record_bytes(&mut self, field: &Field, value: &[u8]) {
+        self.encoder.bytes(key(field), value);
+    }
+
+    fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
+        let (name, exact) = if self.exception { type_of(value) } else { (TypeName::default(), false) };
+        let links = chain::links(value);
+        let shown: Vec<&dyn fmt::Display> = links.iter().map(|link| *link as &dyn fmt::Display).collect();
+        self.encoder.error(key(field), name.as_str(), exact, &shown);
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.encoder.debug(key(field), value);
+    }
+}
+
+/// The type of an error behind a trait object: exact for the standard library's errors, else a guess from the head of its `Debug` text (`Declined { code: 5 }` → `Declined`), else empty.
+pub(crate) fn type_of(error: &(dyn Error + 'static)) -> (TypeName, bool) {
+    macro_rules! known {
+        ($($type:ty),* $(,)?) => { $( if error.is::<$type>() { return (TypeName::from(std::any::type_name::<$type>()), true); } )* };
+    }
+    known!(
+        std::io::Error,
+        std::fmt::Error,
+        std::num::ParseIntError,
+        std::num::ParseFloatError,
+        std::num::TryFromIntError,
+        std::str::Utf8Error,
+        std::string::FromUtf8Error,
+        std::env::VarError,
+        std::net::AddrParseError,
+        std::time::SystemTimeError,
+        std::sync::mpsc::RecvError,
+    );
+    (guess(error), false)
+}
+
+/// The head of a `Debug` text, if it looks like the name of a type.
+pub(crate) fn guess(error: &dyn fmt::Debug) -> TypeName {
+    let mut head = Head { text: TypeName::default(), ended: None };
+    // The formatter is stopped after the head; user code, so it may panic.
+    let _ = catch_unwind(AssertUnwindSafe(|| write!(head, "{error:?}")));
+    let type_like = head.text.as_str().starts_with(|first: char| first.is_ascii_uppercase());
+    let ends_like_one = matches!(head.ended, None | Some('(' | '{'));
+    if type_like && ends_like_one { head.text } else { TypeName::default() }
+}
+
+/// A short string on the stack.
+#[derive(Clone, Copy)]
+pub(crate) struct TypeName {
+    bytes: [u8; 128],
+    length: usize,
+}
+
+impl Default for TypeName {
+    fn default() -> Self {
+        Self { bytes: [0; 128], length: 0 }
+    }
+}
+
+impl TypeName {
+    fn from(name: &str) -> Self {
+        let mut this = Self::default();
+        name.bytes().take(128).for_each(|byte| this.push(byte));
+        this
+    }
+
+    fn push(&mut self, byte: u8) {
+        if let Some(slot) = self.bytes.get_mut(self.length) {
+            *slot = byte;
+            self.length += 1;
+        }
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.bytes[..self.length]).unwrap_or_default()
+    }
+}
+
+/// Takes an identifier and the first character after it and its space, then stops the formatter.
+struct Head {
+    text: TypeName,
+    ended: Option<char>,
+}
+
+impl fmt::Write for Head {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for character in text.chars() {
+            match (self.ended, character) {
+                (None, 'a'..='z' | 'A'..='Z' | '0'..='9' | '_') => self.text.push(character as u8),
+                (None | Some(' '), next) => {
+                    self.ended = Some(next);
+                    if next != ' ' {
+                        return Err(fmt::Error);
+                    }
+                }
+                _ => return Err(fmt::Error),
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guess_is_a_type_or_nothing() {
+        #[derive(Debug)]
+        struct Declined {
+            _code: u8,
+        }
+        #[derive(Debug)]
+        struct Empty;
+        assert_eq!(guess(&Declined { _code: 5 }).as_str(), "Declined");
+        assert_eq!(guess(&Empty).as_str(), "Empty");
+        assert_eq!(guess(&format_args!("Connection refused")).as_str(), "");
+        assert_eq!(guess(&"Quoted").as_str(), "");
+        assert_eq!(guess(&format_args!("payment failed")).as_str(), "");
+    }
+
+    #[test]
+    fn the_standard_librarys_errors_are_known() {
+        let error = "x".parse::<u8>().unwrap_err();
+        let (name, exact) = type_of(&error);
+        assert_eq!((name.as_str(), exact), ("core::num::error::ParseIntError", true));
+    }
+}

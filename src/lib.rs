@@ -1,0 +1,75 @@
+//! Error events and panics as OpenTelemetry exception records, with the breadcrumbs that led up to them.
+//!
+//! crumbtrail is one [`tracing-subscriber`](https://docs.rs/tracing-subscriber) layer. Every request keeps a **trail**: a small ring of what happened, written in nanoseconds and thrown away when all goes well. When something fails — an `error!` event, a captured error, a panic — the trail leaves with it: who, doing what, where, in which release. Logs, spans and metrics go to the same collector over OTLP, correlated.
+//!
+//! ```no_run
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let _telemetry = crumbtrail::init(crumbtrail::service!())?;
+//!
+//!     let _request = tracing::info_span!("checkout", user.id = "42").entered();
+//!     tracing::debug!(amount = 1999, "charging card"); // kept in the trail, sent only with an error
+//!     if let Err(error) = charge() {
+//!         tracing::error!(error = &error as &dyn std::error::Error, "payment failed");
+//!     }
+//!     Ok(())
+//! }
+//! # fn charge() -> Result<(), std::io::Error> { Ok(()) }
+//! ```
+//!
+//! # Concepts
+//!
+//! - **Exception**: an ERROR event, a [`capture`]d error or a panic. It becomes one log record with EventName `exception`, and counts in the metric `crumbtrail.exceptions`.
+//! - **Trail**: what the request did before. It begins at a root span, and at any span of `otel.kind` server or consumer, and ends with it. It follows the span tree: through `.await`s, into spawned tasks and threads that carry the span.
+//! - **[Route]**: which events and spans become exceptions, logs, spans and breadcrumbs.
+//! - **Worker**: one thread of our own that encodes and sends. The calling thread allocates nothing for an event, waits for nothing, and is told what was lost only through [`Telemetry::stats`].
+//!
+//! # Features
+//!
+//! Features only add. On by default: `http` (OTLP over HTTP), `gzip`, `metrics` (a recorder for the facade), `log` (records of the `log` crate), `console` (a console layer on terminals). Also: `grpc` (OTLP over gRPC).
+
+mod builder;
+mod console;
+mod delivery;
+mod env;
+mod error;
+mod exception;
+mod export;
+mod layer;
+mod ledger;
+mod metrics;
+mod outbox;
+pub mod propagation;
+mod sampling;
+mod service;
+mod stack;
+mod telemetry;
+mod trail;
+
+#[cfg(feature = "metrics")]
+pub use crate::metrics::recorder::Recorder;
+pub use crate::{
+    builder::{Builder, Exporter, builder},
+    delivery::Protocol,
+    env::{Environment, Warning},
+    error::{FlushError, InitError},
+    exception::{ErrorId, ParseErrorIdError, ResultExt, capture},
+    layer::{CrumbtrailLayer, Route},
+    ledger::{Lost, Signal, SignalStats, Stats},
+    sampling::Sampler,
+    service::Service,
+    telemetry::{Guard, Telemetry},
+};
+
+/// Sets everything up from the environment and installs it: [`builder`]`(service).`[`from_env`](Builder::from_env)`().`[`install`](Builder::install)`()`.
+///
+/// # Errors
+/// A global subscriber is installed already, or the worker thread could not be started.
+pub fn init(service: Service) -> Result<Guard, InitError> {
+    builder(service).from_env().install()
+}
+
+/// Says something about ourselves: on stderr, never through `tracing`, and not at all if stderr is closed.
+fn diagnose(message: std::fmt::Arguments<'_>) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stderr(), "crumbtrail: {message}");
+}

@@ -1,0 +1,156 @@
+//! Metrics: OpenTelemetry instruments, read by the worker. Comes in: the `metrics` facade and our own counter of exceptions. Goes out: one export request for each interval.
+
+#[cfg(feature = "metrics")]
+pub(crate) mod recorder;
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, RwLock, Weak},
+    time::Duration,
+};
+
+use opentelemetry::{
+    KeyValue,
+    metrics::{Counter, Meter, MeterProvider as _},
+};
+use opentelemetry_proto::tonic::{
+    collector::metrics::v1::ExportMetricsServiceRequest,
+    metrics::v1::{Metric, metric::Data},
+    resource::v1::Resource,
+};
+use opentelemetry_sdk::{
+    error::OTelSdkResult,
+    metrics::{InstrumentKind, ManualReader, Pipeline, SdkMeterProvider, Temporality, data::ResourceMetrics, reader::MetricReader},
+};
+
+use crate::exception::Draft;
+
+/// Time series of one metric at most; the rest is summed under `otel.metric.overflow` (metrics SDK specification, "Cardinality limits").
+pub(crate) const CARDINALITY_LIMIT: usize = 2_000;
+
+/// What is known of metrics by name: unit, description. Filled by `describe_*!`, at any time.
+pub(crate) type Descriptions = Arc<RwLock<HashMap<String, (String, String)>>>;
+
+/// The instruments' provider and its reader.
+pub(crate) struct Meters {
+    provider: SdkMeterProvider,
+    reader: SharedReader,
+    descriptions: Descriptions,
+    /// What has to happen before each reading.
+    before: Vec<Box<dyn Fn() + Send>>,
+}
+
+impl Meters {
+    pub(crate) fn new() -> Self {
+        let reader = SharedReader(Arc::new(ManualReader::builder().build()));
+        let provider = SdkMeterProvider::builder()
+            .with_reader(reader.clone())
+            .with_resource(opentelemetry_sdk::Resource::builder_empty().build())
+            .with_view(|_: &opentelemetry_sdk::metrics::Instrument| {
+                opentelemetry_sdk::metrics::Stream::builder().with_cardinality_limit(CARDINALITY_LIMIT).build().ok()
+            })
+            .build();
+        Self { provider, reader, descriptions: Arc::default(), before: Vec::new() }
+    }
+
+    pub(crate) fn meter(&self, scope: &'static str) -> Meter {
+        self.provider.meter(scope)
+    }
+
+    #[cfg(feature = "metrics")]
+    pub(crate) fn descriptions(&self) -> Descriptions {
+        self.descriptions.clone()
+    }
+
+    #[cfg(feature = "metrics")]
+    pub(crate) fn before_each_reading(&mut self, run: impl Fn() + Send + 'static) {
+        self.before.push(Box::new(run));
+    }
+
+    /// Reads every instrument. Returns the request and its data points; `None` where there is nothing.
+    pub(crate) fn collect(&self, resource: &Resource, schema_url: &str) -> Option<(u64, ExportMetricsServiceRequest)> {
+        for run in &self.before {
+            run();
+        }
+        let mut read = ResourceMetrics::default();
+        self.reader.collect(&mut read).ok()?;
+        let mut request = ExportMetricsServiceRequest::from(&read);
+        let descriptions = self.descriptions.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut points = 0;
+        for resource_metrics in &mut request.resource_metrics {
+            resource_metrics.resource = Some(resource.clone());
+            resource_metrics.schema_url = schema_url.to_owned();
+            for metric in resource_metrics.scope_metrics.iter_mut().flat_map(|scope| &mut scope.metrics) {
+                points += data_points(metric);
+                // The SDK takes unit and description only when an instrument is made; a later word counts too.
+                if let Some((unit, description)) = descriptions.get(&metric.name) {
+                    metric.unit.clone_from(unit);
+                    metric.description.clone_from(description);
+                }
+            }
+        }
+        (points > 0).then_some((points, request))
+    }
+}
+
+/// Counts every exception: `crumbtrail.exceptions`, unit `{exception}`, by type, group and release.
+pub(crate) fn exception_counter(meter: &Meter, release: Option<String>) -> impl Fn(&Draft) + Send + Sync + use<> {
+    let counter: Counter<u64> = meter
+        .u64_counter("crumbtrail.exceptions")
+        .with_unit("{exception}")
+        .with_description("Exceptions raised, whether or not their records were limited.")
+        .build();
+    move |draft| {
+        let mut attributes = vec![
+            KeyValue::new("exception.type", draft.type_name().to_owned()),
+            KeyValue::new("crumbtrail.group.id", draft.group.to_string()),
+        ];
+        attributes.extend(release.clone().map(|release| KeyValue::new("service.version", release)));
+        counter.add(1, &attributes);
+    }
+}
+
+fn data_points(metric: &Metric) -> u64 {
+    let points = match &metric.data {
+        Some(Data::Gauge(gauge)) => gauge.data_points.len(),
+        Some(Data::Sum(sum)) => sum.data_points.len(),
+        Some(Data::Histogram(histogram)) => histogram.data_points.len(),
+        Some(Data::ExponentialHistogram(histogram)) => histogram.data_points.len(),
+        Some(Data::Summary(summary)) => summary.data_points.len(),
+        None => 0,
+    };
+    points as u64
+}
+
+/// The provider takes a reader whole; the worker needs it too.
+#[derive(Clone)]
+struct SharedReader(Arc<ManualReader>);
+
+impl fmt::Debug for SharedReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl MetricReader for SharedReader {
+    fn register_pipeline(&self, pipeline: Weak<Pipeline>) {
+        self.0.register_pipeline(pipeline);
+    }
+
+    fn collect(&self, read: &mut ResourceMetrics) -> OTelSdkResult {
+        self.0.collect(read)
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.0.force_flush()
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.0.shutdown_with_timeout(timeout)
+    }
+
+    fn temporality(&self, kind: InstrumentKind) -> Temporality {
+        self.0.temporality(kind)
+    }
+}

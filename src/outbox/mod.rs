@@ -1,0 +1,125 @@
+//! The hand-over from the callers to the worker. Comes in: finished records. Goes out: the same bytes, to the one worker thread.
+//!
+//! Each thread has its own bounded [`ring`], so that threads share no lock and no cache line. Exceptions have an express lane of their own: they are few, large, and go first. What does not fit is dropped and counted, never waited for.
+
+pub(crate) mod ring;
+
+/// The atomics of [`ring`], by a name that `tests/model` replaces with loom's.
+mod sync {
+    pub(crate) use std::sync::atomic::{AtomicU64, Ordering};
+}
+
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
+};
+
+use crossbeam_queue::ArrayQueue;
+use tokio::sync::Notify;
+
+use self::ring::SpscRing;
+
+/// One thread's ring. The thread holds one `Arc`, the worker the other.
+pub(crate) struct Outbox {
+    ring: SpscRing,
+    /// The worker has been told that this ring fills up, and has not yet looked.
+    called: AtomicBool,
+}
+
+impl Outbox {
+    /// Hands a record over. `false`: no room, the record is dropped. Only the owning thread calls this.
+    pub(crate) fn push(&self, record: &[u8], waker: &Waker) -> bool {
+        let words = record.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word));
+        let Some(used) = self.ring.push(words) else { return false };
+        if used > self.ring.capacity() / 4 && !self.called.load(Ordering::Relaxed) && !self.called.swap(true, Ordering::Relaxed) {
+            waker.wake();
+        }
+        true
+    }
+
+    /// Takes all records. Only the worker calls this.
+    pub(crate) fn drain(&self, out: &mut Vec<u8>) {
+        self.called.store(false, Ordering::Relaxed);
+        self.ring.drain(out);
+    }
+}
+
+/// Every thread's outbox, as the worker sees them.
+pub(crate) struct Outboxes {
+    capacity: usize,
+    all: Mutex<Vec<Arc<Outbox>>>,
+}
+
+impl Outboxes {
+    /// Outboxes of `bytes` each.
+    pub(crate) fn new(bytes: usize) -> Self {
+        Self { capacity: bytes / 8, all: Mutex::new(Vec::new()) }
+    }
+
+    /// A thread's first record: allocates its ring.
+    pub(crate) fn register(&self) -> Arc<Outbox> {
+        let outbox = Arc::new(Outbox { ring: SpscRing::new(self.capacity), called: AtomicBool::new(false) });
+        self.all.lock().unwrap_or_else(PoisonError::into_inner).push(outbox.clone());
+        outbox
+    }
+
+    /// Moves the records of every thread to `out` and forgets the rings of threads that have ended.
+    pub(crate) fn drain(&self, out: &mut Vec<u8>) {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner).retain(|outbox| {
+            // The order matters: a thread that ends after this count has its last records taken next time.
+            let ended = Arc::strong_count(outbox) == 1;
+            outbox.drain(out);
+            !ended
+        });
+    }
+}
+
+/// Wakes the worker. Cheap when it is awake; a system call when it sleeps.
+#[derive(Default)]
+pub(crate) struct Waker(Notify);
+
+impl Waker {
+    pub(crate) fn wake(&self) {
+        self.0.notify_one();
+    }
+
+    pub(crate) async fn woken(&self) {
+        self.0.notified().await;
+    }
+}
+
+/// What the express lane needs to know of its load.
+pub(crate) trait Weight {
+    /// Bytes, about.
+    fn weight(&self) -> usize;
+}
+
+/// The exceptions' own lane: bounded in number and in bytes, no lock.
+pub(crate) struct Express<T> {
+    queue: ArrayQueue<Box<T>>,
+    bytes: AtomicUsize,
+    limit: usize,
+}
+
+impl<T: Weight> Express<T> {
+    pub(crate) fn new(count: usize, bytes: usize) -> Self {
+        Self { queue: ArrayQueue::new(count), bytes: AtomicUsize::new(0), limit: bytes }
+    }
+
+    /// `false`: no room, the load is dropped.
+    pub(crate) fn push(&self, load: Box<T>, waker: &Waker) -> bool {
+        let weight = load.weight();
+        if self.bytes.fetch_add(weight, Ordering::Relaxed) + weight > self.limit || self.queue.push(load).is_err() {
+            self.bytes.fetch_sub(weight, Ordering::Relaxed);
+            return false;
+        }
+        waker.wake();
+        true
+    }
+
+    pub(crate) fn pop(&self) -> Option<Box<T>> {
+        let load = self.queue.pop()?;
+        self.bytes.fetch_sub(load.weight(), Ordering::Relaxed);
+        Some(load)
+    }
+}

@@ -1,0 +1,56 @@
+//! A single-producer, single-consumer ring of words: one thread's way to the worker.
+//!
+//! The producer owns `head`, the consumer `tail`; `head - tail` never exceeds the capacity. Records are whole words and are pushed whole or not at all. `tests/model` runs this under loom. No `unsafe`: the words are atomics.
+
+use super::sync::{AtomicU64, Ordering};
+
+/// The words and the two positions, which only grow.
+pub(crate) struct SpscRing {
+    words: Box<[AtomicU64]>,
+    head: AtomicU64,
+    tail: AtomicU64,
+}
+
+impl SpscRing {
+    /// A ring of `words`, a power of two.
+    pub(crate) fn new(words: usize) -> Self {
+        Self {
+            words: (0..words.next_power_of_two()).map(|_| AtomicU64::new(0)).collect(),
+            head: AtomicU64::new(0),
+            tail: AtomicU64::new(0),
+        }
+    }
+
+    /// Adds a record, or says `None` if there is no room. Returns how many words are now in use. Only the producer calls this.
+    pub(crate) fn push(&self, record: impl ExactSizeIterator<Item = u64>) -> Option<usize> {
+        let head = self.head.load(Ordering::Relaxed);
+        let used = (head - self.tail.load(Ordering::Acquire)) as usize;
+        let length = record.len();
+        if used + length > self.words.len() {
+            return None;
+        }
+        let mask = self.words.len() - 1;
+        for (offset, word) in record.enumerate() {
+            self.words[(head as usize + offset) & mask].store(word, Ordering::Relaxed);
+        }
+        self.head.store(head + length as u64, Ordering::Release);
+        Some(used + length)
+    }
+
+    /// Moves everything that is in the ring to `out`. Only the consumer calls this.
+    pub(crate) fn drain(&self, out: &mut Vec<u8>) {
+        let tail = self.tail.load(Ordering::Relaxed);
+        let head = self.head.load(Ordering::Acquire);
+        let mask = self.words.len() - 1;
+        out.reserve((head - tail) as usize * 8);
+        for position in tail..head {
+            out.extend_from_slice(&self.words[position as usize & mask].load(Ordering::Relaxed).to_le_bytes());
+        }
+        self.tail.store(head, Ordering::Release);
+    }
+
+    /// Words it can hold.
+    pub(crate) fn capacity(&self) -> usize {
+        self.words.len()
+    }
+}

@@ -1,0 +1,64 @@
+//! Which frames are the service's own.
+
+/// Crates whose frames are the service's own.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct OwnCrates(Vec<String>);
+
+impl OwnCrates {
+    pub(crate) fn new(crates: impl IntoIterator<Item = String>) -> Self {
+        Self(crates.into_iter().filter(|name| !name.is_empty()).collect())
+    }
+
+    /// Whether a demangled function belongs to one of them.
+    pub(crate) fn has(&self, function: &str) -> bool {
+        let name = crate_of(function);
+        self.0.iter().any(|own| own == name)
+    }
+}
+
+/// The crate a demangled name begins with: `shop` of `shop::pay`, of `<shop::Cart as core::fmt::Debug>::fmt`, and of `<&mut shop::Cart>::add`.
+fn crate_of(function: &str) -> &str {
+    let start = function.trim_start_matches(['<', '&', '*', '(', '[', ' ']);
+    let start = start.strip_prefix("mut ").or_else(|| start.strip_prefix("const ")).or_else(|| start.strip_prefix("dyn ")).unwrap_or(start);
+    let end = start.find(|next: char| !(next.is_alphanumeric() || next == '_')).unwrap_or(start.len());
+    &start[..end]
+}
+
+/// Frames between the failing code and our capture: unwinding, panicking, `tracing` and this library. Not part of what happened.
+pub(crate) fn is_machinery(function: &str) -> bool {
+    const PREFIXES: [&str; 12] = [
+        "backtrace::",
+        "crumbtrail::",
+        "<crumbtrail::",
+        "tracing_core::",
+        "tracing_subscriber::",
+        "<tracing_subscriber::",
+        "tracing::",
+        "<tracing_core::",
+        "std::panicking::",
+        "core::panicking::",
+        "core::result::unwrap_failed",
+        "core::option::",
+    ];
+    PREFIXES.iter().any(|prefix| function.starts_with(prefix))
+        || function.contains("crumbtrail::layer::CrumbtrailLayer")
+        || function.contains("rust_begin_unwind")
+        || function.contains("rust_end_short_backtrace")
+        || (function.starts_with("<alloc::boxed::Box<") && function.contains("panic"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_crate_is_found_in_every_form_of_a_name() {
+        let own = OwnCrates::new(["shop".to_owned()]);
+        for function in ["shop::pay", "<shop::Cart as core::fmt::Debug>::fmt", "<&mut shop::Cart as X>::add", "shop::pay::{{closure}}"] {
+            assert!(own.has(function), "{function}");
+        }
+        for function in ["shopping::pay", "tokio::shop::pay", "core::ops::function::FnOnce::call_once"] {
+            assert!(!own.has(function), "{function}");
+        }
+    }
+}

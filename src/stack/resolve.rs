@@ -1,0 +1,226 @@
+//! Names for return addresses, on the worker. Comes in: addresses of this process. Goes out: functions, files, lines, as far as the binaries tell.
+//!
+//! Debug files are opened when first needed and closed after a minute without use; they cost tens of megabytes. Nothing here shares a lock with the capturing threads.
+
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use addr2line::Loader;
+use object::{Object as _, ObjectSegment as _};
+
+use super::in_app::{OwnCrates, is_machinery};
+
+/// One frame with its names.
+#[derive(Clone, Debug)]
+pub(crate) struct Frame {
+    /// Demangled, without the hash; `<unknown>` where there is no symbol.
+    pub(crate) function: String,
+    pub(crate) file: Option<String>,
+    pub(crate) line: Option<u32>,
+    pub(crate) column: Option<u32>,
+    /// The service's own code.
+    pub(crate) in_app: bool,
+    /// Where it is in its binary, for a later look-up: file name and virtual address.
+    pub(crate) module: Option<(Arc<str>, u64)>,
+}
+
+/// Open debug files, and the frames already named.
+pub(crate) struct Resolver {
+    own: OwnCrates,
+    modules: Vec<Module>,
+    loaded: HashMap<PathBuf, Option<Binary>>,
+    named: HashMap<usize, Arc<[Frame]>>,
+    used: Instant,
+}
+
+/// One mapping of a file into this process.
+struct Module {
+    start: usize,
+    end: usize,
+    offset: u64,
+    path: PathBuf,
+}
+
+struct Binary {
+    name: Arc<str>,
+    loader: Loader,
+    /// File offset, length, virtual address of each loaded segment.
+    segments: Vec<(u64, u64, u64)>,
+}
+
+/// Named addresses kept.
+const MAX_NAMED: usize = 16 * 1024;
+/// Debug files are closed after this long without use.
+const IDLE: Duration = Duration::from_secs(60);
+
+impl Resolver {
+    pub(crate) fn new(own: OwnCrates) -> Self {
+        Self { own, modules: Vec::new(), loaded: HashMap::new(), named: HashMap::new(), used: Instant::now() }
+    }
+
+    /// Every frame of a stack, innermost first, inlined ones included; without the machinery that sits above the failing code.
+    pub(crate) fn stack(&mut self, addresses: &[usize]) -> Vec<Frame> {
+        let mut frames: Vec<Frame> = addresses.iter().flat_map(|address| self.frames(*address).to_vec()).collect();
+        // Only a run of machinery that starts the stack goes; a library's frame further down is part of the story.
+        let first = frames.iter().take(40).rposition(|frame| is_machinery(&frame.function) && !frame.in_app);
+        let own = frames.iter().position(|frame| frame.in_app).unwrap_or(usize::MAX);
+        if let Some(last) = first.filter(|last| *last < own) {
+            frames.drain(..=last);
+        }
+        frames
+    }
+
+    /// Closes what has not been used for a while.
+    pub(crate) fn sweep(&mut self) {
+        if !self.loaded.is_empty() && self.used.elapsed() > IDLE {
+            self.loaded.clear();
+        }
+    }
+
+    fn frames(&mut self, address: usize) -> Arc<[Frame]> {
+        if let Some(known) = self.named.get(&address) {
+            return known.clone();
+        }
+        self.used = Instant::now();
+        if self.named.len() >= MAX_NAMED {
+            self.named.clear();
+        }
+        // A return address is one past its call.
+        let frames: Arc<[Frame]> = self.look_up(address.saturating_sub(1)).into();
+        self.named.insert(address, frames.clone());
+        frames
+    }
+
+    fn look_up(&mut self, address: usize) -> Vec<Frame> {
+        let unknown =
+            |module| vec![Frame { function: "<unknown>".to_owned(), file: None, line: None, column: None, in_app: false, module }];
+        let Some((path, file_offset)) = self.locate(address) else { return unknown(None) };
+        let binary = self.loaded.entry(path).or_insert_with_key(|path| Binary::open(path));
+        let Some(binary) = binary else { return unknown(None) };
+        let Some(virtual_address) = binary.virtual_address(file_offset) else { return unknown(None) };
+        let module = Some((binary.name.clone(), virtual_address));
+        let mut frames = Vec::new();
+        if let Ok(mut found) = binary.loader.find_frames(virtual_address) {
+            while let Ok(Some(frame)) = found.next() {
+                let symbol = frame.function.as_ref().and_then(|function| function.raw_name().ok());
+                let Some(symbol) = symbol else { continue };
+                let place = frame.location.as_ref();
+                frames.push(named_frame(&self.own, &symbol, place, module.clone()));
+            }
+        }
+        if frames.is_empty() {
+            match binary.loader.find_symbol(virtual_address) {
+                Some(symbol) => frames.push(named_frame(&self.own, symbol, None, module)),
+                None => return unknown(module),
+            }
+        }
+        frames
+    }
+
+    fn locate(&mut self, address: usize) -> Option<(PathBuf, u64)> {
+        if !self.modules.iter().any(|module| module.holds(address)) {
+            // A library may have been loaded since.
+            self.modules = mappings();
+        }
+        let module = self.modules.iter().find(|module| module.holds(address))?;
+        Some((module.path.clone(), (address - module.start) as u64 + module.offset))
+    }
+}
+
+fn named_frame(own: &OwnCrates, symbol: &str, place: Option<&addr2line::Location<'_>>, module: Option<(Arc<str>, u64)>) -> Frame {
+    let function = format!("{:#}", rustc_demangle::demangle(symbol));
+    Frame {
+        in_app: own.has(&function),
+        function,
+        file: place.and_then(|place| place.file).map(str::to_owned),
+        line: place.and_then(|place| place.line),
+        column: place.and_then(|place| place.column),
+        module,
+    }
+}
+
+impl Module {
+    fn holds(&self, address: usize) -> bool {
+        (self.start..self.end).contains(&address)
+    }
+}
+
+impl Binary {
+    fn open(path: &PathBuf) -> Option<Self> {
+        let name = path.file_name()?.to_string_lossy().into();
+        // The running program may have been replaced on disk; this link still leads to what runs.
+        let running = PathBuf::from("/proc/self/exe");
+        let path = if std::fs::read_link(&running).is_ok_and(|exe| exe == *path) { &running } else { path };
+        let bytes = std::fs::File::open(path).ok()?;
+        let cache = object::ReadCache::new(bytes);
+        let file = object::File::parse(&cache).ok()?;
+        let segments = file
+            .segments()
+            .map(|segment| {
+                let (offset, length) = segment.file_range();
+                (offset, length, segment.address())
+            })
+            .collect();
+        Some(Self { name, segments, loader: Loader::new(path).ok()? })
+    }
+
+    fn virtual_address(&self, file_offset: u64) -> Option<u64> {
+        let (offset, _, address) = self.segments.iter().find(|(offset, length, _)| (*offset..offset + length).contains(&file_offset))?;
+        Some(file_offset - offset + address)
+    }
+}
+
+/// The executable mappings of this process. `/proc/self/maps` is a line each: `start-end perms offset device inode path`.
+fn mappings() -> Vec<Module> {
+    let Ok(maps) = std::fs::read_to_string("/proc/self/maps") else { return Vec::new() };
+    maps.lines()
+        .filter_map(|line| {
+            let mut parts = line.split_ascii_whitespace();
+            let (start, end) = parts.next()?.split_once('-')?;
+            let permissions = parts.next()?;
+            let offset = u64::from_str_radix(parts.next()?, 16).ok()?;
+            let path_at = line.find('/')?;
+            let path = line[path_at..].trim_end_matches(" (deleted)");
+            permissions.contains('x').then_some(())?;
+            Some(Module {
+                start: usize::from_str_radix(start, 16).ok()?,
+                end: usize::from_str_radix(end, 16).ok()?,
+                offset,
+                path: PathBuf::from(path),
+            })
+        })
+        .collect()
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[inline(never)]
+    fn somewhere_known() -> Box<[usize]> {
+        let frames = crate::stack::capture();
+        std::hint::black_box(frames)
+    }
+
+    #[test]
+    fn a_captured_stack_gets_its_names() {
+        let addresses = somewhere_known();
+        let mut resolver = Resolver::new(OwnCrates::new(["crumbtrail".to_owned()]));
+        let functions: Vec<String> = resolver.stack(&addresses).into_iter().map(|frame| frame.function).collect();
+        assert!(functions.iter().any(|name| name.ends_with("tests::somewhere_known")), "{functions:#?}");
+        assert!(functions.iter().any(|name| name.ends_with("a_captured_stack_gets_its_names")), "{functions:#?}");
+        resolver.loaded.clear();
+        assert_eq!(resolver.stack(&addresses).len(), functions.len(), "names outlive the files they came from");
+    }
+
+    #[test]
+    fn an_address_of_nothing_is_unknown() {
+        let mut resolver = Resolver::new(OwnCrates::default());
+        let frames = resolver.stack(&[1, usize::MAX]);
+        assert!(frames.iter().all(|frame| frame.function == "<unknown>"), "{frames:?}");
+    }
+}

@@ -1,0 +1,245 @@
+//! The running telemetry: the handle to it, and the guard that flushes it.
+
+use std::{
+    error::Error,
+    fmt,
+    io::IsTerminal as _,
+    panic::Location,
+    sync::{Arc, Mutex, OnceLock, PoisonError, Weak, mpsc},
+    time::{Duration, Instant},
+};
+
+use tokio::sync::mpsc::UnboundedSender;
+use tracing_core::Subscriber;
+use tracing_subscriber::{Layer, Registry, layer::SubscriberExt as _, registry::LookupSpan, util::SubscriberInitExt as _};
+
+use crate::{
+    env::Warning,
+    error::{FlushError, InitError},
+    exception::{self, ErrorId},
+    export::{
+        Exporter,
+        worker::{self, Command, Settled, WorkerConfig},
+    },
+    layer::{CrumbtrailLayer, RouteFilter, core::Core},
+    ledger::{Signal, Stats},
+    metrics::Meters,
+};
+
+/// A handle to running telemetry: cheap to clone, all clones are one. From [`Builder::build`](crate::Builder::build).
+///
+/// Dropping handles ends nothing; [`shutdown`](Self::shutdown) does, or the [`Guard`].
+#[derive(Clone)]
+pub struct Telemetry {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    core: Arc<Core>,
+    commands: UnboundedSender<Command>,
+    worker: Mutex<Option<std::thread::JoinHandle<()>>>,
+    extras: Extras,
+}
+
+/// What only the handle needs.
+pub(crate) struct Extras {
+    pub(crate) warnings: Vec<Warning>,
+    pub(crate) shutdown_timeout: Duration,
+    pub(crate) disabled: bool,
+    #[cfg(feature = "metrics")]
+    pub(crate) recorder: crate::metrics::recorder::Recorder,
+}
+
+impl fmt::Debug for Telemetry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Telemetry").field("stats", &self.stats()).finish_non_exhaustive()
+    }
+}
+
+impl Telemetry {
+    pub(crate) fn start(
+        core: Arc<Core>,
+        exporter: Exporter,
+        meters: Meters,
+        config: WorkerConfig,
+        extras: Extras,
+    ) -> Result<Self, InitError> {
+        let (commands, receiver) = tokio::sync::mpsc::unbounded_channel();
+        let worker = if extras.disabled {
+            core.close();
+            None
+        } else {
+            Some(worker::spawn(core.clone(), exporter, meters, config, receiver).map_err(InitError::Thread)?)
+        };
+        Ok(Self { inner: Arc::new(Inner { core, commands, worker: Mutex::new(worker), extras }) })
+    }
+
+    /// The layer, for a subscriber of your own:
+    ///
+    /// ```
+    /// use tracing_subscriber::prelude::*;
+    ///
+    /// let telemetry = crumbtrail::builder(crumbtrail::service!()).build()?;
+    /// let subscriber = tracing_subscriber::registry().with(telemetry.layer()).with(tracing_subscriber::fmt::layer());
+    /// tracing::subscriber::with_default(subscriber, || {
+    ///     let _request = tracing::info_span!("request").entered();
+    ///     assert!(crumbtrail::propagation::SpanContext::current().is_some());
+    /// });
+    /// # Ok::<(), crumbtrail::InitError>(())
+    /// ```
+    ///
+    /// Its routes filter what it sees and nothing else: other layers keep their own filters, in any order. (That takes tracing-subscriber's per-layer filters, which cost every span a little; a subscriber made by [`install`](crate::Builder::install) does without.)
+    pub fn layer<S>(&self) -> impl Layer<S> + Send + Sync + use<S>
+    where
+        S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
+    {
+        CrumbtrailLayer::new(self.inner.core.clone(), false).with_filter(RouteFilter(self.inner.core.clone()))
+    }
+
+    /// The layer for a subscriber that has no other: its routes decide which callsites exist at all. A little cheaper than [`layer`](Self::layer); any layer beside it would miss what the routes do not want.
+    pub fn sole_layer(&self) -> CrumbtrailLayer {
+        CrumbtrailLayer::new(self.inner.core.clone(), true)
+    }
+
+    /// Reports an error to this telemetry, see [`capture`](crate::capture).
+    #[track_caller]
+    pub fn capture<E: Error>(&self, error: &E) -> ErrorId {
+        exception::capture_into(&self.inner.core, error, Location::caller())
+    }
+
+    /// Puts a panic hook before the present one, which still runs. [`install`](crate::Builder::install) does it by default. Once is enough.
+    pub fn install_panic_hook(&self) {
+        exception::panic::install_hook(&self.inner.core);
+    }
+
+    /// The recorder for `metrics::set_global_recorder`. [`install`](crate::Builder::install) sets it by default.
+    #[cfg(feature = "metrics")]
+    pub fn recorder(&self) -> crate::metrics::recorder::Recorder {
+        self.inner.extras.recorder.clone()
+    }
+
+    /// Waits until everything recorded before the call is delivered, at most `timeout`. Blocks the calling thread and no other; needs no runtime and is safe within one, except that an async task should call it through `spawn_blocking`.
+    ///
+    /// # Errors
+    /// What was not delivered in time, or was refused or given up while waiting. What was not delivered is still tried.
+    pub fn flush(&self, timeout: Duration) -> Result<(), FlushError> {
+        self.settle(timeout, |deadline, reply| Command::Flush { deadline, reply })
+    }
+
+    /// As [`flush`](Self::flush), and then ends: nothing is recorded any more, and what is not delivered in time is lost and counted. A second call does nothing.
+    ///
+    /// # Errors
+    /// What was lost.
+    pub fn shutdown(&self, timeout: Duration) -> Result<(), FlushError> {
+        let Some(worker) = self.inner.worker.lock().unwrap_or_else(PoisonError::into_inner).take() else { return Ok(()) };
+        let outcome = self.settle(timeout, |deadline, reply| Command::Shutdown { deadline, reply });
+        self.inner.core.close();
+        // Only a worker that has answered is waited for: it has nothing left to do. One that hangs must not hang us.
+        if outcome.is_ok() {
+            let _ = worker.join();
+        }
+        outcome
+    }
+
+    /// What became of everything recorded so far.
+    pub fn stats(&self) -> Stats {
+        self.inner.core.ledger.stats(self.inner.core.pool.starved())
+    }
+
+    /// What was wrong with the environment. [`install`](crate::Builder::install) says it on stderr.
+    pub fn warnings(&self) -> &[Warning] {
+        &self.inner.extras.warnings
+    }
+
+    /// A guard that shuts this telemetry down when dropped.
+    pub fn guard(&self) -> Guard {
+        Guard { telemetry: self.clone() }
+    }
+
+    fn settle(&self, timeout: Duration, command: impl FnOnce(Instant, mpsc::SyncSender<Settled>) -> Command) -> Result<(), FlushError> {
+        if self.inner.core.is_closed() {
+            return Ok(());
+        }
+        let lost = |stats: &Stats| Signal::ALL.iter().map(|signal| stats.signal(*signal).lost()).sum::<u64>();
+        let before = lost(&self.stats());
+        let (reply, settled) = mpsc::sync_channel(1);
+        let sent = self.inner.commands.send(command(Instant::now() + timeout, reply));
+        // The worker answers at the deadline; a little more is granted for it to get a processor.
+        let answer = sent.ok().and_then(|()| settled.recv_timeout(timeout + Duration::from_millis(200)).ok());
+        let undelivered = match answer {
+            Some(settled) => settled.undelivered,
+            None => Signal::ALL.iter().map(|signal| self.stats().signal(*signal).pending()).sum::<u64>().max(1),
+        };
+        let lost = lost(&self.stats()).saturating_sub(before);
+        if undelivered == 0 && lost == 0 { Ok(()) } else { Err(FlushError { undelivered, lost, timeout }) }
+    }
+}
+
+/// Keeps telemetry running; shuts it down when dropped, within the [shutdown timeout](crate::Builder::with_shutdown_timeout). Bind it to a name in `main`.
+///
+/// Dropping says on stderr what could not be delivered; [`Telemetry::shutdown`] returns it instead.
+#[must_use = "telemetry ends when the guard is dropped; bind it: `let _telemetry = …`"]
+#[derive(Debug)]
+pub struct Guard {
+    telemetry: Telemetry,
+}
+
+impl Guard {
+    /// The telemetry it guards.
+    pub fn telemetry(&self) -> &Telemetry {
+        &self.telemetry
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if let Err(error) = self.telemetry.shutdown(self.telemetry.inner.extras.shutdown_timeout) {
+            crate::diagnose(format_args!("{error}"));
+        }
+    }
+}
+
+static INSTALLED: OnceLock<Weak<Core>> = OnceLock::new();
+
+/// The telemetry that `install` made global.
+pub(crate) fn installed_core() -> Option<Arc<Core>> {
+    INSTALLED.get()?.upgrade()
+}
+
+/// Makes everything global.
+pub(crate) fn install(telemetry: Telemetry, panic_hook: bool, console: bool, metrics_recorder: bool) -> Result<Guard, InitError> {
+    for warning in telemetry.warnings() {
+        crate::diagnose(format_args!("{warning}"));
+    }
+    // `try_init` also installs the bridge from the `log` crate, where the `log` feature is on.
+    let initialised = match console_layer().filter(|_| console && std::io::stderr().is_terminal()) {
+        Some(console) => Registry::default().with(telemetry.layer()).with(console).try_init(),
+        None => Registry::default().with(telemetry.sole_layer()).try_init(),
+    };
+    initialised.map_err(InitError::SubscriberInstalled)?;
+    let _ = INSTALLED.set(Arc::downgrade(&telemetry.inner.core));
+    if panic_hook {
+        telemetry.install_panic_hook();
+    }
+    #[cfg(feature = "metrics")]
+    if metrics_recorder && metrics::set_global_recorder(telemetry.recorder()).is_err() {
+        crate::diagnose(format_args!("a metrics recorder was installed before; metrics of the facade go there"));
+    }
+    #[cfg(not(feature = "metrics"))]
+    let _ = metrics_recorder;
+    Ok(telemetry.guard())
+}
+
+#[cfg(feature = "console")]
+fn console_layer<S>() -> Option<impl Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
+{
+    let filter = tracing_subscriber::EnvFilter::builder().with_default_directive(tracing_core::LevelFilter::INFO.into()).from_env_lossy();
+    Some(tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_filter(filter))
+}
+
+#[cfg(not(feature = "console"))]
+fn console_layer() -> Option<tracing_subscriber::layer::Identity> {
+    None
+}

@@ -1,0 +1,138 @@
+//! The callsite table: what is static about every event and span, once. Comes in: metadata, when `tracing` registers a callsite. Goes out: an id for the record, and the strings behind the id for whoever reads it.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+};
+
+use tracing_core::{Level, Metadata};
+
+/// What a callsite feeds, and what has to be looked at when it fires.
+pub(crate) mod feeds {
+    pub(crate) const EXCEPTION: u8 = 1;
+    pub(crate) const LOG: u8 = 1 << 1;
+    pub(crate) const SPAN: u8 = 1 << 2;
+    pub(crate) const CRUMB: u8 = 1 << 3;
+    /// The bridge from the `log` crate: target and level are in the fields.
+    pub(crate) const BRIDGE: u8 = 1 << 4;
+    /// A span with an `otel.kind` field: it may begin a trail of its own.
+    pub(crate) const KIND: u8 = 1 << 5;
+}
+
+/// The static side of an event or span.
+#[derive(Debug)]
+pub(crate) struct Callsite {
+    pub(crate) name: &'static str,
+    pub(crate) target: &'static str,
+    pub(crate) file: Option<&'static str>,
+    pub(crate) line: Option<u32>,
+    pub(crate) level: Level,
+    pub(crate) fields: Vec<&'static str>,
+}
+
+impl Callsite {
+    fn new(metadata: &'static Metadata<'static>) -> Self {
+        Self {
+            name: metadata.name(),
+            target: metadata.target(),
+            file: metadata.file(),
+            line: metadata.line(),
+            level: *metadata.level(),
+            fields: metadata.fields().iter().map(|field| field.name()).collect(),
+        }
+    }
+}
+
+/// Ids and feeds by metadata address, without a lock; strings by id.
+///
+/// Metadata is `'static`, so its address names it for ever. The table has a fixed number of slots; a program with more callsites than that pays a locked look-up for the rest.
+pub(crate) struct CallsiteTable {
+    slots: Box<[Slot]>,
+    overflow: Mutex<HashMap<usize, (u32, u8)>>,
+    all: RwLock<Vec<Arc<Callsite>>>,
+}
+
+struct Slot {
+    address: AtomicUsize,
+    /// id (32 bits), then feeds (8 bits).
+    value: AtomicU64,
+}
+
+const SLOTS: usize = 8192;
+
+impl CallsiteTable {
+    pub(crate) fn new() -> Self {
+        Self {
+            slots: (0..SLOTS).map(|_| Slot { address: AtomicUsize::new(0), value: AtomicU64::new(0) }).collect(),
+            overflow: Mutex::new(HashMap::new()),
+            all: RwLock::new(Vec::new()),
+        }
+    }
+
+    /// The id of a callsite and what it feeds. `decide` runs once per callsite.
+    #[inline]
+    pub(crate) fn get(&self, metadata: &'static Metadata<'static>, decide: impl FnOnce() -> u8) -> (u32, u8) {
+        let address = std::ptr::from_ref(metadata).addr();
+        for slot in self.probe(address) {
+            match slot.address.load(Ordering::Acquire) {
+                found if found == address => return unpack(slot.value.load(Ordering::Relaxed)),
+                0 => break,
+                _ => {}
+            }
+        }
+        self.insert(address, metadata, decide)
+    }
+
+    /// The callsite behind an id.
+    pub(crate) fn by_id(&self, id: u32) -> Option<Arc<Callsite>> {
+        self.all.read().unwrap_or_else(PoisonError::into_inner).get(id as usize).cloned()
+    }
+
+    fn probe(&self, address: usize) -> impl Iterator<Item = &Slot> {
+        // Fibonacci hashing: statics are aligned and near each other, their low bits say little.
+        let start = (address as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (64 - SLOTS.trailing_zeros());
+        (0..16).map(move |step| &self.slots[(start as usize + step) % SLOTS])
+    }
+
+    #[cold]
+    fn insert(&self, address: usize, metadata: &'static Metadata<'static>, decide: impl FnOnce() -> u8) -> (u32, u8) {
+        let mut overflow = self.overflow.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = overflow.get(&address) {
+            return *found;
+        }
+        let mut free = None;
+        for slot in self.probe(address) {
+            match slot.address.load(Ordering::Acquire) {
+                found if found == address => return unpack(slot.value.load(Ordering::Relaxed)),
+                0 => {
+                    free = Some(slot);
+                    break;
+                }
+                _ => {}
+            }
+        }
+        let feeds = decide();
+        let id = {
+            let mut all = self.all.write().unwrap_or_else(PoisonError::into_inner);
+            all.push(Arc::new(Callsite::new(metadata)));
+            (all.len() - 1) as u32
+        };
+        match free {
+            Some(slot) => {
+                slot.value.store(u64::from(id) | u64::from(feeds) << 32, Ordering::Relaxed);
+                slot.address.store(address, Ordering::Release);
+            }
+            None => {
+                overflow.insert(address, (id, feeds));
+            }
+        }
+        (id, feeds)
+    }
+}
+
+fn unpack(value: u64) -> (u32, u8) {
+    (value as u32, (value >> 32) as u8)
+}

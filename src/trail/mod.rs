@@ -1,0 +1,206 @@
+//! The trail: what led up to now, for one request. Comes in: encoded records from the layer, on the caller's thread. Goes out: a copy of the newest records, when something fails.
+//!
+//! A trail is a [`ring`] of [`record`]s over chunks from a bounded [`pool`]; static strings are in the [`callsite`] table.
+
+pub(crate) mod callsite;
+pub(crate) mod pool;
+pub(crate) mod record;
+pub(crate) mod ring;
+
+/// The atomics of [`ring`], by a name that `tests/model` replaces with loom's.
+mod sync {
+    pub(crate) use std::sync::atomic::{AtomicU64, Ordering, fence};
+}
+
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use self::{
+    pool::{Chunk, Pool},
+    ring::{CHUNK_WORDS, Chunks, MAX_CHUNKS, Ring, Written},
+    sync::AtomicU64,
+};
+
+/// Bytes of one record in a trail at most; longer ones are shortened on their way in, so that no single event empties the trail.
+pub(crate) const MAX_RECORD_BYTES: usize = 2 * 1024;
+
+/// The records of one request.
+pub(crate) struct Trail {
+    ring: Ring,
+    /// There is one writer at a time; no user code ever runs under this.
+    writer: Mutex<()>,
+    store: Store,
+}
+
+impl Trail {
+    pub(crate) fn new(pool: Arc<Pool>) -> Self {
+        Self { ring: Ring::new(), writer: Mutex::new(()), store: Store { chunks: [const { OnceLock::new() }; MAX_CHUNKS], pool } }
+    }
+
+    /// Adds a record. Waits only for another thread that adds to this very trail, for the time of a copy.
+    pub(crate) fn push(&self, record: &[u8]) {
+        let mut words = [0u64; MAX_RECORD_BYTES / 8];
+        let count = record.len() / 8;
+        let Some(words) = words.get_mut(..count) else { return self.push_shortened(record) };
+        for (word, bytes) in words.iter_mut().zip(record.as_chunks::<8>().0) {
+            *word = u64::from_le_bytes(*bytes);
+        }
+        let written = {
+            let _one_writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+            self.ring.push(&self.store, words)
+        };
+        if written != Written::Kept {
+            self.store.pool.count_starved();
+        }
+    }
+
+    /// The newest records, at most `limit` bytes of them, oldest first. Takes no lock.
+    pub(crate) fn read(&self, limit: usize) -> Vec<u8> {
+        let mut words = Vec::with_capacity(CHUNK_WORDS);
+        self.ring.read(&self.store, limit / 8, &mut words);
+        words.iter().flat_map(|word| word.to_le_bytes()).collect()
+    }
+
+    /// Makes the trail as new. Keeps its first chunk, gives the others back.
+    pub(crate) fn reset(&mut self) {
+        self.ring.reset();
+        for chunk in self.store.chunks.iter_mut().skip(1).filter_map(OnceLock::take) {
+            self.store.pool.give_back(chunk);
+        }
+    }
+
+    #[cold]
+    fn push_shortened(&self, record: &[u8]) {
+        let mut short = Vec::with_capacity(MAX_RECORD_BYTES);
+        if record::shorten(record, MAX_RECORD_BYTES, &mut short) {
+            self.push(&short);
+        }
+    }
+}
+
+impl Drop for Trail {
+    fn drop(&mut self) {
+        for chunk in self.store.chunks.iter_mut().filter_map(OnceLock::take) {
+            self.store.pool.give_back(chunk);
+        }
+    }
+}
+
+/// The chunks a trail has taken so far.
+struct Store {
+    chunks: [OnceLock<Chunk>; MAX_CHUNKS],
+    pool: Arc<Pool>,
+}
+
+impl Chunks for Store {
+    fn get(&self, index: usize) -> Option<&[AtomicU64]> {
+        Some(self.chunks[index].get()?.as_slice())
+    }
+
+    fn grow(&self, index: usize) -> bool {
+        let Some(chunk) = self.pool.take() else { return false };
+        match self.chunks[index].set(chunk) {
+            Ok(()) => true,
+            Err(chunk) => {
+                self.pool.give_back(chunk);
+                true
+            }
+        }
+    }
+
+    fn chunk_words(&self) -> usize {
+        CHUNK_WORDS
+    }
+
+    fn max_chunks(&self) -> usize {
+        MAX_CHUNKS
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        record::{Encoder, Kind, Limits, Record, records},
+        *,
+    };
+    use proptest::prelude::*;
+
+    fn event(number: u32, padding: usize) -> Vec<u8> {
+        let mut buf = Vec::new();
+        let mut encoder = Encoder::new(&mut buf, Kind::Event, number, u64::from(number), Limits::default());
+        encoder.bytes(0, &vec![number as u8; padding]);
+        encoder.finish();
+        buf
+    }
+
+    fn numbers(bytes: &[u8]) -> Vec<u32> {
+        let mut total = 0;
+        let found = records(bytes).inspect(|record| total += record.as_bytes().len()).map(|record| record.callsite).collect();
+        assert_eq!(total, bytes.len(), "every byte belongs to a whole record");
+        found
+    }
+
+    proptest! {
+        /// Any sequence of writes, read after each: the newest records, whole, in order, without a gap.
+        #[test]
+        fn a_trail_is_the_newest_records(sizes in prop::collection::vec(0usize..1800, 1..120), chunks in 0usize..6) {
+            let pool = Arc::new(Pool::new(chunks * CHUNK_WORDS * 8));
+            let trail = Trail::new(pool.clone());
+            for (number, size) in sizes.iter().enumerate() {
+                trail.push(&event(number as u32, *size));
+                let read = numbers(&trail.read(usize::MAX));
+                if let Some(first) = read.first() {
+                    prop_assert_eq!(&read, &(*first..=number as u32).collect::<Vec<_>>());
+                } else {
+                    prop_assert!(chunks == 0, "only a trail without memory is empty");
+                }
+                let limited = trail.read(1000);
+                prop_assert!(limited.len() <= 1000);
+                prop_assert!(read.ends_with(&numbers(&limited)));
+            }
+            if chunks >= MAX_CHUNKS {
+                let bytes: usize = sizes.iter().map(|size| event(0, *size).len()).sum();
+                prop_assert!(trail.ring.len() * 8 >= bytes.min(MAX_CHUNKS * CHUNK_WORDS * 8 - 2 * MAX_RECORD_BYTES));
+            }
+            prop_assert_eq!(pool.in_use(), chunks.min(pool.in_use()));
+            drop(trail);
+            prop_assert_eq!(pool.in_use(), 0);
+        }
+    }
+
+    #[test]
+    fn a_huge_record_leaves_room_for_others() {
+        let pool = Arc::new(Pool::new(1 << 20));
+        let trail = Trail::new(pool);
+        trail.push(&event(1, 10));
+        let mut buf = Vec::new();
+        let mut encoder = Encoder::new(&mut buf, Kind::Event, 2, 2, Limits::default());
+        encoder.u64(0, 5);
+        for key in 1..5 {
+            encoder.str(key, &"é".repeat(3000));
+        }
+        encoder.finish();
+        assert!(buf.len() > MAX_RECORD_BYTES);
+        trail.push(&buf);
+        let bytes = trail.read(usize::MAX);
+        assert_eq!(numbers(&bytes), [1, 2]);
+        let (first, rest) = Record::split_first(&bytes).unwrap();
+        assert_eq!(first.callsite, 1);
+        let (second, _) = Record::split_first(rest).unwrap();
+        assert!(second.truncated());
+        assert_eq!(second.fields().count(), 5, "every field is still there, its text shorter");
+    }
+
+    #[test]
+    fn a_dry_pool_is_counted_and_the_newest_stay() {
+        let pool = Arc::new(Pool::new(CHUNK_WORDS * 8));
+        let trail = Trail::new(pool.clone());
+        for number in 0..100 {
+            trail.push(&event(number, 100));
+        }
+        assert!(numbers(&trail.read(usize::MAX)).ends_with(&[98, 99]));
+        assert!(pool.starved() > 0);
+        let other = Trail::new(pool.clone());
+        other.push(&event(1, 1));
+        assert!(other.read(usize::MAX).is_empty());
+    }
+}

@@ -1,0 +1,672 @@
+//! The record format: what every event and span is on the caller's thread, in the trail, in the outbox and (later) on disk.
+//!
+//! A record is a whole number of little-endian 64-bit words:
+//!
+//! ```text
+//! word 0   length in words (u16) | kind (u8) | flags (u8) | callsite (u32)
+//! word 1   time, nanoseconds since the Unix epoch
+//! word 2   trace id, high half        word 3   trace id, low half
+//! word 4   span id                    word 5   parent span id (spans), else 0
+//! then     fields, byte-packed: key (u16) | tag (u8) | value; padded with zero bytes to a word
+//! ```
+//!
+//! A key is the field's index at its callsite; keys from 0xFF00 on are ours, see [`key`]. Strings are a u32 length and UTF-8 bytes. Names, targets and files are never in a record: the callsite table has them once.
+
+use std::{
+    fmt::{self, Write as _},
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
+/// Header words before the fields.
+pub(crate) const HEADER_BYTES: usize = 6 * 8;
+
+/// Copies a record with its texts cut so that the copy is at most `limit` bytes; numbers and the order of fields stay. `false` if even that does not fit.
+pub(crate) fn shorten(record: &[u8], limit: usize, out: &mut Vec<u8>) -> bool {
+    let Some((original, _)) = Record::split_first(record) else { return false };
+    let fields = original.fields().count().max(1);
+    let limits = Limits { fields: usize::MAX, value: (limit - HEADER_BYTES) / fields / 2, record: limit };
+    let mut encoder = Encoder::new(out, original.kind, original.callsite, original.time, limits);
+    encoder.truncated = true;
+    for (key, value) in original.fields() {
+        match value {
+            Value::Bool(value) => encoder.bool(key, value),
+            Value::I64(value) => encoder.i64(key, value),
+            Value::U64(value) => encoder.u64(key, value),
+            Value::I128(value) => encoder.i128(key, value),
+            Value::U128(value) => encoder.u128(key, value),
+            Value::F64(value) => encoder.f64(key, value),
+            Value::Str(value) => encoder.str(key, value),
+            Value::Text(value) => encoder.debug(key, &format_args!("{value}")),
+            Value::Bytes(value) => encoder.bytes(key, value),
+            Value::Error { type_name, exact, messages } => {
+                let links: Vec<&dyn fmt::Display> = messages.iter().take(2).map(|message| message as _).collect();
+                encoder.error(key, type_name, exact, &links);
+            }
+        }
+    }
+    encoder.finish();
+    stamp_ids(out, original.ids);
+    true
+}
+
+/// What a record says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Kind {
+    /// A `tracing` event.
+    Event = 1,
+    /// A span was opened; its first fields.
+    SpanOpen = 2,
+    /// A span was closed; `time` is when.
+    SpanClose = 3,
+    /// A finished span, whole: `time` is its start, [`key::END_TIME`] its end.
+    Span = 4,
+}
+
+impl Kind {
+    fn from_byte(byte: u8) -> Option<Self> {
+        Some(match byte {
+            1 => Self::Event,
+            2 => Self::SpanOpen,
+            3 => Self::SpanClose,
+            4 => Self::Span,
+            _ => return None,
+        })
+    }
+}
+
+/// Bits of the flags byte.
+pub(crate) mod flag {
+    /// The trace is sampled.
+    pub(crate) const SAMPLED: u8 = 1;
+    /// At least one value was cut.
+    pub(crate) const TRUNCATED: u8 = 1 << 1;
+    /// The parent span lives in another process.
+    pub(crate) const REMOTE_PARENT: u8 = 1 << 2;
+    /// W3C Trace Context level 2: the trace id is random.
+    pub(crate) const RANDOM: u8 = 1 << 3;
+}
+
+/// Keys that are not fields of a callsite.
+pub(crate) mod key {
+    /// u64: when the span ended.
+    pub(crate) const END_TIME: u16 = 0xFF00;
+    /// u64: fields that did not fit.
+    pub(crate) const DROPPED: u16 = 0xFF01;
+    /// bytes: trace id and span id of a link, big-endian, 24 bytes.
+    pub(crate) const LINK: u16 = 0xFF02;
+    /// bytes: an exception of this span: error id (16), time (8).
+    pub(crate) const EXCEPTION: u16 = 0xFF03;
+    /// string: the description of an error status.
+    pub(crate) const ERROR_STATUS: u16 = 0xFF04;
+}
+
+/// A decoded field value, borrowed from the record.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Value<'a> {
+    Bool(bool),
+    I64(i64),
+    U64(u64),
+    I128(i128),
+    U128(u128),
+    F64(f64),
+    /// A string the program recorded as a string.
+    Str(&'a str),
+    /// Text that came from `Debug` or `Display`.
+    Text(&'a str),
+    /// A `&dyn Error`: its guessed type, its messages outermost first.
+    Error {
+        type_name: &'a str,
+        exact: bool,
+        messages: Vec<&'a str>,
+    },
+    Bytes(&'a [u8]),
+}
+
+mod tag {
+    pub(super) const FALSE: u8 = 0;
+    pub(super) const TRUE: u8 = 1;
+    pub(super) const I64: u8 = 2;
+    pub(super) const U64: u8 = 3;
+    pub(super) const I128: u8 = 4;
+    pub(super) const U128: u8 = 5;
+    pub(super) const F64: u8 = 6;
+    pub(super) const STR: u8 = 7;
+    pub(super) const TEXT: u8 = 8;
+    pub(super) const ERROR: u8 = 9;
+    pub(super) const BYTES: u8 = 10;
+}
+
+/// How much of a program's data a record takes. All are upper bounds; what is cut is flagged and counted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Fields of one record.
+    pub(crate) fields: usize,
+    /// Bytes of one string value.
+    pub(crate) value: usize,
+    /// Bytes of a whole record.
+    pub(crate) record: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { fields: 128, value: 8 * 1024, record: 32 * 1024 }
+    }
+}
+
+/// The identity of a span within its trace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SpanIds {
+    pub(crate) trace: u128,
+    pub(crate) span: u64,
+    pub(crate) parent: u64,
+    pub(crate) flags: u8,
+}
+
+impl SpanIds {
+    /// What a child has of these: the trace and its flags, but not a remote parent.
+    pub(crate) fn inherited(self) -> Self {
+        Self { flags: self.flags & !flag::REMOTE_PARENT, ..self }
+    }
+}
+
+/// Writes one record into a reusable buffer. Allocates only while that buffer grows.
+pub(crate) struct Encoder<'a> {
+    buf: &'a mut Vec<u8>,
+    limits: Limits,
+    fields: usize,
+    dropped: u64,
+    truncated: bool,
+}
+
+impl<'a> Encoder<'a> {
+    pub(crate) fn new(buf: &'a mut Vec<u8>, kind: Kind, callsite: u32, time: u64, limits: Limits) -> Self {
+        buf.clear();
+        let mut header = [0u8; HEADER_BYTES];
+        header[2] = kind as u8;
+        header[4..8].copy_from_slice(&callsite.to_le_bytes());
+        header[8..16].copy_from_slice(&time.to_le_bytes());
+        buf.extend_from_slice(&header);
+        Self { buf, limits, fields: 0, dropped: 0, truncated: false }
+    }
+
+    pub(crate) fn bool(&mut self, key: u16, value: bool) {
+        if self.admit(0) {
+            self.head(key, if value { tag::TRUE } else { tag::FALSE });
+        }
+    }
+
+    pub(crate) fn i64(&mut self, key: u16, value: i64) {
+        self.fixed(key, tag::I64, &value.to_le_bytes());
+    }
+
+    pub(crate) fn u64(&mut self, key: u16, value: u64) {
+        self.fixed(key, tag::U64, &value.to_le_bytes());
+    }
+
+    pub(crate) fn i128(&mut self, key: u16, value: i128) {
+        self.fixed(key, tag::I128, &value.to_le_bytes());
+    }
+
+    pub(crate) fn u128(&mut self, key: u16, value: u128) {
+        self.fixed(key, tag::U128, &value.to_le_bytes());
+    }
+
+    pub(crate) fn f64(&mut self, key: u16, value: f64) {
+        self.fixed(key, tag::F64, &value.to_le_bytes());
+    }
+
+    pub(crate) fn str(&mut self, key: u16, value: &str) {
+        if self.admit(4) {
+            self.head(key, tag::STR);
+            self.string(value);
+        }
+    }
+
+    pub(crate) fn bytes(&mut self, key: u16, value: &[u8]) {
+        if self.admit(4) {
+            self.head(key, tag::BYTES);
+            let taken = value.len().min(self.room());
+            self.truncated |= taken < value.len();
+            self.buf.extend_from_slice(&(taken as u32).to_le_bytes());
+            self.buf.extend_from_slice(&value[..taken]);
+        }
+    }
+
+    /// Formats with the value's `Debug`, which is user code: it may log, and should it panic the value becomes `<panicked>`.
+    pub(crate) fn debug(&mut self, key: u16, value: &dyn fmt::Debug) {
+        if self.admit(4) {
+            self.head(key, tag::TEXT);
+            self.formatted(format_args!("{value:?}"));
+        }
+    }
+
+    /// An error and its causes, outermost first: one message for each link.
+    pub(crate) fn error(&mut self, key: u16, type_name: &str, exact: bool, links: &[&dyn fmt::Display]) {
+        if self.admit(4 + 4 + 2) {
+            self.head(key, tag::ERROR);
+            self.buf.push(u8::from(exact));
+            self.string(type_name);
+            let count_at = self.buf.len();
+            self.buf.push(0);
+            let mut count = 0u8;
+            for link in links.iter().take(usize::from(u8::MAX)) {
+                if self.room() < 16 {
+                    self.truncated = true;
+                    break;
+                }
+                self.formatted(format_args!("{link}"));
+                count += 1;
+            }
+            self.buf[count_at] = count;
+        }
+    }
+
+    /// Seals the record. Returns its length without padding, as [`seal`] does.
+    pub(crate) fn finish(self) -> usize {
+        let Self { buf, dropped, truncated, .. } = self;
+        if dropped > 0 {
+            append_fixed(buf, key::DROPPED, tag::U64, &dropped.to_le_bytes());
+        }
+        if truncated {
+            buf[3] |= flag::TRUNCATED;
+        }
+        seal(buf)
+    }
+
+    fn fixed(&mut self, key: u16, tag: u8, value: &[u8]) {
+        if self.admit(value.len()) {
+            append_fixed(self.buf, key, tag, value);
+        }
+    }
+
+    fn head(&mut self, key: u16, tag: u8) {
+        let [low, high] = key.to_le_bytes();
+        self.buf.extend_from_slice(&[low, high, tag]);
+    }
+
+    fn admit(&mut self, bytes: usize) -> bool {
+        // Room stays for the count of dropped fields and the padding.
+        let fits = self.fields < self.limits.fields && self.buf.len() + 3 + bytes + 24 <= self.limits.record;
+        self.fields += usize::from(fits);
+        self.dropped += u64::from(!fits);
+        fits
+    }
+
+    fn room(&self) -> usize {
+        self.limits.record.saturating_sub(self.buf.len() + 32).min(self.limits.value)
+    }
+
+    fn string(&mut self, value: &str) {
+        let taken = floor_char_boundary(value, self.room());
+        self.truncated |= taken < value.len();
+        self.buf.extend_from_slice(&(taken as u32).to_le_bytes());
+        self.buf.extend_from_slice(&value.as_bytes()[..taken]);
+    }
+
+    fn formatted(&mut self, text: fmt::Arguments<'_>) {
+        let length_at = self.buf.len();
+        self.buf.extend_from_slice(&[0; 4]);
+        let start = self.buf.len();
+        let mut writer = Bounded { room: self.room(), truncated: false, buf: self.buf };
+        let outcome = catch_unwind(AssertUnwindSafe(|| writer.write_fmt(text)));
+        self.truncated |= writer.truncated;
+        match outcome {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) if self.truncated => {}
+            Ok(Err(_)) => self.buf.extend_from_slice(b"<error in fmt>"),
+            Err(_payload) => self.buf.extend_from_slice(b"<panicked>"),
+        }
+        let length = (self.buf.len() - start) as u32;
+        self.buf[length_at..start].copy_from_slice(&length.to_le_bytes());
+    }
+}
+
+/// Takes text up to a limit, then asks the formatter to stop.
+struct Bounded<'a> {
+    buf: &'a mut Vec<u8>,
+    room: usize,
+    truncated: bool,
+}
+
+impl fmt::Write for Bounded<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let taken = floor_char_boundary(text, self.room);
+        self.buf.extend_from_slice(&text.as_bytes()[..taken]);
+        self.room -= taken;
+        if taken < text.len() {
+            self.truncated = true;
+            self.room = 0;
+            return Err(fmt::Error);
+        }
+        Ok(())
+    }
+}
+
+/// The longest prefix of at most `limit` bytes that ends on a character boundary.
+pub(crate) fn floor_char_boundary(text: &str, limit: usize) -> usize {
+    if text.len() <= limit {
+        return text.len();
+    }
+    (0..=limit).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0)
+}
+
+/// Appends a u64 under a reserved key to an open record. Follow with [`seal`].
+pub(crate) fn append_u64(buf: &mut Vec<u8>, key: u16, value: u64) {
+    append_fixed(buf, key, tag::U64, &value.to_le_bytes());
+}
+
+/// Appends bytes under a reserved key to an open record. Follow with [`seal`].
+pub(crate) fn append_bytes(buf: &mut Vec<u8>, key: u16, value: &[u8]) {
+    append_fixed(buf, key, tag::BYTES, &(value.len() as u32).to_le_bytes());
+    buf.extend_from_slice(value);
+}
+
+/// Appends a string under a reserved key to an open record. Follow with [`seal`].
+pub(crate) fn append_str(buf: &mut Vec<u8>, key: u16, value: &str) {
+    append_fixed(buf, key, tag::STR, &(value.len() as u32).to_le_bytes());
+    buf.extend_from_slice(value.as_bytes());
+}
+
+fn append_fixed(buf: &mut Vec<u8>, key: u16, tag: u8, value: &[u8]) {
+    let [low, high] = key.to_le_bytes();
+    buf.extend_from_slice(&[low, high, tag]);
+    buf.extend_from_slice(value);
+}
+
+/// Pads the record to whole words and writes its length. Returns the length without the padding, where more fields may be appended before sealing anew.
+pub(crate) fn seal(buf: &mut Vec<u8>) -> usize {
+    let length = buf.len();
+    buf.resize(length.next_multiple_of(8), PAD);
+    let words = (buf.len() / 8) as u16;
+    buf[0..2].copy_from_slice(&words.to_le_bytes());
+    length
+}
+
+/// Fills a record up to a whole word. No tag has this value, so a reader stops there.
+const PAD: u8 = 0xFF;
+
+/// Writes the identity of the span the record belongs to.
+pub(crate) fn stamp_ids(record: &mut [u8], ids: SpanIds) {
+    record[3] |= ids.flags;
+    record[16..24].copy_from_slice(&((ids.trace >> 64) as u64).to_le_bytes());
+    record[24..32].copy_from_slice(&(ids.trace as u64).to_le_bytes());
+    record[32..40].copy_from_slice(&ids.span.to_le_bytes());
+    record[40..48].copy_from_slice(&ids.parent.to_le_bytes());
+}
+
+/// A record without fields.
+pub(crate) fn header_only(kind: Kind, callsite: u32, time: u64, ids: SpanIds) -> [u8; HEADER_BYTES] {
+    let mut header = [0; HEADER_BYTES];
+    header[0] = (HEADER_BYTES / 8) as u8;
+    header[2] = kind as u8;
+    header[4..8].copy_from_slice(&callsite.to_le_bytes());
+    header[8..16].copy_from_slice(&time.to_le_bytes());
+    stamp_ids(&mut header, ids);
+    header
+}
+
+/// Turns one kind of record into another, such as an open span into a finished one.
+pub(crate) fn set_kind(record: &mut [u8], kind: Kind) {
+    record[2] = kind as u8;
+}
+
+/// A whole record, read. Never panics on damaged bytes: what does not parse is not there.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Record<'a> {
+    bytes: &'a [u8],
+    pub(crate) kind: Kind,
+    pub(crate) callsite: u32,
+    pub(crate) time: u64,
+    pub(crate) ids: SpanIds,
+}
+
+impl<'a> Record<'a> {
+    /// Reads the record at the start of `bytes` and returns it with what follows.
+    pub(crate) fn split_first(bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
+        let words = usize::from(u16::from_le_bytes([*bytes.first()?, *bytes.get(1)?]));
+        if words * 8 < HEADER_BYTES || words * 8 > bytes.len() {
+            return None;
+        }
+        let (record, rest) = bytes.split_at(words * 8);
+        let word = |index: usize| read_u64(record, index * 8);
+        Some((
+            Self {
+                bytes: record,
+                kind: Kind::from_byte(record[2])?,
+                callsite: (word(0) >> 32) as u32,
+                time: word(1),
+                ids: SpanIds { trace: (u128::from(word(2)) << 64) | u128::from(word(3)), span: word(4), parent: word(5), flags: record[3] },
+            },
+            rest,
+        ))
+    }
+
+    /// Whether a value was cut.
+    pub(crate) fn truncated(&self) -> bool {
+        self.ids.flags & flag::TRUNCATED != 0
+    }
+
+    pub(crate) fn fields(&self) -> Fields<'a> {
+        Fields { rest: &self.bytes[HEADER_BYTES..] }
+    }
+
+    /// The record's own bytes.
+    pub(crate) fn as_bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+}
+
+/// Every record in a run of bytes, oldest first; ends at the first that does not parse.
+pub(crate) fn records(mut bytes: &[u8]) -> impl Iterator<Item = Record<'_>> {
+    std::iter::from_fn(move || {
+        let (record, rest) = Record::split_first(bytes)?;
+        bytes = rest;
+        Some(record)
+    })
+}
+
+/// The fields of a record, in the order they were written.
+pub(crate) struct Fields<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Fields<'a> {
+    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.rest.split_at_checked(count)?;
+        self.rest = rest;
+        Some(taken)
+    }
+
+    fn string(&mut self) -> Option<&'a str> {
+        std::str::from_utf8(self.blob()?).ok()
+    }
+
+    fn blob(&mut self) -> Option<&'a [u8]> {
+        let length = u32::from_le_bytes(self.take(4)?.try_into().ok()?);
+        self.take(length as usize)
+    }
+
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        self.take(N)?.try_into().ok()
+    }
+}
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = (u16, Value<'a>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let &[low, high, tag] = self.take(3)? else { return None };
+        let key = u16::from_le_bytes([low, high]);
+        let value = match tag {
+            tag::FALSE => Value::Bool(false),
+            tag::TRUE => Value::Bool(true),
+            tag::I64 => Value::I64(i64::from_le_bytes(self.array()?)),
+            tag::U64 => Value::U64(u64::from_le_bytes(self.array()?)),
+            tag::I128 => Value::I128(i128::from_le_bytes(self.array()?)),
+            tag::U128 => Value::U128(u128::from_le_bytes(self.array()?)),
+            tag::F64 => Value::F64(f64::from_le_bytes(self.array()?)),
+            tag::STR => Value::Str(self.string()?),
+            tag::TEXT => Value::Text(self.string()?),
+            tag::BYTES => Value::Bytes(self.blob()?),
+            tag::ERROR => {
+                let exact = self.take(1)?[0] != 0;
+                let type_name = self.string()?;
+                let count = self.take(1)?[0];
+                let messages = (0..count).map(|_| self.string()).collect::<Option<_>>()?;
+                Value::Error { type_name, exact, messages }
+            }
+            _ => return None,
+        };
+        Some((key, value))
+    }
+}
+
+fn read_u64(bytes: &[u8], at: usize) -> u64 {
+    bytes.get(at..at + 8).and_then(|word| word.try_into().ok()).map_or(0, u64::from_le_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[derive(Clone, Debug)]
+    enum Field {
+        Bool(bool),
+        I64(i64),
+        U64(u64),
+        I128(i128),
+        U128(u128),
+        F64(f64),
+        Str(String),
+        Bytes(Vec<u8>),
+    }
+
+    fn field() -> impl Strategy<Value = Field> {
+        prop_oneof![
+            any::<bool>().prop_map(Field::Bool),
+            any::<i64>().prop_map(Field::I64),
+            any::<u64>().prop_map(Field::U64),
+            any::<i128>().prop_map(Field::I128),
+            any::<u128>().prop_map(Field::U128),
+            any::<f64>().prop_map(Field::F64),
+            ".{0,200}".prop_map(Field::Str),
+            prop::collection::vec(any::<u8>(), 0..200).prop_map(Field::Bytes),
+        ]
+    }
+
+    fn write(encoder: &mut Encoder<'_>, key: u16, field: &Field) {
+        match field {
+            Field::Bool(value) => encoder.bool(key, *value),
+            Field::I64(value) => encoder.i64(key, *value),
+            Field::U64(value) => encoder.u64(key, *value),
+            Field::I128(value) => encoder.i128(key, *value),
+            Field::U128(value) => encoder.u128(key, *value),
+            Field::F64(value) => encoder.f64(key, *value),
+            Field::Str(value) => encoder.str(key, value),
+            Field::Bytes(value) => encoder.bytes(key, value),
+        }
+    }
+
+    fn agrees(field: &Field, value: &Value<'_>) -> bool {
+        match (field, value) {
+            (Field::Bool(a), Value::Bool(b)) => a == b,
+            (Field::I64(a), Value::I64(b)) => a == b,
+            (Field::U64(a), Value::U64(b)) => a == b,
+            (Field::I128(a), Value::I128(b)) => a == b,
+            (Field::U128(a), Value::U128(b)) => a == b,
+            (Field::F64(a), Value::F64(b)) => a.to_bits() == b.to_bits(),
+            (Field::Str(a), Value::Str(b)) => a.starts_with(b),
+            (Field::Bytes(a), Value::Bytes(b)) => a.starts_with(b),
+            _ => false,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(fields in prop::collection::vec(field(), 0..40), limit in 0usize..300, room in 256usize..4096) {
+            let limits = Limits { fields: 32, value: limit, record: room };
+            let mut buf = Vec::new();
+            let mut encoder = Encoder::new(&mut buf, Kind::Event, 7, 42, limits);
+            for (key, field) in fields.iter().enumerate() {
+                write(&mut encoder, key as u16, field);
+            }
+            encoder.finish();
+            prop_assert!(buf.len() <= room && buf.len() % 8 == 0);
+            let ids = SpanIds { trace: u128::MAX - 5, span: 3, parent: 9, flags: flag::SAMPLED };
+            stamp_ids(&mut buf, ids);
+
+            let (record, rest) = Record::split_first(&buf).unwrap();
+            prop_assert!(rest.is_empty());
+            prop_assert_eq!((record.kind, record.callsite, record.time), (Kind::Event, 7, 42));
+            prop_assert_eq!((record.ids.trace, record.ids.span, record.ids.parent), (ids.trace, 3, 9));
+            let mut read = 0;
+            let mut dropped = 0;
+            for (key, value) in record.fields() {
+                if key == key::DROPPED {
+                    let Value::U64(count) = value else { panic!("{value:?}") };
+                    dropped = count as usize;
+                } else {
+                    prop_assert!(agrees(&fields[usize::from(key)], &value), "{key}: {value:?}");
+                    read += 1;
+                }
+            }
+            prop_assert_eq!(read + dropped, fields.len());
+            let cut = fields.iter().any(|field| matches!(field, Field::Str(text) if text.len() > limit));
+            if cut && dropped == 0 {
+                prop_assert!(record.truncated());
+            }
+        }
+
+        #[test]
+        fn damaged_bytes_never_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..512), words in 0u16..64, kind in 0u8..6) {
+            if bytes.len() > 4 {
+                bytes[0..2].copy_from_slice(&words.to_le_bytes());
+                bytes[2] = kind;
+            }
+            for record in records(&bytes) {
+                let _ = record.fields().count();
+            }
+        }
+    }
+
+    #[test]
+    fn a_value_is_cut_on_a_character_boundary() {
+        let mut buf = Vec::new();
+        let mut encoder = Encoder::new(&mut buf, Kind::Event, 0, 0, Limits { value: 5, ..Limits::default() });
+        encoder.str(0, "aéé€");
+        encoder.debug(1, &format_args!("{}{}", "ab", "€€"));
+        encoder.finish();
+        let (record, _) = Record::split_first(&buf).unwrap();
+        let fields: Vec<_> = record.fields().collect();
+        assert_eq!(fields, [(0, Value::Str("aéé")), (1, Value::Text("ab€"))]);
+        assert!(record.truncated());
+    }
+
+    #[test]
+    fn an_unsealed_record_takes_more_fields() {
+        let mut buf = Vec::new();
+        let mut encoder = Encoder::new(&mut buf, Kind::SpanOpen, 1, 5, Limits::default());
+        encoder.bool(0, true);
+        let length = encoder.finish();
+        buf.truncate(length);
+        append_u64(&mut buf, key::END_TIME, 77);
+        append_str(&mut buf, key::ERROR_STATUS, "no");
+        append_bytes(&mut buf, key::LINK, &[1; 24]);
+        set_kind(&mut buf, Kind::Span);
+        seal(&mut buf);
+        let (record, _) = Record::split_first(&buf).unwrap();
+        assert_eq!(record.kind, Kind::Span);
+        let fields: Vec<_> = record.fields().collect();
+        assert_eq!(
+            fields,
+            [
+                (0, Value::Bool(true)),
+                (key::END_TIME, Value::U64(77)),
+                (key::ERROR_STATUS, Value::Str("no")),
+                (key::LINK, Value::Bytes(&[1; 24])),
+            ]
+        );
+    }
+}

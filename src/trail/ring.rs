@@ -1,0 +1,157 @@
+//! The ring of words behind a trail: one writer at a time, readers at any moment, and at any instant `[tail, head)` is whole.
+//!
+//! Positions count words and only grow; a position's place is `position % CAPACITY`. The commit protocol, in this order:
+//!
+//! 1. `tail` moves past every record the new one will overwrite,
+//! 2. release fence, then the body is written,
+//! 3. `head` moves, with release.
+//!
+//! So a process that dies at any instruction leaves whole records, and a reader that copies `[tail, head)` and then reads `tail` again, after an acquire fence, knows which of its copies were overwritten meanwhile: those before the second `tail`. Both fences together give the proof: a reader that saw one new body word also sees the `tail` stored before it. `tests/model` runs this under loom.
+//!
+//! All words are atomics, so a torn read is a wrong value and never undefined behaviour; there is no `unsafe` here.
+
+use super::sync::{AtomicU64, Ordering, fence};
+
+/// Words in one chunk: 4 KiB.
+pub(crate) const CHUNK_WORDS: usize = 512;
+/// Chunks in one trail at most: 16 KiB.
+pub(crate) const MAX_CHUNKS: usize = 4;
+
+/// Where the ring gets its memory: chunks are asked for in order, each once, and stay until [`Ring::reset`].
+pub(crate) trait Chunks {
+    /// The words of chunk `index`, if it is there already.
+    fn get(&self, index: usize) -> Option<&[AtomicU64]>;
+    /// Makes chunk `index` present; `false` when the pool is dry.
+    fn grow(&self, index: usize) -> bool;
+    /// Words in one chunk; a power of two.
+    fn chunk_words(&self) -> usize;
+    /// Chunks at most; a power of two.
+    fn max_chunks(&self) -> usize;
+}
+
+/// What became of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Written {
+    /// It is in the ring.
+    Kept,
+    /// It is in the ring, and older records made way although the ring had not reached its full size: the pool is dry.
+    Starved,
+    /// It is not in the ring: larger than the ring, or there is no chunk at all.
+    Refused,
+}
+
+/// The ring's two positions over borrowed [`Chunks`].
+pub(crate) struct Ring {
+    head: AtomicU64,
+    tail: AtomicU64,
+}
+
+impl Ring {
+    pub(crate) fn new() -> Self {
+        Self { head: AtomicU64::new(0), tail: AtomicU64::new(0) }
+    }
+
+    /// Empties the ring. Needs exclusive access, so no reader can be in it.
+    pub(crate) fn reset(&mut self) {
+        *self = Self::new();
+    }
+
+    /// Writes one record of whole words. The caller holds the trail's lock: there is one writer at a time.
+    pub(crate) fn push(&self, chunks: &impl Chunks, record: &[u64]) -> Written {
+        let size = chunks.chunk_words();
+        let capacity = size * chunks.max_chunks();
+        if record.is_empty() || record.len() > capacity {
+            return Written::Refused;
+        }
+        let mut outcome = Written::Kept;
+        let mut head = self.head.load(Ordering::Relaxed);
+        let mut tail = self.tail.load(Ordering::Relaxed);
+        if !self.make_room(chunks, head, record.len()) {
+            // The pool is dry. Start again at the first chunk, if this record fits into what is there.
+            let owned = (0..chunks.max_chunks()).take_while(|&index| chunks.get(index).is_some()).count();
+            if record.len() > owned * size {
+                return Written::Refused;
+            }
+            head = head.next_multiple_of(capacity as u64);
+            tail = head;
+            self.tail.store(head, Ordering::Relaxed);
+            // An empty ring is what a reader may see between the two stores: tail past head.
+            self.head.store(head, Ordering::Release);
+            outcome = Written::Starved;
+        }
+        while head + record.len() as u64 - tail > capacity as u64 {
+            let length = self.word(chunks, tail) & 0xFFFF;
+            // A length of zero cannot be; should it be read, give everything up rather than spin.
+            tail = if length == 0 { head } else { (tail + length).min(head) };
+        }
+        self.tail.store(tail, Ordering::Relaxed);
+        fence(Ordering::Release);
+        let mut position = head;
+        let mut rest = record;
+        while !rest.is_empty() {
+            let within = position as usize % size;
+            let run = rest.len().min(size - within);
+            let Some(chunk) = chunks.get((position as usize / size) % chunks.max_chunks()) else { return Written::Refused };
+            for (slot, word) in chunk[within..within + run].iter().zip(rest) {
+                slot.store(*word, Ordering::Relaxed);
+            }
+            position += run as u64;
+            rest = &rest[run..];
+        }
+        self.head.store(position, Ordering::Release);
+        outcome
+    }
+
+    /// Copies every whole record, oldest first, at most `limit` words of the newest. Safe beside a writer.
+    pub(crate) fn read(&self, chunks: &impl Chunks, limit: usize, out: &mut Vec<u64>) {
+        let size = chunks.chunk_words();
+        // Tail first: a writer in between then costs the copy its oldest records, not its newest.
+        let tail = self.tail.load(Ordering::Acquire);
+        let head = self.head.load(Ordering::Acquire);
+        out.clear();
+        let mut position = tail;
+        while position < head {
+            let within = position as usize % size;
+            let run = ((head - position) as usize).min(size - within);
+            match chunks.get((position as usize / size) % chunks.max_chunks()) {
+                Some(chunk) => out.extend(chunk[within..within + run].iter().map(|word| word.load(Ordering::Relaxed))),
+                None => return out.clear(),
+            }
+            position += run as u64;
+        }
+        fence(Ordering::Acquire);
+        let overwritten = self.tail.load(Ordering::Relaxed).saturating_sub(tail) as usize;
+        let mut start = overwritten.min(out.len());
+        // Whole records from the front make way until the newest fit the limit.
+        while out.len() - start > limit {
+            let length = (out[start] & 0xFFFF) as usize;
+            if length == 0 || start + length > out.len() {
+                start = out.len();
+                break;
+            }
+            start += length;
+        }
+        out.drain(..start);
+    }
+
+    /// Words in use.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        (self.head.load(Ordering::Relaxed) - self.tail.load(Ordering::Relaxed)) as usize
+    }
+
+    /// Whether every chunk that `length` words from `head` touch is there, or could be had.
+    fn make_room(&self, chunks: &impl Chunks, head: u64, length: usize) -> bool {
+        let size = chunks.chunk_words() as u64;
+        (head / size..=(head + length as u64 - 1) / size)
+            .map(|chunk| chunk as usize % chunks.max_chunks())
+            .all(|chunk| chunks.get(chunk).is_some() || chunks.grow(chunk))
+    }
+
+    fn word(&self, chunks: &impl Chunks, position: u64) -> u64 {
+        let size = chunks.chunk_words();
+        chunks
+            .get((position as usize / size) % chunks.max_chunks())
+            .map_or(0, |chunk| chunk[position as usize % size].load(Ordering::Relaxed))
+    }
+}
