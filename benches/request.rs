@@ -12,7 +12,7 @@ use std::{
     hint::black_box,
     io::Write as _,
     process::{Command, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use serde::{Deserialize, Serialize};
@@ -44,9 +44,13 @@ const CONTENDERS: [&str; 7] = [
 ];
 /// Processes of each contender, interleaved; the median of their medians counts.
 const ROUNDS: usize = 5;
-/// Batches within a process, and requests in a batch: small enough for every queue.
+/// Every contender works this long before it is measured.
+const WARM_UP: Duration = Duration::from_millis(600);
+/// Batches within a process, and requests in a batch: together with the lead small enough for every queue (2,048 records).
 const BATCHES: usize = 60;
-const REQUESTS: usize = 100;
+const REQUESTS: usize = 150;
+/// Requests at the start of a batch that are not measured: the thread has just slept in a flush, and its caches are cold.
+const LEAD: usize = 30;
 
 fn main() {
     let mut arguments = std::env::args().skip(1);
@@ -123,6 +127,12 @@ fn contend(contender: &str) {
         "stock_unsampled" => stock::install(false),
         other => crumbtrail_install(other),
     };
+    // Past start-up: caches, lazily made rings, the worker's first measurement of the clock.
+    let start = Instant::now();
+    while start.elapsed() < WARM_UP {
+        (0..REQUESTS).for_each(|_| request());
+        flush();
+    }
     let mut rows = vec![
         measure(&format!("{contender}/request"), 1, REQUESTS, &*flush, request),
         measure_threads(&format!("{contender}/request_2_threads"), &*flush),
@@ -215,6 +225,9 @@ fn measure(name: &str, operations: usize, count: usize, flush: &dyn Fn(), operat
     flush();
     let mut samples = Vec::with_capacity(BATCHES);
     for _ in 0..BATCHES {
+        for _ in 0..LEAD {
+            operation();
+        }
         let (allocs, bytes) = counts();
         let start = thread_cpu();
         for _ in 0..count {

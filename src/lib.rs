@@ -27,9 +27,8 @@
 //!
 //! Features only add. On by default: `http` (OTLP over HTTP), `gzip`, `metrics` (a recorder for the facade), `log` (records of the `log` crate), `console` (a console layer on terminals). Also: `grpc` (OTLP over gRPC).
 
-#![forbid(unsafe_code)]
-
 mod builder;
+mod clock;
 mod console;
 mod delivery;
 mod env;

@@ -12,7 +12,8 @@ use std::{error::Error, panic::Location, sync::Arc};
 pub(crate) use self::group::{GroupId, Grouping};
 pub use self::id::{ErrorId, ParseErrorIdError};
 use crate::{
-    layer::{self, CrumbtrailLayer, SpanState, core::Core, now},
+    clock::now,
+    layer::{self, CrumbtrailLayer, SpanState, core::Core},
     ledger::{Lost, Signal},
     outbox::Weight,
     stack,

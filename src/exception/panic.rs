@@ -9,7 +9,8 @@ use std::{
 
 use super::{ErrorId, Link, MAX_MESSAGE, Mechanism, Place, Raised, group_of, raise};
 use crate::{
-    layer::{self, core::Core, now},
+    clock::now,
+    layer::{self, core::Core},
     stack,
     trail::record::floor_char_boundary,
 };

@@ -20,8 +20,9 @@ use opentelemetry_proto::tonic::{logs::v1::LogRecord, trace::v1::Span};
 pub(crate) use self::span::SpanLimits;
 use self::{batch::Batch, lean::LeanEvents};
 use crate::{
+    clock::now,
     exception::Draft,
-    layer::{core::Core, now},
+    layer::core::Core,
     ledger::{Lost, Signal},
     stack::{in_app::OwnCrates, resolve::Resolver},
     trail::{

@@ -14,9 +14,10 @@ use tokio::sync::mpsc;
 
 use super::{Exporter, SCHEMA_URL};
 use crate::{
+    clock::{Keeper, now},
     console,
     delivery::{Delivery, LaneConfig, Watermark},
-    layer::{self, core::Core, now},
+    layer::{self, core::Core},
     ledger::{Lost, Signal},
     metrics::Meters,
 };
@@ -97,6 +98,7 @@ struct Worker {
     since: [Option<Instant>; 2],
     next_metrics: Instant,
     flushes: Vec<Flush>,
+    clock: Keeper,
 }
 
 struct Flush {
@@ -114,7 +116,19 @@ impl Worker {
         };
         let delivery = Delivery::new(core.clone(), config.destinations.each_ref().map(lane));
         let next_metrics = Instant::now() + config.metric_interval;
-        Self { core, exporter, meters, config, commands, delivery, taken: Vec::new(), since: [None; 2], next_metrics, flushes: Vec::new() }
+        Self {
+            core,
+            exporter,
+            meters,
+            config,
+            commands,
+            delivery,
+            taken: Vec::new(),
+            since: [None; 2],
+            next_metrics,
+            flushes: Vec::new(),
+            clock: Keeper::new(),
+        }
     }
 
     async fn run(mut self) {
@@ -133,6 +147,7 @@ impl Worker {
                 () = tokio::time::sleep_until(wake.into()) => self.drain(),
             }
             self.send_due();
+            self.clock.keep();
             if self.settle() {
                 return;
             }

@@ -7,7 +7,7 @@ use std::sync::{
 
 use crate::{
     exception::Draft,
-    layer::route::Routes,
+    layer::{route::Routes, spans::OpenSpans},
     ledger::Ledger,
     outbox::{Express, Outboxes, Waker},
     sampling::Sampler,
@@ -27,6 +27,7 @@ pub(crate) struct Core {
     pub(crate) stacktraces: bool,
     pub(crate) exports_spans: bool,
     pub(crate) callsites: CallsiteTable,
+    pub(crate) spans: OpenSpans,
     pub(crate) pool: Arc<Pool>,
     pub(crate) outboxes: Outboxes,
     pub(crate) express: Express<Draft>,
@@ -69,6 +70,7 @@ impl Core {
             exports_spans: config.exports_spans,
             stacktraces: config.stacktraces,
             callsites: CallsiteTable::new(),
+            spans: OpenSpans::new(),
             pool: Arc::new(Pool::new(config.trail_bytes)),
             outboxes: Outboxes::new(config.outbox_bytes),
             express: Express::new(EXPRESS.0, EXPRESS.1),

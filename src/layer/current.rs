@@ -17,6 +17,8 @@ use crate::{
 const MAX_DEPTH: u8 = 2;
 /// Spare states and trails a thread keeps for its next spans.
 const SPARES: usize = 16;
+/// Spans a thread remembers.
+const RECENT: usize = 8;
 /// A scratch buffer that grew beyond this is not kept.
 const KEEP_SCRATCH: usize = 64 * 1024;
 
@@ -40,6 +42,8 @@ pub(crate) struct Instance {
     propagates: bool,
     alive: Weak<Core>,
     entered: Vec<Entered>,
+    /// Spans this thread opened or entered last, by id: the next to enter is most likely one of them.
+    recent: [Option<Entered>; RECENT],
     pub(crate) outbox: Arc<Outbox>,
     states: Vec<Arc<SpanState>>,
     trails: Vec<Arc<Trail>>,
@@ -157,6 +161,7 @@ impl Instance {
             propagates: core.propagates,
             alive: Arc::downgrade(core),
             entered: Vec::with_capacity(16),
+            recent: Default::default(),
             outbox: core.outboxes.register(),
             states: Vec::with_capacity(SPARES),
             trails: Vec::with_capacity(SPARES),
@@ -168,17 +173,40 @@ impl Instance {
         self.entered.last().map(|entered| &entered.state)
     }
 
+    /// Enters a span. One that this thread knows is moved, not counted: a poll costs no atomic operation.
     #[inline]
-    pub(crate) fn enter(&mut self, id: u64, state: Arc<SpanState>) {
-        self.entered.push(Entered { id, state });
+    pub(crate) fn enter(&mut self, id: u64, look_up: impl FnOnce() -> Option<Arc<SpanState>>) {
+        let known = self.recent[slot(id)].take_if(|recent| recent.id == id);
+        // A state that is not closed is the only one of its id; a closed one may be another span's by now.
+        match known.filter(|recent| !recent.state.is_closed()) {
+            Some(recent) => self.entered.push(recent),
+            None => self.entered.extend(look_up().map(|state| Entered { id, state })),
+        }
     }
 
     /// Leaves a span, in whatever order. A span that was entered elsewhere is not here; that is fine.
     #[inline]
     pub(crate) fn exit(&mut self, id: u64) {
-        if let Some(index) = self.entered.iter().rposition(|entered| entered.id == id) {
-            self.entered.remove(index);
+        let left = match self.entered.last() {
+            Some(last) if last.id == id => self.entered.pop(),
+            _ => self.entered.iter().rposition(|entered| entered.id == id).map(|index| self.entered.remove(index)),
+        };
+        // A span that passes its parent's state on has that state under another id, which is not to be remembered.
+        if let Some(left) = left.filter(|left| left.state.tracing_id == left.id) {
+            self.recent[slot(id)] = Some(left);
         }
+    }
+
+    /// Remembers a span that was just opened: it is likely to be entered next.
+    #[inline]
+    pub(crate) fn remember(&mut self, id: u64, state: &Arc<SpanState>) {
+        self.recent[slot(id)] = Some(Entered { id, state: state.clone() });
+    }
+
+    /// Lets go of a span that closes, so that its memory can be used again.
+    #[inline]
+    pub(crate) fn forget(&mut self, id: u64) {
+        self.recent[slot(id)].take_if(|recent| recent.id == id || recent.state.is_closed());
     }
 
     /// A state for a new span.
@@ -192,13 +220,15 @@ impl Instance {
     }
 
     /// Keeps a closed span's memory for the next one, if nobody else holds it any more.
+    #[inline]
     pub(crate) fn recycle(&mut self, mut state: Arc<SpanState>) {
         let Some(unique) = Arc::get_mut(&mut state) else { return };
         let (_parent, trail) = unique.clear();
         if self.states.len() < SPARES {
             self.states.push(state);
         }
-        if let Some(mut trail) = trail
+        // Looked at before it is tried for: most spans are not the last of their trail.
+        if let Some(mut trail) = trail.filter(|trail| Arc::strong_count(trail) == 1)
             && self.trails.len() < SPARES
             && let Some(unique) = Arc::get_mut(&mut trail)
         {
@@ -206,4 +236,8 @@ impl Instance {
             self.trails.push(trail);
         }
     }
+}
+
+fn slot(id: u64) -> usize {
+    id as usize % RECENT
 }

@@ -1,35 +1,31 @@
 //! What `tracing` calls, on the caller's thread. Comes in: spans and events. Goes out: records, into the trail and the outbox, and exceptions.
 //!
-//! Steady state allocates one box per span (the registry's extension) and nothing per event; takes no lock that another request could hold; formats only `Debug` and `Display` fields.
+//! Steady state allocates nothing; takes no lock that another request holds for more than a pointer's copy; formats only `Debug` and `Display` fields.
 
 pub(crate) mod core;
 mod current;
 mod ids;
 mod route;
 mod span;
+mod spans;
 mod visit;
 
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::sync::{Arc, atomic::Ordering};
 
 use tracing_core::{
     Event, Interest, LevelFilter, Metadata, Subscriber,
     span::{Attributes, Id, Record as Values},
 };
-use tracing_subscriber::{
-    layer::{Context, Filter, Layer},
-    registry::LookupSpan,
-};
+use tracing_subscriber::layer::{Context, Filter, Layer};
 
 use self::{
     core::Core,
     current::{Closed, Thread},
-    span::Handle,
+    spans::Handle,
     visit::FieldVisitor,
 };
 use crate::{
+    clock::now,
     exception,
     ledger::{Lost, Signal},
     propagation::SpanContext,
@@ -85,25 +81,16 @@ impl CrumbtrailLayer {
         }
     }
 
-    fn state_of<S>(&self, ctx: &Context<'_, S>, id: &Id) -> Option<(Arc<SpanState>, bool)>
-    where
-        S: Subscriber + for<'a> LookupSpan<'a>,
-    {
-        let span = ctx.span(id)?;
-        let extensions = span.extensions();
-        let handle = extensions.get::<Handle>().filter(|handle| handle.core == self.core.id)?;
-        Some((handle.state.clone(), handle.own))
+    fn state_of(&self, id: &Id) -> Option<Arc<SpanState>> {
+        self.core.spans.get(id.into_u64()).map(|handle| handle.state)
     }
 
-    fn new_span<S>(&self, thread: &Thread, attributes: &Attributes<'_>, id: &Id, ctx: &Context<'_, S>)
-    where
-        S: Subscriber + for<'a> LookupSpan<'a>,
-    {
+    fn new_span(&self, thread: &Thread, attributes: &Attributes<'_>, id: &Id) {
         let core = &self.core;
         let metadata = attributes.metadata();
         let (callsite, feeds) = self.look_up(metadata);
         let parent = match attributes.parent() {
-            Some(explicit) => self.state_of(ctx, explicit).map(|(state, _)| state),
+            Some(explicit) => self.state_of(explicit),
             None if attributes.is_contextual() => thread.current(core),
             None => None,
         };
@@ -119,7 +106,7 @@ impl CrumbtrailLayer {
             if let Some(trail) = parent.trail.as_ref().filter(|_| feeds & feeds::CRUMB != 0) {
                 trail.push(&buf);
             }
-            Handle { core: core.id, state: parent, own: false }
+            Handle { state: parent, own: false }
         } else {
             let boundary = feeds & feeds::KIND != 0 && is_boundary(&buf, metadata);
             let (enclosing, parent) = if boundary { (parent, None) } else { (None, parent) };
@@ -140,17 +127,16 @@ impl CrumbtrailLayer {
                 }
                 let mut state = instance.spare_state();
                 if let Some(fresh) = Arc::get_mut(&mut state) {
-                    fresh.open(ids, callsite, parent, trail, &buf[..length]);
+                    fresh.open(id.into_u64(), ids, callsite, parent, trail, &buf[..length]);
                 }
+                instance.remember(id.into_u64(), &state);
                 state
             });
             let Some(state) = state else { return thread.return_scratch(buf) };
-            Handle { core: core.id, state, own: true }
+            Handle { state, own: true }
         };
         thread.return_scratch(buf);
-        if let Some(span) = ctx.span(id) {
-            span.extensions_mut().replace(handle);
-        }
+        core.spans.insert(id.into_u64(), handle);
     }
 
     fn root_ids(&self) -> SpanIds {
@@ -165,10 +151,7 @@ impl CrumbtrailLayer {
         }
     }
 
-    fn event<S>(&self, thread: &Thread, event: &Event<'_>, ctx: &Context<'_, S>)
-    where
-        S: Subscriber + for<'a> LookupSpan<'a>,
-    {
+    fn event(&self, thread: &Thread, event: &Event<'_>) {
         let core = &self.core;
         let metadata = event.metadata();
         let (callsite, mut feeds) = self.look_up(metadata);
@@ -186,7 +169,7 @@ impl CrumbtrailLayer {
         }
 
         let explicit = match event.parent() {
-            Some(id) => Some(self.state_of(ctx, id).map(|(state, _)| state)),
+            Some(id) => Some(self.state_of(id)),
             None if event.is_contextual() => None,
             None => Some(None),
         };
@@ -218,16 +201,18 @@ impl CrumbtrailLayer {
         thread.return_scratch(buf);
     }
 
-    fn close(&self, thread: &Thread, handle: Handle) {
+    fn close(&self, thread: &Thread, id: u64, mut state: Arc<SpanState>) {
         let core = &self.core;
         let end = now();
         thread.instance(core, |instance| {
-            let state = handle.state;
+            instance.forget(id);
+            state.mark_closed();
             if core.exports_spans && state.ids.flags & flag::SAMPLED != 0 {
-                let record = state.finish(end);
-                if !instance.outbox.push(&record, &core.waker) {
-                    core.ledger.lost(Signal::Spans, Lost::QueueOverflow, 1);
-                }
+                SpanState::finish(&mut state, end, |record| {
+                    if !instance.outbox.push(record, &core.waker) {
+                        core.ledger.lost(Signal::Spans, Lost::QueueOverflow, 1);
+                    }
+                });
             }
             if let (Some(trail), Some(_)) = (&state.trail, &state.parent) {
                 trail.push(&closed_record(&state, end));
@@ -237,10 +222,7 @@ impl CrumbtrailLayer {
     }
 }
 
-impl<S> Layer<S> for CrumbtrailLayer
-where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-{
+impl<S: Subscriber> Layer<S> for CrumbtrailLayer {
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
         let (_, feeds) = self.look_up(metadata);
         if feeds == 0 && self.narrows { Interest::never() } else { Interest::always() }
@@ -254,13 +236,13 @@ where
         self.core.routes.max_level_hint().filter(|_| self.narrows)
     }
 
-    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, ctx: Context<'_, S>) {
-        self.record(|thread| self.new_span(thread, attributes, id, &ctx));
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, _: Context<'_, S>) {
+        self.record(|thread| self.new_span(thread, attributes, id));
     }
 
-    fn on_record(&self, id: &Id, values: &Values<'_>, ctx: Context<'_, S>) {
+    fn on_record(&self, id: &Id, values: &Values<'_>, _: Context<'_, S>) {
         self.record(|thread| {
-            let Some((state, true)) = self.state_of(&ctx, id) else { return };
+            let Some(Handle { state, own: true }) = self.core.spans.get(id.into_u64()) else { return };
             let mut buf = thread.take_scratch();
             let mut encoder = Encoder::new(&mut buf, Kind::SpanOpen, state.callsite, 0, self.core.span_limits);
             values.record(&mut FieldVisitor::new(&mut encoder, false));
@@ -270,27 +252,28 @@ where
         });
     }
 
-    fn on_follows_from(&self, id: &Id, follows: &Id, ctx: Context<'_, S>) {
+    fn on_follows_from(&self, id: &Id, follows: &Id, _: Context<'_, S>) {
         current::at(|_| {
-            if let (Some((state, true)), Some((follows, _))) = (self.state_of(&ctx, id), self.state_of(&ctx, follows)) {
+            if let (Some(Handle { state, own: true }), Some(follows)) = (self.core.spans.get(id.into_u64()), self.state_of(follows)) {
                 state.link(follows.ids);
             }
         });
     }
 
     #[inline]
-    fn on_event(&self, event: &Event<'_>, ctx: Context<'_, S>) {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         if !self.core.is_closed() {
-            self.record(|thread| self.event(thread, event, &ctx));
+            self.record(|thread| self.event(thread, event));
         }
     }
 
     #[inline]
-    fn on_enter(&self, id: &Id, ctx: Context<'_, S>) {
+    fn on_enter(&self, id: &Id, _: Context<'_, S>) {
         current::at(|thread| {
-            if let Some((state, _)) = self.state_of(&ctx, id) {
-                thread.instance(&self.core, |instance| instance.enter(id.into_u64(), state));
-            }
+            thread.instance(&self.core, |instance| {
+                let id = id.into_u64();
+                instance.enter(id, || self.core.spans.get(id).map(|handle| handle.state));
+            });
         });
     }
 
@@ -299,11 +282,10 @@ where
         current::at(|thread| thread.instance(&self.core, |instance| instance.exit(id.into_u64())));
     }
 
-    fn on_close(&self, id: Id, ctx: Context<'_, S>) {
+    fn on_close(&self, id: Id, _: Context<'_, S>) {
         current::at(|thread| {
-            let handle = ctx.span(&id).and_then(|span| span.extensions_mut().remove::<Handle>());
-            if let Some(handle) = handle.filter(|handle| handle.own && handle.core == self.core.id) {
-                self.close(thread, handle);
+            if let Some(Handle { state, own: true }) = self.core.spans.remove(id.into_u64()) {
+                self.close(thread, id.into_u64(), state);
             }
         });
     }
@@ -325,11 +307,6 @@ impl<S> Filter<S> for RouteFilter {
     fn max_level_hint(&self) -> Option<LevelFilter> {
         self.0.routes.max_level_hint()
     }
-}
-
-/// Nanoseconds since the Unix epoch; 0 before it, the year 2554 after it.
-pub(crate) fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
 }
 
 /// Spans of `otel.kind` server or consumer begin a trail and a trace of their own.

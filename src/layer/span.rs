@@ -1,29 +1,27 @@
 //! What the layer keeps of a span while it is open: its identity, its parent, its trail, and its record so far.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
 
 use crate::trail::{
     Trail,
     record::{self, HEADER_BYTES, Kind, SpanIds, key},
 };
 
-/// In the span's extensions: which state is its own, or whose it shares.
-pub(crate) struct Handle {
-    /// The layer instance that put it there.
-    pub(crate) core: u64,
-    pub(crate) state: Arc<SpanState>,
-    /// `false`: the span is below the spans route; it passes its parent's state on.
-    pub(crate) own: bool,
-}
-
 /// An open span. Immutable but for its body, whose lock no user code ever runs under; so a panic hook may take it.
 #[derive(Default)]
 pub(crate) struct SpanState {
+    /// Its id in the Registry.
+    pub(crate) tracing_id: u64,
     pub(crate) ids: SpanIds,
     pub(crate) callsite: u32,
     /// The enclosing span of the same trace.
     pub(crate) parent: Option<Arc<SpanState>>,
     pub(crate) trail: Option<Arc<Trail>>,
+    /// The span is closed; its id may be another's by now.
+    closed: AtomicBool,
     body: Mutex<Vec<u8>>,
 }
 
@@ -34,11 +32,21 @@ const KEEP_CAPACITY: usize = 1024;
 
 impl SpanState {
     /// Fills a fresh or recycled state. `record` is the open record without its padding.
-    pub(crate) fn open(&mut self, ids: SpanIds, callsite: u32, parent: Option<Arc<SpanState>>, trail: Arc<Trail>, record: &[u8]) {
+    pub(crate) fn open(
+        &mut self,
+        tracing_id: u64,
+        ids: SpanIds,
+        callsite: u32,
+        parent: Option<Arc<SpanState>>,
+        trail: Arc<Trail>,
+        record: &[u8],
+    ) {
+        self.tracing_id = tracing_id;
         self.ids = ids;
         self.callsite = callsite;
         self.parent = parent;
         self.trail = Some(trail);
+        *self.closed.get_mut() = false;
         let body = self.body.get_mut().unwrap_or_else(PoisonError::into_inner);
         body.clear();
         body.extend_from_slice(record);
@@ -50,6 +58,14 @@ impl SpanState {
         body.clear();
         body.shrink_to(KEEP_CAPACITY);
         (self.parent.take(), self.trail.take())
+    }
+
+    pub(crate) fn mark_closed(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
     }
 
     /// Adds the fields of an encoded record, given without padding.
@@ -82,13 +98,19 @@ impl SpanState {
         }
     }
 
-    /// The whole span as one finished record, to be read while the guard lives.
-    pub(crate) fn finish(&self, end: u64) -> MutexGuard<'_, Vec<u8>> {
-        let mut body = self.body();
-        record::append_u64(&mut body, key::END_TIME, end);
-        record::set_kind(&mut body, Kind::Span);
-        record::seal(&mut body);
-        body
+    /// The whole span as one finished record, for `take` to read.
+    pub(crate) fn finish(this: &mut Arc<Self>, end: u64, take: impl FnOnce(&[u8])) {
+        let finish = |body: &mut Vec<u8>| {
+            record::append_u64(body, key::END_TIME, end);
+            record::set_kind(body, Kind::Span);
+            record::seal(body);
+            take(body);
+        };
+        // A span that closes is mostly nobody else's any more; then there is nothing to lock.
+        match Arc::get_mut(this) {
+            Some(unique) => finish(unique.body.get_mut().unwrap_or_else(PoisonError::into_inner)),
+            None => finish(&mut this.body()),
+        }
     }
 
     /// A copy of the record as it is now, sealed.

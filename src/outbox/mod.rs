@@ -31,7 +31,7 @@ impl Outbox {
     pub(crate) fn push(&self, record: &[u8], waker: &Waker) -> bool {
         let words = record.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word));
         let Some(used) = self.ring.push(words) else { return false };
-        if used > self.ring.capacity() / 4 && !self.called.load(Ordering::Relaxed) && !self.called.swap(true, Ordering::Relaxed) {
+        if used > self.ring.capacity() / 2 && !self.called.load(Ordering::Relaxed) && !self.called.swap(true, Ordering::Relaxed) {
             waker.wake();
         }
         true

@@ -56,8 +56,8 @@ impl Ring {
         *self = Self::new();
     }
 
-    /// Writes one record of whole words. The caller holds the trail's lock: there is one writer at a time.
-    pub(crate) fn push(&self, chunks: &impl Chunks, record: &[u64]) -> Written {
+    /// Writes one record of whole little-endian words. The caller holds the trail's lock: there is one writer at a time.
+    pub(crate) fn push(&self, chunks: &impl Chunks, record: &[[u8; 8]]) -> Written {
         let size = chunks.chunk_words();
         let capacity = size * chunks.max_chunks();
         if record.is_empty() || record.len() > capacity {
@@ -93,7 +93,7 @@ impl Ring {
             let run = rest.len().min(size - within);
             let Some(chunk) = chunks.get((position as usize / size) % chunks.max_chunks()) else { return Written::Refused };
             for (slot, word) in chunk[within..within + run].iter().zip(rest) {
-                slot.store(*word, Ordering::Relaxed);
+                slot.store(u64::from_le_bytes(*word), Ordering::Relaxed);
             }
             position += run as u64;
             rest = &rest[run..];

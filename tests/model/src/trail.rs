@@ -47,7 +47,7 @@ fn a_reader_beside_a_writer_sees_whole_records_in_order() {
             let shared = shared.clone();
             loom::thread::spawn(move || {
                 for number in 1..=3 {
-                    assert_eq!(shared.0.push(&shared.1, &record(number)), Written::Kept);
+                    assert_eq!(shared.0.push(&shared.1, &record(number).map(u64::to_le_bytes)), Written::Kept);
                 }
             })
         };

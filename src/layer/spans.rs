@@ -1,0 +1,103 @@
+//! The open spans of a layer instance, by id.
+//!
+//! A table of slots, each with its own lock, found by hashing the id: two spans meet at a lock only if they hash alike. That is cheaper than the Registry's extensions (a slab look-up, a shared lock and a box for each span), and two instances never meet. A span whose slot is taken goes to a locked map.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use super::span::SpanState;
+
+/// Which state a span has, or whose it shares.
+#[derive(Clone)]
+pub(crate) struct Handle {
+    pub(crate) state: Arc<SpanState>,
+    /// `false`: the span is below the spans route; it passes its parent's state on.
+    pub(crate) own: bool,
+}
+
+pub(crate) struct OpenSpans {
+    slots: Box<[Mutex<Option<(u64, Handle)>>]>,
+    crowded: AtomicUsize,
+    overflow: Mutex<HashMap<u64, Handle>>,
+}
+
+const SLOTS: usize = 4096;
+
+impl OpenSpans {
+    pub(crate) fn new() -> Self {
+        Self { slots: (0..SLOTS).map(|_| Mutex::new(None)).collect(), crowded: AtomicUsize::new(0), overflow: Mutex::default() }
+    }
+
+    pub(crate) fn insert(&self, id: u64, handle: Handle) {
+        let mut slot = self.slot(id).lock().unwrap_or_else(PoisonError::into_inner);
+        if slot.is_none() {
+            *slot = Some((id, handle));
+        } else {
+            drop(slot);
+            self.crowded.fetch_add(1, Ordering::Release);
+            self.overflow.lock().unwrap_or_else(PoisonError::into_inner).insert(id, handle);
+        }
+    }
+
+    pub(crate) fn get(&self, id: u64) -> Option<Handle> {
+        match &*self.slot(id).lock().unwrap_or_else(PoisonError::into_inner) {
+            Some((found, handle)) if *found == id => return Some(handle.clone()),
+            _ => {}
+        }
+        if self.crowded.load(Ordering::Acquire) == 0 {
+            return None;
+        }
+        self.overflow.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+    }
+
+    /// Takes a span out. What is dropped is dropped after the locks.
+    pub(crate) fn remove(&self, id: u64) -> Option<Handle> {
+        {
+            let mut slot = self.slot(id).lock().unwrap_or_else(PoisonError::into_inner);
+            if slot.as_ref().is_some_and(|(found, _)| *found == id) {
+                return slot.take().map(|(_, handle)| handle);
+            }
+        }
+        if self.crowded.load(Ordering::Acquire) == 0 {
+            return None;
+        }
+        let removed = self.overflow.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        if removed.is_some() {
+            self.crowded.fetch_sub(1, Ordering::Release);
+        }
+        removed
+    }
+
+    fn slot(&self, id: u64) -> &Mutex<Option<(u64, Handle)>> {
+        // Fibonacci hashing: ids count up within pages and threads.
+        let hash = id.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (64 - SLOTS.trailing_zeros());
+        &self.slots[hash as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_that_hash_alike_keep_apart() {
+        let spans = OpenSpans::new();
+        let states: Vec<(u64, Arc<SpanState>)> = (1..=3 * SLOTS as u64).map(|id| (id, Arc::default())).collect();
+        for (id, state) in &states {
+            spans.insert(*id, Handle { state: state.clone(), own: true });
+        }
+        for (id, state) in &states {
+            assert!(Arc::ptr_eq(&spans.get(*id).unwrap().state, state));
+        }
+        for (id, state) in &states {
+            assert!(Arc::ptr_eq(&spans.remove(*id).unwrap().state, state));
+            assert!(spans.get(*id).is_none() && spans.remove(*id).is_none());
+        }
+        assert_eq!(spans.crowded.load(Ordering::Relaxed), 0);
+    }
+}
