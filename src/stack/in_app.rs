@@ -24,27 +24,28 @@ fn crate_of(function: &str) -> &str {
     &start[..end]
 }
 
-/// Frames between the failing code and our capture: unwinding, panicking, `tracing` and this library. Not part of what happened.
+/// Whether a function stands between the failing code and our capture: unwinding, panicking, `tracing`, this library.
 pub(crate) fn is_machinery(function: &str) -> bool {
-    const PREFIXES: [&str; 12] = [
+    const PREFIXES: [&str; 14] = [
         "backtrace::",
         "crumbtrail::",
         "<crumbtrail::",
         "tracing_core::",
+        "<tracing_core::",
         "tracing_subscriber::",
         "<tracing_subscriber::",
-        "tracing::",
-        "<tracing_core::",
-        "std::panicking::",
+        "tracing_log::",
+        "<tracing_log::",
+        "tracing::__macro_support",
+        "std::panicking::panic",
+        "std::panicking::begin_panic",
         "core::panicking::",
         "core::result::unwrap_failed",
-        "core::option::",
     ];
     PREFIXES.iter().any(|prefix| function.starts_with(prefix))
-        || function.contains("crumbtrail::layer::CrumbtrailLayer")
+        || function.starts_with("core::option::") && function.ends_with("_failed")
         || function.contains("rust_begin_unwind")
         || function.contains("rust_end_short_backtrace")
-        || (function.starts_with("<alloc::boxed::Box<") && function.contains("panic"))
 }
 
 #[cfg(test)]

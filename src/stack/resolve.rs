@@ -65,12 +65,7 @@ impl Resolver {
     /// Every frame of a stack, innermost first, inlined ones included; without the machinery that sits above the failing code.
     pub(crate) fn stack(&mut self, addresses: &[usize]) -> Vec<Frame> {
         let mut frames: Vec<Frame> = addresses.iter().flat_map(|address| self.frames(*address).to_vec()).collect();
-        // Only a run of machinery that starts the stack goes; a library's frame further down is part of the story.
-        let first = frames.iter().take(40).rposition(|frame| is_machinery(&frame.function) && !frame.in_app);
-        let own = frames.iter().position(|frame| frame.in_app).unwrap_or(usize::MAX);
-        if let Some(last) = first.filter(|last| *last < own) {
-            frames.drain(..=last);
-        }
+        frames.drain(..machinery(&frames));
         frames
     }
 
@@ -129,6 +124,21 @@ impl Resolver {
         let module = self.modules.iter().find(|module| module.holds(address))?;
         Some((module.path.clone(), (address - module.start) as u64 + module.offset))
     }
+}
+
+/// How many frames at the start belong to capturing, panicking and `tracing`: up to the last such frame before the service's own code, or before a run of frames that are none.
+fn machinery(frames: &[Frame]) -> usize {
+    const LONGEST_RUN: usize = 6;
+    let mut end = 0;
+    for (index, frame) in frames.iter().enumerate() {
+        if frame.in_app || index >= end + LONGEST_RUN {
+            break;
+        }
+        if is_machinery(&frame.function) {
+            end = index + 1;
+        }
+    }
+    end
 }
 
 fn named_frame(own: &OwnCrates, symbol: &str, place: Option<&addr2line::Location<'_>>, module: Option<(Arc<str>, u64)>) -> Frame {

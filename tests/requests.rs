@@ -1,0 +1,360 @@
+//! Trails and requests: what an exception remembers is what its own request did, whatever tasks and threads that took.
+//! One installed pipeline for all tests of this binary; each test looks for its own names.
+
+mod support;
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, mpsc},
+};
+
+use support::{PATIENCE, Pipeline, breadcrumbs, messages};
+use tokio::task::yield_now;
+use tracing::{Instrument, Span, debug, error, info, info_span, warn};
+
+fn current_thread() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
+}
+
+fn multi_thread() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
+}
+
+#[test]
+fn breadcrumbs_and_fields_survive_yielding_awaits() {
+    let pipeline = Pipeline::installed();
+    for (runtime, name) in [(current_thread(), "awaits on one thread"), (multi_thread(), "awaits on many threads")] {
+        let request = async move {
+            info!("before the await");
+            yield_now().await;
+            Span::current().record("late", 7);
+            debug!(step = 2, "after the await");
+            yield_now().await;
+            error!("{name}");
+        };
+        runtime.block_on(runtime.spawn(request.instrument(info_span!("request", user.id = "42", late = tracing::field::Empty)))).unwrap();
+        let exception = pipeline.exception(name);
+        assert_eq!(messages(&exception), ["before the await", "after the await"]);
+        assert_eq!(exception.text("user.id"), "42");
+        assert_eq!(breadcrumbs(&exception).iter().find(|crumb| crumb["message"] == "after the await").unwrap()["data"]["step"], 2);
+        let received = pipeline.received();
+        let span = received.spans.iter().find(|span| span.span_id == exception.span_id).expect("its span");
+        assert_eq!(span.trace_id, exception.trace_id);
+        assert_eq!(span.attributes["late"], crumbtrail_receiver::Value::Int(7));
+    }
+}
+
+#[test]
+fn a_finished_childs_breadcrumbs_remain() {
+    let pipeline = Pipeline::installed();
+    {
+        let _request = info_span!("parent of a finished child").entered();
+        {
+            let _child = info_span!("finished child").entered();
+            warn!(left = 3, "stock is low");
+        }
+        error!("after the child");
+    }
+    let exception = pipeline.exception("after the child");
+    let texts: Vec<String> = breadcrumbs(&exception).iter().map(|crumb| crumb["message"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(texts, ["opened parent of a finished child", "opened finished child", "stock is low", "closed finished child"]);
+    assert!(breadcrumbs(&exception)[3]["data"]["duration_ms"].is_number());
+}
+
+#[test]
+fn two_requests_on_one_task_never_mix() {
+    let pipeline = Pipeline::installed();
+    let request = |name: &'static str| {
+        async move {
+            for step in 0..3 {
+                info!("{name} step {step}");
+                yield_now().await;
+            }
+            error!("{name} fails");
+        }
+        .instrument(info_span!("joined request", name))
+    };
+    current_thread().block_on(async {
+        tokio::join!(request("left joined"), request("right joined"));
+        tokio::select! {
+            () = request("left selected") => {}
+            () = async { request("right selected").await; std::future::pending::<()>().await } => {}
+        }
+    });
+    for name in ["left joined", "right joined", "left selected"] {
+        let exception = pipeline.exception(&format!("{name} fails"));
+        assert_eq!(messages(&exception), [0, 1, 2].map(|step| format!("{name} step {step}")));
+    }
+}
+
+#[test]
+fn tasks_and_threads_with_the_span_keep_the_trail() {
+    let pipeline = Pipeline::installed();
+    multi_thread().block_on(
+        async {
+            info!("in the handler");
+            tokio::spawn(async { info!("in a task") }.in_current_span()).await.unwrap();
+            let span = Span::current();
+            tokio::task::spawn_blocking(move || span.in_scope(|| info!("in a blocking task"))).await.unwrap();
+            let span = Span::current();
+            std::thread::spawn(move || {
+                let _entered = span.enter();
+                info!("on a thread");
+                error!("failed on a thread");
+            })
+            .join()
+            .unwrap();
+            error!("failed in the handler");
+        }
+        .instrument(info_span!("spreading request")),
+    );
+    let on_thread = pipeline.exception("failed on a thread");
+    let in_handler = pipeline.exception("failed in the handler");
+    let expected = ["in the handler", "in a task", "in a blocking task", "on a thread"];
+    assert_eq!(messages(&on_thread), expected);
+    assert_eq!(messages(&in_handler)[..4], expected);
+    assert_eq!(messages(&in_handler)[4], "failed on a thread", "an earlier exception is a breadcrumb of the next");
+    assert_eq!(on_thread.span_id, in_handler.span_id);
+}
+
+#[test]
+fn thousands_of_concurrent_requests_keep_apart() {
+    let pipeline = Pipeline::installed();
+    const REQUESTS: u64 = 3_000;
+    let runtime = multi_thread();
+    runtime.block_on(async {
+        let mut tasks = tokio::task::JoinSet::new();
+        for number in 0..REQUESTS {
+            tasks.spawn(
+                async move {
+                    // A different order of awaits and spawns for each request, the same on every run.
+                    let mut state = number.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+                    for step in 0..6 {
+                        state ^= state << 13;
+                        state ^= state >> 7;
+                        state ^= state << 17;
+                        match state % 4 {
+                            0 => yield_now().await,
+                            1 => tokio::spawn(yield_now().in_current_span()).await.unwrap(),
+                            2 => async { yield_now().await }.instrument(info_span!("inner")).await,
+                            _ => {}
+                        }
+                        debug!(request = number, step, "crowd step");
+                    }
+                    if number % 10 == 0 {
+                        error!(request = number, "crowd failure");
+                    }
+                }
+                .instrument(info_span!("crowd", user.id = number)),
+            );
+        }
+        while let Some(done) = tasks.join_next().await {
+            done.unwrap();
+        }
+    });
+    let exceptions = pipeline.exceptions("crowd failure");
+    assert_eq!(exceptions.len() as u64, REQUESTS / 10);
+    for exception in exceptions {
+        let number = exception.attributes["request"].to_string();
+        assert_eq!(exception.attributes["user.id"].to_string(), number);
+        let steps: Vec<String> = breadcrumbs(&exception)
+            .iter()
+            .filter(|crumb| crumb["category"] == "log")
+            .map(|crumb| format!("{} {}", crumb["data"]["request"], crumb["data"]["step"]))
+            .collect();
+        assert_eq!(steps, (0..6).map(|step| format!("{number} {step}")).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn a_main_that_is_one_long_span_keeps_its_requests_apart() {
+    let pipeline = Pipeline::installed();
+    let mut main_span = String::new();
+    info_span!("the whole of main").in_scope(|| {
+        main_span = crumbtrail::propagation::SpanContext::current().unwrap().to_string();
+        for name in ["first served", "second served"] {
+            let _request = info_span!("served request", otel.kind = "server", name).entered();
+            info!("{name} step");
+            error!("{name} failed");
+        }
+    });
+    let (first, second) = (pipeline.exception("first served failed"), pipeline.exception("second served failed"));
+    assert_eq!(messages(&first), ["first served step"]);
+    assert_eq!(messages(&second), ["second served step"]);
+    assert_ne!(first.trace_id, second.trace_id);
+    let received = pipeline.received();
+    let span = received.spans.iter().find(|span| span.span_id == first.span_id).unwrap();
+    assert_eq!((span.kind, span.parent_span_id.as_str()), (2, ""), "a server span that is the root of its trace");
+    let [(linked_trace, linked_span)] = &span.links[..] else { panic!("{span:#?}") };
+    assert_eq!(format!("00-{linked_trace}-{linked_span}-03"), main_span);
+}
+
+#[test]
+fn an_explicit_parent_decides() {
+    let pipeline = Pipeline::installed();
+    let owner = info_span!("explicit owner");
+    let _other = info_span!("entered other").entered();
+    info!(parent: &owner, "belongs to the owner");
+    let child = info_span!(parent: &owner, "explicit child");
+    error!(parent: &child, "fails in the explicit child");
+    error!(parent: None, "fails outside of all");
+    drop(child);
+    drop(owner);
+    let exception = pipeline.exception("fails in the explicit child");
+    assert_eq!(messages(&exception), ["belongs to the owner"]);
+    let (child, owner) = (pipeline.span("explicit child"), pipeline.span("explicit owner"));
+    assert_eq!(exception.span_id, child.span_id);
+    assert_eq!((child.parent_span_id, child.trace_id), (owner.span_id, owner.trace_id));
+    let outside = pipeline.exception("fails outside of all");
+    assert_eq!((outside.trace_id.as_str(), breadcrumbs(&outside).len()), ("", 0));
+}
+
+#[test]
+fn spans_may_close_in_any_order_on_any_thread() {
+    let pipeline = Pipeline::installed();
+    let (outer, inner) = (info_span!("closes first"), info_span!("closes last"));
+    let outer_entered = outer.clone().entered();
+    let inner_entered = inner.clone().entered();
+    drop(outer_entered);
+    info!("still in the inner");
+    drop(inner_entered);
+    info_span!("unrelated").in_scope(|| error!("the stack is whole again"));
+    assert_eq!(messages(&pipeline.exception("the stack is whole again")), [""; 0]);
+    std::thread::spawn(move || drop((outer, inner))).join().unwrap();
+    let log = pipeline.log("still in the inner");
+    assert_eq!(log.span_id, pipeline.span("closes last").span_id);
+    let first = pipeline.span("closes first");
+    assert!(first.end >= first.start);
+}
+
+#[test]
+fn a_span_may_outlive_its_root() {
+    let pipeline = Pipeline::installed();
+    let straggler = info_span!("root of a straggler").in_scope(|| {
+        info!("while the root was open");
+        info_span!("straggler")
+    });
+    straggler.in_scope(|| error!("the straggler fails"));
+    drop(straggler);
+    assert_eq!(messages(&pipeline.exception("the straggler fails")), ["while the root was open"]);
+    assert_eq!(pipeline.span("straggler").parent_span_id, pipeline.span("root of a straggler").span_id);
+}
+
+struct Talks;
+
+impl fmt::Debug for Talks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        info!(who = ?Murmurs, "said while being shown");
+        f.write_str("talks")
+    }
+}
+
+struct Murmurs;
+
+impl fmt::Debug for Murmurs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        info!("murmured, two levels down");
+        f.write_str("murmurs")
+    }
+}
+
+#[test]
+fn a_debug_that_logs_is_recorded_one_level_deep() {
+    let pipeline = Pipeline::installed();
+    let reentrant = || pipeline.telemetry.stats().signal(crumbtrail::Signal::Logs).lost_to(crumbtrail::Lost::Reentrant);
+    let before = reentrant();
+    info_span!("talkative request", value = ?1).in_scope(|| error!(value = ?Talks, "shows what talks"));
+    let exception = pipeline.exception("shows what talks");
+    assert_eq!(exception.text("value"), "talks");
+    assert_eq!(messages(&exception), ["said while being shown"]);
+    assert_eq!(pipeline.log("said while being shown").text("who"), "murmurs");
+    assert!(!pipeline.received().logs.iter().any(|log| log.body.starts_with("murmured")));
+    assert!(reentrant() > before, "what is left out is counted");
+}
+
+#[test]
+fn a_debug_that_takes_a_lock_does_not_meet_ours() {
+    struct Locks(Arc<Mutex<()>>);
+    impl fmt::Debug for Locks {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            let _held = self.0.lock().unwrap();
+            info!("logged under the lock");
+            f.write_str("locked")
+        }
+    }
+    let pipeline = Pipeline::installed();
+    let lock = Arc::new(Mutex::new(()));
+    let span = info_span!("contended request");
+    let (done, finished) = mpsc::channel();
+    for _ in 0..2 {
+        let (span, lock, done) = (span.clone(), lock.clone(), done.clone());
+        std::thread::spawn(move || {
+            for _ in 0..500 {
+                // One thread holds the lock and logs; the other waits for it while formatting, in the same span and trail.
+                span.in_scope(|| {
+                    info!(value = ?Locks(lock.clone()), "contended");
+                    let _held = lock.lock().unwrap();
+                    info!("logged while holding");
+                });
+            }
+            done.send(()).unwrap();
+        });
+    }
+    for _ in 0..2 {
+        finished.recv_timeout(PATIENCE).expect("no deadlock");
+    }
+    let received = pipeline.received();
+    assert_eq!(received.logs.iter().filter(|log| log.body == "contended").count(), 1_000);
+}
+
+#[test]
+fn requests_below_the_spans_route_pass_their_parent_on() {
+    let pipeline = Pipeline::installed();
+    {
+        let _request = info_span!("visible request").entered();
+        let _hidden = tracing::debug_span!("hidden step", attempt = 1).entered();
+        let _visible = info_span!("visible step").entered();
+        error!("below the hidden step");
+    }
+    let exception = pipeline.exception("below the hidden step");
+    let (request, step) = (pipeline.span("visible request"), pipeline.span("visible step"));
+    assert_eq!((&exception.span_id, &step.parent_span_id), (&step.span_id, &request.span_id));
+    assert!(breadcrumbs(&exception).iter().any(|crumb| crumb["message"] == "opened hidden step"));
+    assert!(!pipeline.received().spans.iter().any(|span| span.name == "hidden step"));
+}
+
+#[test]
+fn records_of_the_log_crate_arrive_with_their_origin() {
+    let pipeline = Pipeline::installed();
+    {
+        let _request = info_span!("request of a log user").entered();
+        log::info!(target: "legacy::module", "logged the old way");
+        log::debug!(target: "legacy::module", "too quiet for any route");
+        log::debug!("quiet, from the own crate");
+        log::error!(target: "legacy::module", "failed the old way");
+    }
+    let log = pipeline.log("logged the old way");
+    assert_eq!((log.scope.as_str(), log.text("code.file.path")), ("legacy::module", "tests/requests.rs"));
+    assert!(!log.attributes.keys().any(|key| key.starts_with("log.")), "{log:#?}");
+    let exception = pipeline.exception("failed the old way");
+    assert_eq!(exception.scope, "legacy::module");
+    assert_eq!(messages(&exception), ["logged the old way", "quiet, from the own crate"]);
+}
+
+#[test]
+fn a_long_request_keeps_its_newest_breadcrumbs_and_its_open_spans() {
+    let pipeline = Pipeline::installed();
+    {
+        let _request = info_span!("long request", user.id = "7").entered();
+        for number in 0..2_000 {
+            debug!(number, "one of many");
+        }
+        error!("at the end of a long request");
+    }
+    let exception = pipeline.exception("at the end of a long request");
+    let crumbs = breadcrumbs(&exception);
+    assert!(crumbs.len() <= 50 && exception.text("crumbtrail.breadcrumbs").len() <= 16 * 1024);
+    assert_eq!(crumbs.last().unwrap()["data"]["number"], 1_999);
+    assert!(exception.attributes.contains_key("crumbtrail.breadcrumbs_left_out"));
+    assert_eq!(exception.text("user.id"), "7");
+}
