@@ -5,7 +5,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, OnceLock, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -14,7 +14,7 @@ use metrics::{Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, K
 use metrics_util::registry::{Registry, Storage};
 use opentelemetry::{KeyValue, metrics::Meter};
 
-use super::Descriptions;
+use super::{CARDINALITY_LIMIT, Descriptions};
 
 /// Bucket boundaries for one metric.
 #[derive(Clone, Debug)]
@@ -38,7 +38,14 @@ impl std::fmt::Debug for Recorder {
 
 impl Recorder {
     pub(crate) fn new(meter: Meter, descriptions: Descriptions, buckets: Vec<Buckets>) -> Self {
-        let shared = Arc::new(Shared { meter, descriptions, buckets, counters: Mutex::default(), gauges: Mutex::default() });
+        let shared = Arc::new(Shared {
+            meter,
+            descriptions,
+            buckets,
+            counters: Mutex::default(),
+            gauges: Mutex::default(),
+            histograms: Mutex::default(),
+        });
         Self { registry: Arc::new(Registry::new(Instruments(shared.clone()))), shared }
     }
 
@@ -68,15 +75,18 @@ impl metrics::Recorder for Recorder {
     }
 
     fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
-        self.registry.get_or_create_counter(key, |counter| Counter::from_arc(counter.clone()))
+        let known = self.registry.get_counter(key).or_else(|| overflow(&self.shared.counters, key));
+        Counter::from_arc(known.unwrap_or_else(|| self.registry.get_or_create_counter(key, Arc::clone)))
     }
 
     fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
-        self.registry.get_or_create_gauge(key, |gauge| Gauge::from_arc(gauge.clone()))
+        let known = self.registry.get_gauge(key).or_else(|| overflow(&self.shared.gauges, key));
+        Gauge::from_arc(known.unwrap_or_else(|| self.registry.get_or_create_gauge(key, Arc::clone)))
     }
 
     fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
-        self.registry.get_or_create_histogram(key, |histogram| Histogram::from_arc(histogram.clone()))
+        let known = self.registry.get_histogram(key).or_else(|| overflow(&self.shared.histograms, key));
+        Histogram::from_arc(known.unwrap_or_else(|| self.registry.get_or_create_histogram(key, Arc::clone)))
     }
 }
 
@@ -85,13 +95,18 @@ struct Shared {
     meter: Meter,
     descriptions: Descriptions,
     buckets: Vec<Buckets>,
-    counters: Mutex<HashMap<String, Family<CounterCell>>>,
-    gauges: Mutex<HashMap<String, Family<GaugeCell>>>,
+    counters: Families<CounterCell>,
+    gauges: Families<GaugeCell>,
+    histograms: Families<HistogramCell>,
 }
+
+type Families<T> = Mutex<HashMap<String, Family<T>>>;
 
 /// All keys of one name.
 struct Family<T> {
     members: Members<T>,
+    /// Stands for every key after the first [`CARDINALITY_LIMIT`], so that labels without bound do not take memory without bound.
+    overflow: Option<Arc<T>>,
     published: bool,
 }
 
@@ -99,7 +114,7 @@ type Members<T> = Arc<Mutex<Vec<(Vec<KeyValue>, Arc<T>)>>>;
 
 impl<T> Default for Family<T> {
     fn default() -> Self {
-        Self { members: Arc::default(), published: false }
+        Self { members: Arc::default(), overflow: None, published: false }
     }
 }
 
@@ -147,7 +162,7 @@ impl Shared {
     }
 }
 
-fn unpublished<T>(families: &Mutex<HashMap<String, Family<T>>>) -> Vec<(String, Members<T>)> {
+fn unpublished<T>(families: &Families<T>) -> Vec<(String, Members<T>)> {
     let mut families = families.lock().unwrap_or_else(PoisonError::into_inner);
     families
         .iter_mut()
@@ -175,20 +190,64 @@ impl Storage<Key> for Instruments {
     }
 
     fn histogram(&self, key: &Key) -> Self::Histogram {
-        Arc::new(HistogramCell {
-            shared: self.0.clone(),
-            name: key.name().to_owned(),
-            attributes: attributes(key),
-            instrument: OnceLock::new(),
-        })
+        let cell = Arc::new(HistogramCell::new(&self.0, key.name(), attributes(key)));
+        enrol(&self.0.histograms, key.name(), attributes(key), &cell);
+        cell
     }
 }
 
-fn member<T: Default>(families: &Mutex<HashMap<String, Family<T>>>, key: &Key) -> Arc<T> {
+fn member<T: Default>(families: &Families<T>, key: &Key) -> Arc<T> {
     let cell = Arc::new(T::default());
-    let members = families.lock().unwrap_or_else(PoisonError::into_inner).entry(key.name().to_owned()).or_default().members.clone();
-    members.lock().unwrap_or_else(PoisonError::into_inner).push((attributes(key), cell.clone()));
+    enrol(families, key.name(), attributes(key), &cell);
     cell
+}
+
+/// Makes a cell known under its name, so that it is read and counted.
+fn enrol<T>(families: &Families<T>, name: &str, attributes: Vec<KeyValue>, cell: &Arc<T>) {
+    let members = families.lock().unwrap_or_else(PoisonError::into_inner).entry(name.to_owned()).or_default().members.clone();
+    members.lock().unwrap_or_else(PoisonError::into_inner).push((attributes, cell.clone()));
+}
+
+/// The overflow cell of a name that has all the keys it may have (metrics SDK specification, "Overflow attribute").
+fn overflow<T: Overflow>(families: &Families<T>, key: &Key) -> Option<Arc<T>> {
+    let mut families = families.lock().unwrap_or_else(PoisonError::into_inner);
+    let family = families.get_mut(key.name())?;
+    let mut members = family.members.lock().unwrap_or_else(PoisonError::into_inner);
+    if members.len() < CARDINALITY_LIMIT - 1 {
+        return None;
+    }
+    let overflow = family.overflow.get_or_insert_with(|| {
+        let attributes = vec![KeyValue::new("otel.metric.overflow", true)];
+        let cell = Arc::new(T::overflow(members.first().map(|(_, first)| &**first), &attributes));
+        members.push((attributes, cell.clone()));
+        cell
+    });
+    Some(overflow.clone())
+}
+
+/// A cell that stands for many keys.
+trait Overflow: Sized {
+    /// `sibling` is another cell of the name.
+    fn overflow(sibling: Option<&Self>, attributes: &[KeyValue]) -> Self;
+}
+
+impl Overflow for CounterCell {
+    fn overflow(_: Option<&Self>, _: &[KeyValue]) -> Self {
+        Self::default()
+    }
+}
+
+impl Overflow for GaugeCell {
+    fn overflow(_: Option<&Self>, _: &[KeyValue]) -> Self {
+        Self::default()
+    }
+}
+
+impl Overflow for HistogramCell {
+    fn overflow(sibling: Option<&Self>, attributes: &[KeyValue]) -> Self {
+        let (shared, name) = sibling.map(|sibling| (sibling.shared.clone(), sibling.name.clone())).unwrap_or_default();
+        Self { shared, name, attributes: attributes.to_vec(), instrument: OnceLock::new() }
+    }
 }
 
 fn attributes(key: &Key) -> Vec<KeyValue> {
@@ -233,23 +292,39 @@ impl GaugeFn for GaugeCell {
 }
 
 struct HistogramCell {
-    shared: Arc<Shared>,
+    /// Weak: the shared state holds the cells. Gone only when telemetry is.
+    shared: Weak<Shared>,
     name: String,
     attributes: Vec<KeyValue>,
     /// Made with the first value, when descriptions have usually been given.
     instrument: OnceLock<opentelemetry::metrics::Histogram<f64>>,
 }
 
-impl HistogramFn for HistogramCell {
-    fn record(&self, value: f64) {
-        let instrument = self.instrument.get_or_init(|| {
-            let (unit, description) = self.shared.described(&self.name);
-            let mut builder = self.shared.meter.f64_histogram(self.name.clone());
-            if let Some(bounds) = self.shared.bounds(&self.name, &unit) {
+impl HistogramCell {
+    fn new(shared: &Arc<Shared>, name: &str, attributes: Vec<KeyValue>) -> Self {
+        Self { shared: Arc::downgrade(shared), name: name.to_owned(), attributes, instrument: OnceLock::new() }
+    }
+
+    fn instrument(&self) -> Option<&opentelemetry::metrics::Histogram<f64>> {
+        if let Some(made) = self.instrument.get() {
+            return Some(made);
+        }
+        let shared = self.shared.upgrade()?;
+        Some(self.instrument.get_or_init(|| {
+            let (unit, description) = shared.described(&self.name);
+            let mut builder = shared.meter.f64_histogram(self.name.clone());
+            if let Some(bounds) = shared.bounds(&self.name, &unit) {
                 builder = builder.with_boundaries(bounds);
             }
             builder.with_unit(unit).with_description(description).build()
-        });
-        instrument.record(value, &self.attributes);
+        }))
+    }
+}
+
+impl HistogramFn for HistogramCell {
+    fn record(&self, value: f64) {
+        if let Some(instrument) = self.instrument() {
+            instrument.record(value, &self.attributes);
+        }
     }
 }

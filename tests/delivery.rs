@@ -1,0 +1,267 @@
+//! Delivery as a service sees it: every runtime, both protocols, a flush that tells the truth, losses that are counted.
+
+mod support;
+
+use std::time::Duration;
+
+use crumbtrail::{Environment, Exporter, Lost, Protocol, Sampler, Signal, propagation::SpanContext};
+use support::{PATIENCE, Pipeline};
+use tracing::{error, info, info_span};
+
+fn work() {
+    let _request = info_span!("request").entered();
+    info!("a log");
+    error!("an error");
+}
+
+fn assert_all_arrived(pipeline: &Pipeline) {
+    let received = pipeline.received();
+    let counts = (received.exceptions().count(), received.logs.len() - received.exceptions().count(), received.spans.len());
+    assert_eq!(counts, (1, 1, 1));
+    assert!(received.metric("crumbtrail.exceptions").is_some());
+    let stats = pipeline.telemetry.stats();
+    for signal in [Signal::Exceptions, Signal::Logs, Signal::Spans] {
+        let line = stats.signal(signal);
+        assert_eq!((line.accepted(), line.delivered(), line.lost(), line.pending()), (1, 1, 0, 0), "{stats}");
+    }
+}
+
+fn protocols() -> Vec<(&'static str, Pipeline)> {
+    let http = Pipeline::new(|builder, _| builder.with_gzip(true));
+    #[cfg(feature = "grpc")]
+    let grpc =
+        Pipeline::new(|builder, receiver| builder.with_protocol(Protocol::Grpc).with_endpoint(receiver.grpc_endpoint()).with_gzip(true));
+    vec![
+        ("http", http),
+        #[cfg(feature = "grpc")]
+        ("grpc", grpc),
+    ]
+}
+
+#[test]
+fn it_works_without_any_runtime() {
+    for (_, pipeline) in protocols() {
+        pipeline.run(work);
+        assert_all_arrived(&pipeline);
+    }
+}
+
+#[test]
+fn it_works_inside_every_runtime_and_after_it() {
+    for threads in [None, Some(1), Some(2)] {
+        for (protocol, pipeline) in protocols() {
+            let runtime = match threads {
+                None => tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap(),
+                Some(threads) => tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build().unwrap(),
+            };
+            // Flushing on the runtime's own thread blocks it; the worker needs nothing of it.
+            runtime.block_on(async { pipeline.run(work) });
+            runtime.block_on(async { pipeline.telemetry.flush(PATIENCE) }).unwrap_or_else(|error| panic!("{protocol}: {error}"));
+            drop(runtime);
+            assert_all_arrived(&pipeline);
+            pipeline.run(|| info!("after the runtime is gone"));
+            pipeline.log("after the runtime is gone");
+        }
+    }
+}
+
+#[test]
+fn a_flush_covers_what_other_threads_recorded_before_it() {
+    let pipeline = Pipeline::new(|builder, _| builder);
+    let telemetry = &pipeline.telemetry;
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            scope.spawn(move || {
+                use tracing_subscriber::layer::SubscriberExt;
+                let subscriber = tracing_subscriber::registry().with(telemetry.layer());
+                tracing::subscriber::with_default(subscriber, || (0..500).for_each(|number| info!(thread, number, "one of many")));
+            });
+        }
+    });
+    assert_eq!(pipeline.received().logs.len(), 2_000);
+}
+
+#[test]
+fn requests_stay_small() {
+    let pipeline = Pipeline::new(|builder, _| builder.with_outbox_memory(64 << 20));
+    let padding = "x".repeat(4_000);
+    pipeline.run(|| (0..2_000).for_each(|number| info!(number, padding = padding.as_str(), "large")));
+    let received = pipeline.received();
+    assert_eq!(received.logs.len(), 2_000);
+    assert!(received.largest_request <= 1_100_000, "{}", received.largest_request);
+}
+
+#[test]
+fn what_overflows_is_counted() {
+    let pipeline = Pipeline::new(|builder, _| builder.with_outbox_memory(0));
+    let emitted = 20_000;
+    pipeline.run(|| (0..emitted).for_each(|number| info!(number, "burst")));
+    let arrived = pipeline.receiver.wait_for(Duration::ZERO, |_| true).map(|_| pipeline.telemetry.flush(PATIENCE));
+    assert!(arrived.is_some());
+    let stats = pipeline.telemetry.stats();
+    let logs = stats.signal(Signal::Logs);
+    assert_eq!(logs.accepted(), emitted);
+    assert_eq!(logs.delivered() + logs.lost_to(Lost::QueueOverflow), emitted, "{stats}");
+    assert_eq!(logs.delivered(), pipeline.receiver.received().logs.len() as u64);
+}
+
+#[test]
+fn a_refused_request_is_lost_and_said_to_be() {
+    let pipeline = Pipeline::new(|builder, _| builder);
+    pipeline.receiver.answer_with(Some(400));
+    pipeline.run(work);
+    let error = pipeline.telemetry.flush(PATIENCE).unwrap_err();
+    assert_eq!((error.undelivered(), error.lost() >= 3), (0, true), "{error}");
+    assert_eq!(pipeline.telemetry.stats().signal(Signal::Exceptions).lost_to(Lost::Rejected), 1);
+}
+
+#[test]
+fn an_unavailable_receiver_is_tried_again() {
+    let pipeline = Pipeline::new(|builder, _| builder);
+    pipeline.receiver.answer_with(Some(503));
+    pipeline.run(work);
+    let error = pipeline.telemetry.flush(Duration::from_millis(300)).unwrap_err();
+    assert!(error.undelivered() >= 3, "{error}");
+    pipeline.receiver.answer_with(None);
+    assert_all_arrived(&pipeline);
+}
+
+#[test]
+fn an_unreachable_receiver_costs_a_bounded_shutdown_and_every_loss_is_counted() {
+    let pipeline = Pipeline::new(|builder, _| builder.with_endpoint("http://127.0.0.1:1"));
+    pipeline.run(work);
+    let error = pipeline.telemetry.shutdown(Duration::from_millis(300)).unwrap_err();
+    assert!(error.undelivered() >= 3, "{error}");
+    let stats = pipeline.telemetry.stats();
+    for signal in [Signal::Exceptions, Signal::Logs, Signal::Spans] {
+        assert_eq!(stats.signal(signal).lost_to(Lost::Shutdown), 1, "{stats}");
+    }
+    assert_eq!(pipeline.telemetry.shutdown(Duration::from_secs(1)), Ok(()), "a second call does nothing");
+    pipeline.run(work);
+    assert_eq!(pipeline.telemetry.stats(), stats, "nothing is recorded any more");
+}
+
+#[test]
+fn the_environment_decides_what_code_does_not() {
+    let receiver = crumbtrail_receiver::Receiver::start().unwrap();
+    let endpoint = receiver.http_endpoint();
+    let environment = Environment::from_iter([
+        ("OTEL_SERVICE_NAME", "from-the-environment"),
+        ("OTEL_RESOURCE_ATTRIBUTES", "team=payments,deployment.environment.name=staging"),
+        ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", &format!("{endpoint}/v1/logs")),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint),
+        ("OTEL_METRICS_EXPORTER", "none"),
+        ("OTEL_TRACES_SAMPLER", "always_off"),
+        ("OTEL_LOGRECORD_ATTRIBUTE_COUNT_LIMIT", "2"),
+        ("OTEL_LOGRECORD_ATTRIBUTE_VALUE_LENGTH_LIMIT", "4"),
+        ("VCS_REF", "abc123"),
+        ("OTEL_BSP_SCHEDULE_DELAY", "soon"),
+    ]);
+    let telemetry = crumbtrail::builder(crumbtrail::service!()).from_environment(&environment).build().unwrap();
+    assert_eq!(telemetry.warnings().len(), 1, "{:?}", telemetry.warnings());
+    {
+        use tracing_subscriber::layer::SubscriberExt;
+        let subscriber = tracing_subscriber::registry().with(telemetry.layer());
+        tracing::subscriber::with_default(subscriber, || {
+            let _request = info_span!("unsampled").entered();
+            info!(first = "abcdefgh", second = 2, third = 3, "limited");
+            error!("in an unsampled trace");
+        });
+    }
+    telemetry.shutdown(PATIENCE).unwrap();
+    let received = receiver.received();
+    assert_eq!((received.spans.len(), received.metrics.len(), received.logs.len()), (0, 0, 2));
+    let exception = received.exceptions().next().expect("exceptions do not depend on sampling");
+    assert_eq!((exception.flags, exception.trace_id.len()), (0, 32));
+    for (key, value) in [
+        ("service.name", "from-the-environment"),
+        ("team", "payments"),
+        ("deployment.environment.name", "staging"),
+        ("vcs.ref.head.revision", "abc123"),
+    ] {
+        assert_eq!(exception.resource[key].as_str(), value);
+    }
+    let log = received.logs.iter().find(|log| !log.is_exception()).unwrap();
+    assert_eq!((log.body.as_str(), log.text("first"), log.dropped_attributes), ("limi", "abcd", 2), "{log:#?}");
+}
+
+#[test]
+fn a_disabled_sdk_does_nothing_at_all() {
+    let environment = Environment::from_iter([("OTEL_SDK_DISABLED", "true")]);
+    let pipeline = Pipeline::new(|builder, _| builder.from_environment(&environment));
+    pipeline.run(work);
+    assert_eq!(pipeline.received().requests, 0);
+}
+
+#[test]
+fn a_signal_may_go_nowhere() {
+    let pipeline = Pipeline::new(|builder, _| builder.with_exporter(Signal::Logs, Exporter::None));
+    pipeline.run(work);
+    let received = pipeline.received();
+    assert_eq!((received.logs.len(), received.spans.len()), (0, 1));
+    assert_eq!(received.spans[0].events[0].0, "exception", "the span still says what happened");
+}
+
+#[test]
+fn a_trace_crosses_processes() {
+    let caller = Pipeline::new(|builder, _| builder);
+    let callee = Pipeline::new(|builder, _| builder.with_sampler(Sampler::always_off().parent_based()));
+    let header = caller.run(|| info_span!("client", otel.kind = "client").in_scope(|| SpanContext::current().unwrap().to_string()));
+    callee.run(|| {
+        let remote: SpanContext = header.parse().unwrap();
+        let _request = remote.in_scope(|| info_span!("server", otel.kind = "server")).entered();
+        assert_eq!(SpanContext::current().unwrap().trace_id(), remote.trace_id());
+        drop(info_span!("next root of its own", otel.kind = "server"));
+    });
+    let (client, server) = (caller.span("client"), callee.span("server"));
+    assert_eq!((server.trace_id, server.parent_span_id), (client.trace_id, client.span_id));
+    assert_eq!(server.flags & 0x303, 0x303, "remote parent, random, and sampled because the caller was");
+    assert!(!callee.received().spans.iter().any(|span| span.name.starts_with("next root")), "the context is used once");
+}
+
+#[test]
+fn other_layers_see_what_we_do_not_want() {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    };
+    use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+    struct Counts(Arc<AtomicUsize>);
+    impl<S: tracing::Subscriber> Layer<S> for Counts {
+        fn on_event(&self, _: &tracing::Event<'_>, _: Context<'_, S>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+    let pipeline = Pipeline::new(|builder, _| builder);
+    for ours_first in [true, false] {
+        let seen = Arc::new(AtomicUsize::new(0));
+        let counts = Counts(seen.clone());
+        let subscriber: Box<dyn tracing::Subscriber + Send + Sync> = if ours_first {
+            Box::new(tracing_subscriber::registry().with(pipeline.telemetry.layer()).with(counts))
+        } else {
+            Box::new(tracing_subscriber::registry().with(counts).with(pipeline.telemetry.layer()))
+        };
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::trace!("wanted by the other layer only");
+            info!("wanted by both");
+        });
+        assert_eq!(seen.load(Ordering::SeqCst), 2, "ours first: {ours_first}");
+    }
+    assert_eq!(pipeline.received().logs.len(), 2);
+}
+
+#[test]
+fn secrets_are_not_shown() {
+    let telemetry = crumbtrail::builder(crumbtrail::service!())
+        .with_endpoint("http://user:hunter2@127.0.0.1:1")
+        .with_header("api-key", "hunter2")
+        .build()
+        .unwrap();
+    assert!(!format!("{telemetry:?} {:?}", telemetry.layer::<tracing_subscriber::Registry>().type_id()).contains("hunter2"));
+    let builder = crumbtrail::builder(crumbtrail::service!()).with_header("api-key", "hunter2");
+    assert!(!format!("{builder:?}").contains("hunter2"));
+    let error = crumbtrail::builder(crumbtrail::service!()).with_endpoint("http://user:hunter2@ho st").build().unwrap_err();
+    assert!(!format!("{error} {error:?}").contains("hunter2"));
+}
+
+use std::any::Any as _;
