@@ -9,10 +9,14 @@ impl OwnCrates {
         Self(crates.into_iter().filter(|name| !name.is_empty()).collect())
     }
 
-    /// Whether a demangled function belongs to one of them.
-    pub(crate) fn has(&self, function: &str) -> bool {
-        let name = crate_of(function);
-        self.0.iter().any(|own| own == name)
+    /// Whether a demangled function belongs to one of them. Where debug information gives only a short name, the file decides: what was not built from a registry, a git checkout or the standard library is the service's own.
+    pub(crate) fn has(&self, function: &str, file: Option<&str>) -> bool {
+        if function.contains("::") {
+            let name = crate_of(function);
+            return self.0.iter().any(|own| own == name);
+        }
+        const FOREIGN: [&str; 4] = ["/rustc/", "/registry/src/", "/git/checkouts/", "/toolchains/"];
+        file.is_some_and(|file| !FOREIGN.iter().any(|foreign| file.contains(foreign)) && !is_ours(file))
     }
 }
 
@@ -24,8 +28,13 @@ fn crate_of(function: &str) -> &str {
     &start[..end]
 }
 
+/// Whether a source file is this library's.
+fn is_ours(file: &str) -> bool {
+    file.starts_with(concat!(env!("CARGO_MANIFEST_DIR"), "/src/"))
+}
+
 /// Whether a function stands between the failing code and our capture: unwinding, panicking, `tracing`, this library.
-pub(crate) fn is_machinery(function: &str) -> bool {
+pub(crate) fn is_machinery(function: &str, file: Option<&str>) -> bool {
     const PREFIXES: [&str; 14] = [
         "backtrace::",
         "crumbtrail::",
@@ -42,6 +51,12 @@ pub(crate) fn is_machinery(function: &str) -> bool {
         "core::panicking::",
         "core::result::unwrap_failed",
     ];
+    const FILES: [&str; 5] = ["/backtrace-0", "/tracing-core-", "/tracing-subscriber-", "/tracing-log-", "/std/src/panicking.rs"];
+    // Short names say nothing; then the file does.
+    if !function.contains("::") {
+        return file
+            .is_some_and(|file| is_ours(file) || FILES.iter().any(|part| file.contains(part)) || file.ends_with("/core/src/panicking.rs"));
+    }
     PREFIXES.iter().any(|prefix| function.starts_with(prefix))
         || function.starts_with("core::option::") && function.ends_with("_failed")
         || function.contains("rust_begin_unwind")
@@ -56,10 +71,10 @@ mod tests {
     fn the_crate_is_found_in_every_form_of_a_name() {
         let own = OwnCrates::new(["shop".to_owned()]);
         for function in ["shop::pay", "<shop::Cart as core::fmt::Debug>::fmt", "<&mut shop::Cart as X>::add", "shop::pay::{{closure}}"] {
-            assert!(own.has(function), "{function}");
+            assert!(own.has(function, None), "{function}");
         }
         for function in ["shopping::pay", "tokio::shop::pay", "core::ops::function::FnOnce::call_once"] {
-            assert!(!own.has(function), "{function}");
+            assert!(!own.has(function, None), "{function}");
         }
     }
 }

@@ -106,6 +106,12 @@ impl Resolver {
                 let place = frame.location.as_ref();
                 frames.push(named_frame(&self.own, &symbol, place, module.clone()));
             }
+            // Line tables have only short names; the outermost frame is the symbol's own and has a full one there.
+            if let (Some(outermost), Some(symbol)) = (frames.last_mut(), binary.loader.find_symbol(virtual_address))
+                && !outermost.function.contains("::")
+            {
+                outermost.function = readable(symbol);
+            }
         }
         if frames.is_empty() {
             match binary.loader.find_symbol(virtual_address) {
@@ -134,7 +140,7 @@ fn machinery(frames: &[Frame]) -> usize {
         if frame.in_app || index >= end + LONGEST_RUN {
             break;
         }
-        if is_machinery(&frame.function) {
+        if is_machinery(&frame.function, frame.file.as_deref()) {
             end = index + 1;
         }
     }
@@ -142,15 +148,40 @@ fn machinery(frames: &[Frame]) -> usize {
 }
 
 fn named_frame(own: &OwnCrates, symbol: &str, place: Option<&addr2line::Location<'_>>, module: Option<(Arc<str>, u64)>) -> Frame {
-    let function = format!("{:#}", rustc_demangle::demangle(symbol));
+    let function = readable(symbol);
+    let file = place.and_then(|place| place.file);
     Frame {
-        in_app: own.has(&function),
+        in_app: own.has(&function, file),
         function,
-        file: place.and_then(|place| place.file).map(str::to_owned),
+        file: file.map(str::to_owned),
         line: place.and_then(|place| place.line),
         column: place.and_then(|place| place.column),
         module,
     }
+}
+
+/// A symbol's name demangled, without its hash and without generic arguments: `shop::Cart<T>::add<U>` → `shop::Cart::add`.
+fn readable(symbol: &str) -> String {
+    let demangled = format!("{:#}", rustc_demangle::demangle(symbol));
+    let mut name = String::with_capacity(demangled.len());
+    let mut depth = 0usize;
+    let mut previous = ' ';
+    for character in demangled.chars() {
+        match character {
+            // The bracket of `<T as Trait>` begins a path; one behind a name begins arguments.
+            '<' if depth > 0 || previous.is_alphanumeric() || matches!(previous, '_' | '}' | ':') => depth += 1,
+            // The arrow of a function type closes nothing.
+            '>' if depth > 0 && previous != '-' => {
+                depth -= 1;
+                previous = '>';
+                continue;
+            }
+            _ if depth == 0 => name.push(character),
+            _ => {}
+        }
+        previous = character;
+    }
+    name.replace("::::", "::").trim_end_matches("::").to_owned()
 }
 
 impl Module {
@@ -209,6 +240,19 @@ fn mappings() -> Vec<Module> {
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_lose_their_arguments_and_nothing_else() {
+        for (symbol, expected) in [
+            ("shop::Cart<alloc::vec::Vec<u8>>::add<fn(u8) -> u16>", "shop::Cart::add"),
+            ("<shop::Cart<u8> as core::fmt::Debug>::fmt", "<shop::Cart as core::fmt::Debug>::fmt"),
+            ("shop::pay::{closure#0}", "shop::pay::{closure#0}"),
+            ("shop::parse::<u8>", "shop::parse"),
+            ("<alloc::boxed::Box<dyn FnOnce()> as FnOnce>::call_once", "<alloc::boxed::Box as FnOnce>::call_once"),
+        ] {
+            assert_eq!(readable(symbol), expected);
+        }
+    }
 
     #[inline(never)]
     fn somewhere_known() -> Box<[usize]> {

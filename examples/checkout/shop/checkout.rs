@@ -1,0 +1,175 @@
+//! The service customers talk to.
+
+use std::sync::PoisonError;
+
+use axum::{
+    Json, Router,
+    extract::{MatchedPath, Path, Request, State},
+    http::StatusCode,
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use crumbtrail::propagation::SpanContext;
+use serde::{Deserialize, Serialize};
+use tracing::{Instrument, Span, debug, field, info, info_span, instrument};
+
+use super::Store;
+
+pub(super) fn router(store: Store) -> Router {
+    Router::new()
+        .route("/stock/{item}", get(stock))
+        .route("/checkout", post(checkout))
+        .route("/invoice/{order}", get(invoice))
+        .layer(middleware::from_fn(in_a_span))
+        .with_state(store)
+}
+
+/// One server span for each request: the root of its trail.
+async fn in_a_span(request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>().map_or("unknown", MatchedPath::as_str).to_owned();
+    let user = request.headers().get("x-user").and_then(|user| user.to_str().ok()).unwrap_or("guest").to_owned();
+    let span = info_span!(
+        "request",
+        otel.name = format!("{} {route}", request.method()),
+        otel.kind = "server",
+        http.request.method = %request.method(),
+        http.route = route,
+        http.response.status_code = field::Empty,
+        user.id = user,
+    );
+    async {
+        let start = std::time::Instant::now();
+        let response = next.run(request).await;
+        Span::current().record("http.response.status_code", response.status().as_u16());
+        metrics::histogram!("http.server.request.duration", "http.route" => route.clone()).record(start.elapsed().as_secs_f64());
+        response
+    }
+    .instrument(span.clone())
+    .await
+}
+
+async fn stock(State(store): State<Store>, Path(item): Path<String>) -> Result<Json<i64>, Failed> {
+    let left = left_of(&store, &item)?;
+    info!(item, left, "stock asked for");
+    Ok(Json(left))
+}
+
+#[derive(Deserialize, Serialize)]
+pub(super) struct Order {
+    pub(super) item: String,
+    pub(super) card: String,
+    pub(super) cents: i64,
+}
+
+async fn checkout(State(store): State<Store>, request: Request) -> Result<(StatusCode, String), Failed> {
+    let user = request.headers().get("x-user").and_then(|user| user.to_str().ok()).unwrap_or("guest").to_owned();
+    let body = axum::body::to_bytes(request.into_body(), 64 * 1024).await.map_err(|_| Failed::Unreadable)?;
+    let order: Order = serde_json::from_slice(&body).map_err(|_| Failed::Unreadable)?;
+    info!(item = order.item, cents = order.cents, "checkout begins");
+    let left = left_of(&store, &order.item)?;
+    debug!(left, "reserving one");
+    reserve(&store, &order)?;
+    pay(&store, &order).await?;
+    let id = book(&store, &user, &order)?;
+    metrics::counter!("orders.taken", "item" => order.item.clone()).increment(1);
+    info!(order = id, "order taken");
+    Ok((StatusCode::CREATED, id.to_string()))
+}
+
+/// The handler with the bug: an invoice of an order that has none.
+async fn invoice(State(store): State<Store>, Path(order): Path<i64>) -> String {
+    debug!(order, "looking the order up");
+    let database = store.database.lock().unwrap_or_else(PoisonError::into_inner);
+    let cents = database.query_row("SELECT cents FROM orders WHERE id = ?1", [order], |row| row.get::<_, i64>(0)).ok();
+    drop(database);
+    format!("{} cents", cents.expect("every order has an amount"))
+}
+
+fn left_of(store: &Store, item: &str) -> Result<i64, Failed> {
+    let database = store.database.lock().unwrap_or_else(PoisonError::into_inner);
+    Ok(database.query_row("SELECT left FROM stock WHERE item = ?1", [item], |row| row.get(0))?)
+}
+
+#[instrument(skip_all, fields(item = order.item))]
+fn reserve(store: &Store, order: &Order) -> Result<(), Failed> {
+    let database = store.database.lock().unwrap_or_else(PoisonError::into_inner);
+    database.execute("UPDATE stock SET left = left - 1 WHERE item = ?1", [&order.item])?;
+    Ok(())
+}
+
+#[instrument(skip_all, fields(otel.kind = "client", server.address = %store.payment))]
+async fn pay(store: &Store, order: &Order) -> Result<(), Failed> {
+    let context = SpanContext::current().map(|context| context.to_string()).unwrap_or_default();
+    debug!(cents = order.cents, "asking the payment service");
+    let answer = store
+        .client
+        .post(format!("http://{}/charge", store.payment))
+        .header("traceparent", context)
+        .json(order)
+        .send()
+        .await
+        .map_err(Failed::Unreachable)?;
+    info!(status = answer.status().as_u16(), "the payment service answered");
+    if answer.status().is_success() { Ok(()) } else { Err(Failed::Declined { status: answer.status().as_u16() }) }
+}
+
+fn book(store: &Store, user: &str, order: &Order) -> Result<i64, Failed> {
+    let database = store.database.lock().unwrap_or_else(PoisonError::into_inner);
+    database.execute("INSERT INTO orders (user, item, cents) VALUES (?1, ?2, ?3)", (user, &order.item, order.cents))?;
+    Ok(database.last_insert_rowid())
+}
+
+#[derive(Debug)]
+pub(super) enum Failed {
+    Unreadable,
+    Declined { status: u16 },
+    Unreachable(reqwest::Error),
+    Database(rusqlite::Error),
+}
+
+impl std::fmt::Display for Failed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Unreadable => f.write_str("the order cannot be read"),
+            Self::Declined { status } => write!(f, "the payment was declined with status {status}"),
+            Self::Unreachable(_) => f.write_str("the payment service cannot be reached"),
+            Self::Database(_) => f.write_str("the order could not be stored"),
+        }
+    }
+}
+
+impl std::error::Error for Failed {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Unreadable | Self::Declined { .. } => None,
+            Self::Unreachable(error) => Some(error),
+            Self::Database(error) => Some(error),
+        }
+    }
+}
+
+impl From<rusqlite::Error> for Failed {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+impl IntoResponse for Failed {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Unreadable => StatusCode::BAD_REQUEST.into_response(),
+            // The customer's trouble, not ours: a warning with its cause, not an exception.
+            Self::Declined { .. } => StatusCode::PAYMENT_REQUIRED.into_response(),
+            Self::Unreachable(_) | Self::Database(_) => {
+                let id = crumbtrail::capture(&self);
+                error_page(&id.to_string())
+            }
+        }
+    }
+}
+
+/// The customer gets an id to quote, never the message.
+fn error_page(id: &str) -> Response {
+    (StatusCode::INTERNAL_SERVER_ERROR, [("x-error-id", id.to_owned())], "Something went wrong.").into_response()
+}

@@ -1,0 +1,263 @@
+//! The official OpenTelemetry Collector, and rotel as a second independent receiver: what they write is what was sent.
+//!
+//! The binaries come from `OTELCOL_BIN` and `ROTEL_BIN`, else from where `.ci/collector` and `.ci/rotel` put them. Without
+//! them these tests say so and pass; with `CRUMBTRAIL_REQUIRE_COLLECTOR=1` they fail.
+
+mod support;
+
+use std::{
+    io::{BufRead as _, BufReader},
+    net::TcpListener,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use crumbtrail::{Builder, Protocol};
+use serde_json::Value;
+use support::PATIENCE;
+use tracing::{debug, error, info, info_span};
+
+/// A started receiver; ended with the test.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Process {
+    /// Asks it to end and waits until it has: what it buffered is written then.
+    fn terminate(mut self) {
+        let pid = rustix::process::Pid::from_child(&self.0);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it runs");
+        let deadline = Instant::now() + PATIENCE;
+        while self.0.try_wait().expect("our child").is_none() {
+            assert!(Instant::now() < deadline, "the receiver does not end");
+            std::thread::yield_now();
+        }
+    }
+}
+
+fn binary(variable: &str, directory: &str, name: &str) -> Option<PathBuf> {
+    if let Some(path) = std::env::var_os(variable) {
+        return Some(path.into());
+    }
+    let home = std::env::var("HOME").unwrap_or_default();
+    let cache = std::env::var("CRUMBTRAIL_CACHE")
+        .or_else(|_| std::env::var("XDG_CACHE_HOME").map(|cache| format!("{cache}/crumbtrail")))
+        .unwrap_or_else(|_| format!("{home}/.cache/crumbtrail"));
+    let mut found: Vec<PathBuf> = std::fs::read_dir(cache)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with(directory))
+        .map(|entry| entry.path().join(name))
+        .flat_map(|path| if path.exists() { vec![path] } else { below(&path, "rotel-agent") })
+        .filter(|path| path.is_file())
+        .collect();
+    found.sort_by_key(|path| path.metadata().and_then(|metadata| metadata.modified()).ok());
+    let newest = found.pop();
+    if newest.is_none() {
+        let message =
+            format!("{name} was not found: run .ci/{}, or set {variable}", if name == "rotel-agent" { "rotel" } else { "collector" });
+        assert!(std::env::var_os("CRUMBTRAIL_REQUIRE_COLLECTOR").is_none(), "{message}");
+        eprintln!("\n*** SKIPPED: {message} ***\n");
+    }
+    newest
+}
+
+/// Where a Python package has put a file of this name.
+fn below(missing: &std::path::Path, name: &str) -> Vec<PathBuf> {
+    let Some(root) = missing.parent() else { return Vec::new() };
+    let pythons = std::fs::read_dir(root.join("lib")).into_iter().flatten().flatten();
+    pythons.map(|python| python.path().join("site-packages/rotel").join(name)).collect()
+}
+
+fn free_address() -> String {
+    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").to_string()
+}
+
+/// A request that ends in an exception. Returns the trace id of the request.
+fn incident(configure: impl Fn(Builder) -> Builder) -> String {
+    let builder = crumbtrail::builder(crumbtrail::service!().with_name("incident").with_crate("collector").with_revision("abc123"));
+    let telemetry = configure(builder).build().expect("telemetry");
+    let trace = {
+        use tracing_subscriber::layer::SubscriberExt;
+        let subscriber = tracing_subscriber::registry().with(telemetry.layer());
+        tracing::subscriber::with_default(subscriber, || {
+            let _request = info_span!("checkout", otel.kind = "server", user.id = "42").entered();
+            info!(items = 3, "basket loaded");
+            {
+                let _payment = info_span!("payment").entered();
+                debug!(amount = 19.99, "charging card");
+                let error = "x".parse::<u8>().unwrap_err();
+                error!(error = &error as &dyn std::error::Error, "payment failed");
+            }
+            format!("{:032x}", crumbtrail::propagation::SpanContext::current().unwrap().trace_id())
+        })
+    };
+    #[cfg(feature = "metrics")]
+    metrics::with_local_recorder(&telemetry.recorder(), || {
+        metrics::describe_counter!("orders", metrics::Unit::Count, "orders taken");
+        metrics::counter!("orders", "region" => "eu").increment(7);
+        metrics::histogram!("basket_seconds").record(0.2);
+    });
+    // The receiver may still be starting: delivery retries until it listens.
+    telemetry.shutdown(PATIENCE).expect("delivered");
+    trace
+}
+
+/// Every object in the file at a path of keys, arrays flattened.
+fn all<'a>(lines: &'a [Value], path: &[&str]) -> Vec<&'a Value> {
+    path.iter().fold(lines.iter().collect(), |found, key| {
+        let next = found.into_iter().filter_map(|value| value.get(key));
+        next.flat_map(|value| value.as_array().map_or_else(|| vec![value], |array| array.iter().collect())).collect()
+    })
+}
+
+fn attribute<'a>(of: &'a Value, key: &str) -> Option<&'a Value> {
+    let attribute = of["attributes"].as_array()?.iter().find(|attribute| attribute["key"] == key)?;
+    attribute["value"].as_object()?.values().next()
+}
+
+fn through_the_collector(configure: impl Fn(Builder, &str, &str) -> Builder) {
+    let Some(binary) = binary("OTELCOL_BIN", "otelcol-", "otelcol-test") else { return };
+    let directory = std::env::temp_dir().join(format!("crumbtrail-collector-{}-{:?}", std::process::id(), std::thread::current().id()));
+    std::fs::create_dir_all(&directory).expect("a directory");
+    let output = directory.join("otlp.jsonl");
+    let (http, grpc) = (free_address(), free_address());
+    let collector = Command::new(binary)
+        .arg(format!("--config={}/collector-config/local.yaml", env!("CARGO_MANIFEST_DIR")))
+        .envs([("OTLP_HTTP_ENDPOINT", http.as_str()), ("OTLP_GRPC_ENDPOINT", grpc.as_str())])
+        .env("OTLP_FILE", &output)
+        .stdout(Stdio::null())
+        .stderr(std::fs::File::create(directory.join("stderr")).expect("a file"))
+        .spawn()
+        .map(Process)
+        .expect("the collector starts");
+    let trace = incident(|builder| configure(builder, &format!("http://{http}"), &format!("http://{grpc}")));
+    collector.terminate();
+
+    let text = std::fs::read_to_string(&output).expect("the collector wrote its file");
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("OTLP JSON")).collect();
+    std::fs::remove_dir_all(&directory).expect("removed");
+
+    let records = all(&lines, &["resourceLogs", "scopeLogs", "logRecords"]);
+    let [exception] = records.iter().filter(|record| record["eventName"] == "exception").collect::<Vec<_>>()[..] else { panic!("{text}") };
+    let keys: Vec<&str> = exception["attributes"].as_array().unwrap().iter().map(|attribute| attribute["key"].as_str().unwrap()).collect();
+    let mut sorted = keys.clone();
+    sorted.sort_unstable();
+    let documented = [
+        "code.file.path",
+        "code.function.name",
+        "code.line.number",
+        "crumbtrail.breadcrumbs",
+        "crumbtrail.error.id",
+        "crumbtrail.group.id",
+        "crumbtrail.mechanism",
+        "error.type",
+        "exception.message",
+        "exception.stacktrace",
+        "exception.type",
+        "thread.id",
+        "thread.name",
+        "user.id",
+    ];
+    assert_eq!(sorted, documented);
+    assert_eq!(exception["severityNumber"], 17);
+    assert_eq!(exception["body"]["stringValue"], "payment failed");
+    assert_eq!(attribute(exception, "exception.type").unwrap(), "core::num::error::ParseIntError");
+    let crumbs: Vec<Value> = serde_json::from_str(attribute(exception, "crumbtrail.breadcrumbs").unwrap().as_str().unwrap()).unwrap();
+    let texts: Vec<&str> = crumbs.iter().map(|crumb| crumb["message"].as_str().unwrap()).collect();
+    assert_eq!(texts, ["opened checkout", "basket loaded", "opened payment", "charging card"]);
+
+    let spans = all(&lines, &["resourceSpans", "scopeSpans", "spans"]);
+    let span = |name: &str| *spans.iter().find(|span| span["name"] == name).unwrap_or_else(|| panic!("{name}: {text}"));
+    let (checkout, payment) = (span("checkout"), span("payment"));
+    assert_eq!((&exception["traceId"], &exception["spanId"]), (&payment["traceId"], &payment["spanId"]));
+    assert_eq!((payment["traceId"].as_str(), &payment["parentSpanId"]), (Some(&*trace), &checkout["spanId"]));
+    assert_eq!((payment["status"]["code"].as_i64(), payment["events"][0]["name"].as_str()), (Some(2), Some("exception")));
+    let log = records.iter().find(|record| record["body"]["stringValue"] == "basket loaded").expect("the log");
+    assert_eq!((&log["traceId"], &log["spanId"]), (&checkout["traceId"], &checkout["spanId"]));
+    let resource = all(&lines, &["resourceLogs", "resource"])[0];
+    assert_eq!(attribute(resource, "vcs.ref.head.revision").unwrap(), "abc123");
+
+    let metrics = all(&lines, &["resourceMetrics", "scopeMetrics", "metrics"]);
+    let names: Vec<&str> = metrics.iter().map(|metric| metric["name"].as_str().unwrap()).collect();
+    assert!(names.contains(&"crumbtrail.exceptions"), "{names:?}");
+    #[cfg(feature = "metrics")]
+    {
+        let orders = metrics.iter().find(|metric| metric["name"] == "orders").unwrap();
+        assert_eq!((orders["description"].as_str(), orders["sum"]["isMonotonic"].as_bool()), (Some("orders taken"), Some(true)));
+        assert_eq!(orders["sum"]["dataPoints"][0]["asInt"], "7");
+    }
+}
+
+#[test]
+fn the_official_collector_receives_everything_over_http() {
+    through_the_collector(|builder, http, _| builder.with_endpoint(http));
+}
+
+#[test]
+#[cfg(feature = "gzip")]
+fn the_official_collector_receives_compressed_requests() {
+    through_the_collector(|builder, http, _| builder.with_endpoint(http).with_gzip(true));
+}
+
+#[test]
+#[cfg(feature = "grpc")]
+fn the_official_collector_receives_everything_over_grpc() {
+    through_the_collector(|builder, _, grpc| builder.with_endpoint(grpc).with_protocol(Protocol::Grpc));
+}
+
+fn through_rotel(configure: impl Fn(Builder, &str, &str) -> Builder) {
+    let Some(binary) = binary("ROTEL_BIN", "rotel-", "rotel-agent") else { return };
+    let (http, grpc) = (free_address(), free_address());
+    let pid_file = std::env::temp_dir().join(format!("crumbtrail-rotel-{}-{}", std::process::id(), http.replace(':', "-")));
+    let mut rotel = Command::new(binary)
+        .args(["start", "--debug-log", "traces", "--debug-log", "metrics", "--debug-log", "logs", "--debug-log-verbosity", "detailed"])
+        .envs([("ROTEL_OTLP_HTTP_ENDPOINT", http.as_str()), ("ROTEL_OTLP_GRPC_ENDPOINT", grpc.as_str()), ("ROTEL_EXPORTER", "blackhole")])
+        .env("ROTEL_PID_FILE", &pid_file)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit())
+        .spawn()
+        .map(Process)
+        .expect("rotel starts");
+    let output = rotel.0.stdout.take().expect("piped");
+    let (sender, lines) = std::sync::mpsc::channel();
+    std::thread::spawn(move || BufReader::new(output).lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+    let trace = incident(|builder| configure(builder, &format!("http://{http}"), &format!("http://{grpc}")));
+    let wanted = [
+        "payment failed",
+        "EventName: exception",
+        "crumbtrail.breadcrumbs",
+        "charging card",
+        "core::num::error::ParseIntError",
+        "crumbtrail.exceptions",
+        &trace,
+    ];
+    let mut seen = String::new();
+    let deadline = Instant::now() + PATIENCE;
+    while let Some(missing) = wanted.iter().find(|text| !seen.contains(**text)) {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match lines.recv_timeout(left.max(Duration::from_millis(1))) {
+            Ok(line) => seen.push_str(&(line + "\n")),
+            Err(_) => panic!("rotel did not print {missing:?}:\n{seen}"),
+        }
+    }
+    let _ = std::fs::remove_file(pid_file);
+}
+
+#[test]
+fn rotel_receives_everything_over_http() {
+    through_rotel(|builder, http, _| builder.with_endpoint(http));
+}
+
+#[test]
+#[cfg(feature = "grpc")]
+fn rotel_receives_everything_over_grpc() {
+    through_rotel(|builder, _, grpc| builder.with_endpoint(grpc).with_protocol(Protocol::Grpc));
+}
