@@ -27,6 +27,8 @@
 //!
 //! Features only add. On by default: `http` (OTLP over HTTP), `gzip`, `metrics` (a recorder for the facade), `log` (records of the `log` crate), `console` (a console layer on terminals). Also: `grpc` (OTLP over gRPC).
 
+#![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, clippy::print_stderr))]
+
 mod builder;
 mod clock;
 mod console;

@@ -67,8 +67,7 @@ fn render_group(text: &mut String, paint: Paint, group: &str, exceptions: &[&Log
     let _ = writeln!(text, "  last: {} of trace {}", exception.text("crumbtrail.error.id"), exception.trace_id);
 
     let frames = frames(exception.text("exception.stacktrace"));
-    let (own, others): (Vec<_>, Vec<_>) =
-        frames.iter().partition(|(function, _)| function.starts_with("checkout::") || function.contains("<checkout::"));
+    let (own, others): (Vec<_>, Vec<_>) = frames.iter().partition(|(function, place)| is_own(function, place));
     let _ = writeln!(text, "\n  {}", paint.dim("own code, innermost first"));
     for (function, place) in own.iter().take(6) {
         let _ = writeln!(text, "    {function}  {}", paint.dim(place));
@@ -100,10 +99,11 @@ fn render_crumb(paint: Paint, failed: u64, crumb: &Value) -> String {
     format!("{before:>10}  {level:<5}  {message}  {}", paint.dim(&data.unwrap_or_default())).trim_end().to_owned()
 }
 
-/// By name, or where only the file is known by that.
+/// By name and file: a macro of a library expands into own functions, too.
 fn is_own(function: &str, place: &str) -> bool {
     let name = function.trim_start_matches(['<', '&']);
-    name.starts_with("checkout::") || (!function.contains("::") && place.contains("examples/checkout/"))
+    let named = name.starts_with("checkout::") || !function.contains("::");
+    named && place.contains("examples/checkout/")
 }
 
 /// `2026-11-22T20:08:53.000123Z` → nanoseconds since midnight.

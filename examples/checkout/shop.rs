@@ -33,7 +33,7 @@ impl Shop {
         database.execute_batch(
             "CREATE TABLE stock (item TEXT PRIMARY KEY, left INTEGER NOT NULL CHECK (left >= 0));
              CREATE TABLE orders (id INTEGER PRIMARY KEY, user TEXT NOT NULL, item TEXT NOT NULL, cents INTEGER NOT NULL);
-             INSERT INTO stock VALUES ('tea', 100000), ('kettle', 40), ('cup', 100000);",
+             INSERT INTO stock VALUES ('tea', 100000), ('kettle', 12), ('cup', 100000);",
         )?;
         let (payment, payment_server) = serve(payment::router()).await?;
         let store = Store { database: Arc::new(Mutex::new(database)), payment, client: reqwest::Client::new() };

@@ -37,11 +37,9 @@ impl Grpc {
         if !config.timeout.is_zero() {
             endpoint = endpoint.timeout(config.timeout);
         }
-        let mut client = tonic::client::Grpc::new(endpoint.connect_lazy());
+        let client = tonic::client::Grpc::new(endpoint.connect_lazy());
         #[cfg(feature = "gzip")]
-        if config.gzip {
-            client = client.send_compressed(tonic::codec::CompressionEncoding::Gzip);
-        }
+        let client = if config.gzip { client.send_compressed(tonic::codec::CompressionEncoding::Gzip) } else { client };
         let headers: http::HeaderMap = config.headers.iter().cloned().collect();
         let path = PathAndQuery::from_static(match signal {
             Signal::Exceptions | Signal::Logs => "/opentelemetry.proto.collector.logs.v1.LogsService/Export",

@@ -78,6 +78,7 @@ pub(crate) struct Accepted {
 
 /// Why an attempt failed.
 #[derive(Debug)]
+#[cfg_attr(not(any(feature = "http", feature = "grpc")), expect(dead_code, reason = "without a transport nothing is worth another try"))]
 pub(crate) enum Failure {
     /// Worth another try, not before the given time.
     Retry { after: Option<Duration>, why: String },
@@ -289,7 +290,7 @@ enum Transport {
     #[cfg(feature = "http")]
     Http(http::Http),
     #[cfg(feature = "grpc")]
-    Grpc(grpc::Grpc),
+    Grpc(Box<grpc::Grpc>),
     /// It could not be set up; what comes is lost, and counted.
     Unusable,
 }
@@ -301,7 +302,7 @@ impl Transport {
             #[cfg(feature = "http")]
             Protocol::HttpProtobuf => Ok(Self::Http(http::Http::new(config)?)),
             #[cfg(feature = "grpc")]
-            Protocol::Grpc => Ok(Self::Grpc(grpc::Grpc::new(config, signal)?)),
+            Protocol::Grpc => Ok(Self::Grpc(Box::new(grpc::Grpc::new(config, signal)?))),
             #[cfg(not(all(feature = "http", feature = "grpc")))]
             other => Err(format!("crumbtrail was built without support for {other:?}; enable its feature")),
         }

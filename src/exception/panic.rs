@@ -34,7 +34,12 @@ fn report(core: &Weak<Core>, info: &PanicHookInfo<'_>) {
     if layer::is_own_thread() {
         return;
     }
-    let payload = info.payload_as_str().unwrap_or("a panic whose payload is not a string");
+    let payload = info.payload();
+    let payload = payload
+        .downcast_ref::<&'static str>()
+        .copied()
+        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("a panic whose payload is not a string");
     let message = payload[..floor_char_boundary(payload, MAX_MESSAGE)].to_owned();
     let place = info.location().map(Place::from);
     let links = vec![Link { type_name: "panic".to_owned(), message }];

@@ -20,8 +20,11 @@ pub(crate) struct Handle {
     pub(crate) own: bool,
 }
 
+/// The span that has this place, and its id.
+type Slot = Mutex<Option<(u64, Handle)>>;
+
 pub(crate) struct OpenSpans {
-    slots: Box<[Mutex<Option<(u64, Handle)>>]>,
+    slots: Box<[Slot]>,
     crowded: AtomicUsize,
     overflow: Mutex<HashMap<u64, Handle>>,
 }
@@ -73,7 +76,7 @@ impl OpenSpans {
         removed
     }
 
-    fn slot(&self, id: u64) -> &Mutex<Option<(u64, Handle)>> {
+    fn slot(&self, id: u64) -> &Slot {
         // Fibonacci hashing: ids count up within pages and threads.
         let hash = id.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (64 - SLOTS.trailing_zeros());
         &self.slots[hash as usize]

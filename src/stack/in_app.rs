@@ -9,14 +9,15 @@ impl OwnCrates {
         Self(crates.into_iter().filter(|name| !name.is_empty()).collect())
     }
 
-    /// Whether a demangled function belongs to one of them. Where debug information gives only a short name, the file decides: what was not built from a registry, a git checkout or the standard library is the service's own.
+    /// Whether a demangled function belongs to one of them. Code that a library's macro put there does not. Where debug information gives only a short name, the file decides alone.
     pub(crate) fn has(&self, function: &str, file: Option<&str>) -> bool {
+        const FOREIGN: [&str; 4] = ["/rustc/", "/registry/src/", "/git/checkouts/", "/toolchains/"];
+        let foreign = file.is_some_and(|file| FOREIGN.iter().any(|foreign| file.contains(foreign)));
         if function.contains("::") {
             let name = crate_of(function);
-            return self.0.iter().any(|own| own == name);
+            return !foreign && self.0.iter().any(|own| own == name);
         }
-        const FOREIGN: [&str; 4] = ["/rustc/", "/registry/src/", "/git/checkouts/", "/toolchains/"];
-        file.is_some_and(|file| !FOREIGN.iter().any(|foreign| file.contains(foreign)) && !is_ours(file))
+        !foreign && file.is_some_and(|file| !is_ours(file))
     }
 }
 
@@ -52,6 +53,10 @@ pub(crate) fn is_machinery(function: &str, file: Option<&str>) -> bool {
         "core::result::unwrap_failed",
     ];
     const FILES: [&str; 5] = ["/backtrace-0", "/tracing-core-", "/tracing-subscriber-", "/tracing-log-", "/std/src/panicking.rs"];
+    // The closure that an event's macro puts into the failing function.
+    if file.is_some_and(|file| file.contains("/tracing-0.") && file.ends_with("/macros.rs")) {
+        return true;
+    }
     // Short names say nothing; then the file does.
     if !function.contains("::") {
         return file

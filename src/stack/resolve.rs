@@ -94,7 +94,7 @@ impl Resolver {
         let unknown =
             |module| vec![Frame { function: "<unknown>".to_owned(), file: None, line: None, column: None, in_app: false, module }];
         let Some((path, file_offset)) = self.locate(address) else { return unknown(None) };
-        let binary = self.loaded.entry(path).or_insert_with_key(|path| Binary::open(path));
+        let binary = self.loaded.entry(path).or_insert_with_key(Binary::open);
         let Some(binary) = binary else { return unknown(None) };
         let Some(virtual_address) = binary.virtual_address(file_offset) else { return unknown(None) };
         let module = Some((binary.name.clone(), virtual_address));
