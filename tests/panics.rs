@@ -19,7 +19,7 @@ fn pipeline() -> &'static Pipeline {
         std::panic::set_hook(Box::new(|info| {
             PREVIOUS_HOOK.fetch_add(1, Ordering::SeqCst);
             eprintln!("{info}");
-            if info.payload_as_str().is_some_and(|text| text.contains("hook logs")) {
+            if info.payload().downcast_ref::<&str>().is_some_and(|text| text.contains("hook logs")) {
                 error!("logged by the previous hook");
             }
         }));
