@@ -13,13 +13,16 @@ use ring::SpscRing;
 fn what_is_pushed_arrives_once_in_order() {
     loom::model(|| {
         let ring = loom::sync::Arc::new(SpscRing::new(4));
-        let producer = {
+        let consumer = {
             let ring = ring.clone();
-            loom::thread::spawn(move || (1..=3u64).filter(|number| ring.push([*number, *number].into_iter()).is_some()).collect::<Vec<_>>())
+            loom::thread::spawn(move || {
+                let mut bytes = Vec::new();
+                ring.drain(&mut bytes);
+                bytes
+            })
         };
-        let mut bytes = Vec::new();
-        ring.drain(&mut bytes);
-        let pushed = producer.join().unwrap();
+        let pushed: Vec<u64> = (1..=3).filter(|number| ring.push([*number, *number].into_iter()).is_some()).collect();
+        let mut bytes = consumer.join().unwrap();
         ring.drain(&mut bytes);
         let words: Vec<u64> = bytes.chunks(8).map(|word| u64::from_le_bytes(word.try_into().unwrap())).collect();
         let expected: Vec<u64> = pushed.iter().flat_map(|number| [*number, *number]).collect();

@@ -43,27 +43,30 @@ fn record(number: u64) -> [u64; 2] {
 fn a_reader_beside_a_writer_sees_whole_records_in_order() {
     loom::model(|| {
         let shared = loom::sync::Arc::new((Ring::new(), Small::new()));
-        let writer = {
+        let read = |shared: &(Ring, Small)| {
+            let mut read = Vec::new();
+            shared.0.read(&shared.1, usize::MAX, &mut read);
+            read
+        };
+        let reader = {
             let shared = shared.clone();
             loom::thread::spawn(move || {
-                for number in 1..=3 {
-                    assert_eq!(shared.0.push(&shared.1, &record(number).map(u64::to_le_bytes)), Written::Kept);
-                }
+                let seen = read(&shared);
+                let numbers: Vec<u64> = seen
+                    .chunks(2)
+                    .map(|pair| {
+                        assert_eq!(pair[0] >> 16, pair[1], "a torn record");
+                        assert_eq!(pair[0] & 0xFFFF, 2);
+                        pair[1]
+                    })
+                    .collect();
+                assert!(numbers.windows(2).all(|pair| pair[0] + 1 == pair[1]), "{numbers:?}");
             })
         };
-        let mut read = Vec::new();
-        shared.0.read(&shared.1, usize::MAX, &mut read);
-        let numbers: Vec<u64> = read
-            .chunks(2)
-            .map(|pair| {
-                assert_eq!(pair[0] >> 16, pair[1], "a torn record");
-                assert_eq!(pair[0] & 0xFFFF, 2);
-                pair[1]
-            })
-            .collect();
-        assert!(numbers.windows(2).all(|pair| pair[0] + 1 == pair[1]), "{numbers:?}");
-        writer.join().unwrap();
-        shared.0.read(&shared.1, usize::MAX, &mut read);
-        assert_eq!(read, [record(2), record(3)].concat(), "the newest that fit");
+        for number in 1..=3 {
+            assert_eq!(shared.0.push(&shared.1, &record(number).map(u64::to_le_bytes)), Written::Kept);
+        }
+        reader.join().unwrap();
+        assert_eq!(read(&shared), [record(2), record(3)].concat(), "the newest that fit");
     });
 }
