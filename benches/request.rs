@@ -148,12 +148,10 @@ fn contend(contender: &str) {
             (0..10).for_each(|_| drop(black_box(&polled).enter()));
         }));
     }
-    if contender == "registry" {
-        rows.push(measure("disabled_callsite", 10, REQUESTS, &*flush, || {
+    if contender == "crumbtrail_sampled" {
+        rows.push(measure("crumbtrail_sampled/disabled_callsite", 10, REQUESTS, &*flush, || {
             (0..10u64).for_each(|number| tracing::trace!(target: "off", number, "never"));
         }));
-    }
-    if contender == "crumbtrail_sampled" {
         // The error alone: what its surroundings cost is not its cost.
         let mut samples: Vec<(u64, u64, u64)> = (0..200).map(|_| error_once(&*flush)).collect();
         samples.sort_unstable();

@@ -64,7 +64,7 @@ fn render_group(text: &mut String, paint: Paint, group: &str, exceptions: &[&Log
         let kind = cause["type"].as_str().map(|kind| format!("{kind}: ")).unwrap_or_default();
         let _ = writeln!(text, "  caused by {kind}{}", cause["message"].as_str().unwrap_or_default());
     }
-    let _ = writeln!(text, "  last: {} of trace {}", exception.text("crumbtrail.error.id"), exception.trace_id);
+    let _ = writeln!(text, "  for example {} of trace {}", exception.text("crumbtrail.error.id"), exception.trace_id);
 
     let frames = frames(exception.text("exception.stacktrace"));
     let (own, others): (Vec<_>, Vec<_>) = frames.iter().partition(|(function, place)| is_own(function, place));
@@ -124,6 +124,7 @@ fn frames(stack: &str) -> Vec<(String, String)> {
         match (line.trim().strip_prefix("at "), line.split_once(": ")) {
             (Some(place), _) => {
                 if let Some(last) = frames.last_mut() {
+                    let place = place.strip_prefix(concat!(env!("CARGO_MANIFEST_DIR"), "/")).unwrap_or(place);
                     place.clone_into(&mut last.1);
                 }
             }
