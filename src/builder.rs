@@ -23,7 +23,7 @@ use crate::{
     service::Service,
     stack::in_app::OwnCrates,
     telemetry::{Guard, Telemetry},
-    trail::record::Limits,
+    trail::encode::Limits,
 };
 
 /// Where a signal goes (`OTEL_{TRACES,METRICS,LOGS}_EXPORTER`).
@@ -71,6 +71,11 @@ pub struct Builder {
     stacktraces: bool,
     exception_span_events: Option<bool>,
     metric_interval: Option<Duration>,
+    /// Logs, spans.
+    delays: [Option<Duration>; 2],
+    max_batch: [Option<u64>; 2],
+    attribute_limits: [LimitSettings; 2],
+    propagates: Option<bool>,
     buckets: Vec<(String, Vec<f64>)>,
     shutdown_timeout: Duration,
     panic_hook: bool,
@@ -98,6 +103,10 @@ pub fn builder(service: Service) -> Builder {
         stacktraces: true,
         exception_span_events: None,
         metric_interval: None,
+        delays: [None; 2],
+        max_batch: [None; 2],
+        attribute_limits: [LimitSettings::default(); 2],
+        propagates: None,
         buckets: Vec::new(),
         shutdown_timeout: Duration::from_secs(2),
         panic_hook: true,
@@ -224,6 +233,36 @@ impl Builder {
         self
     }
 
+    /// How long a log record or span may wait for others to share its request: 1 s for logs, 5 s for spans. Exceptions do not wait, metrics have an [interval](Self::with_metric_interval).
+    pub fn with_export_delay(mut self, signal: Signal, delay: Duration) -> Self {
+        if let Some(index) = log_or_span(signal) {
+            self.delays[index] = Some(delay);
+        }
+        self
+    }
+
+    /// Log records or spans in one request at most; 4,096 by default. A request is also sent before it grows beyond 1 MB.
+    pub fn with_max_export_batch(mut self, signal: Signal, records: u64) -> Self {
+        if let Some(index) = log_or_span(signal) {
+            self.max_batch[index] = Some(records.max(1));
+        }
+        self
+    }
+
+    /// Attributes of a log record or span at most, 128 by default; and bytes of one value, 8 KiB by default and at most. What is over is dropped or cut, and counted in the record. Exceptions have [limits of their own](crate#concepts).
+    pub fn with_attribute_limits(mut self, signal: Signal, count: usize, value_bytes: usize) -> Self {
+        if let Some(index) = log_or_span(signal) {
+            self.attribute_limits[index] = LimitSettings { count: Some(count), length: Some(value_bytes) };
+        }
+        self
+    }
+
+    /// Whether remote parents are followed and the [current context](crate::propagation::SpanContext::current) is told; they are by default.
+    pub fn with_propagation(mut self, propagation: bool) -> Self {
+        self.propagates = Some(propagation);
+        self
+    }
+
     /// Bucket boundaries of one histogram. Without, those described in seconds have the boundaries of the HTTP conventions (5 ms to 10 s), others OpenTelemetry's defaults (0 to 10,000).
     pub fn with_histogram_buckets(mut self, name: impl Into<String>, bounds: impl Into<Vec<f64>>) -> Self {
         self.buckets.push((name.into(), bounds.into()));
@@ -279,9 +318,9 @@ impl Builder {
         let core = Arc::new(Core::new(CoreConfig {
             routes: self.routes(),
             sampler: self.sampler.or(settings.sampler).unwrap_or_default(),
-            event_limits: limits(settings.log_limits),
-            span_limits: limits(settings.span_limits),
-            propagates: settings.propagates.unwrap_or(true),
+            event_limits: limits(self.attribute_limits[0].or(settings.log_limits)),
+            span_limits: limits(self.attribute_limits[1].or(settings.span_limits)),
+            propagates: self.propagates.or(settings.propagates).unwrap_or(true),
             stacktraces: self.stacktraces,
             trail_bytes: self.trail_memory,
             outbox_bytes: self.outbox_memory,
@@ -296,14 +335,17 @@ impl Builder {
         let config = WorkerConfig {
             resource: resource::resource(&self.resource_attributes()),
             destinations,
-            log_delay: settings.log_delay.unwrap_or(Duration::from_secs(1)),
-            span_delay: settings.span_delay.unwrap_or(Duration::from_secs(5)),
+            log_delay: self.delays[0].or(settings.log_delay).unwrap_or(Duration::from_secs(1)),
+            span_delay: self.delays[1].or(settings.span_delay).unwrap_or(Duration::from_secs(5)),
             metric_interval: self
                 .metric_interval
                 .or(settings.metric_interval)
                 .unwrap_or(Duration::from_secs(60))
                 .max(Duration::from_millis(10)),
-            max_batch: [settings.log_batch.unwrap_or(4096), settings.span_batch.unwrap_or(4096)],
+            max_batch: [
+                self.max_batch[0].or(settings.log_batch).unwrap_or(4096),
+                self.max_batch[1].or(settings.span_batch).unwrap_or(4096),
+            ],
         };
         let exporter = Export::new(core.clone(), own, span_limits, span_events);
         let disabled = settings.disabled;
@@ -421,6 +463,15 @@ impl Builder {
         all.extend(self.settings.service_name.clone().map(|name| pair("service.name", name)));
         all.extend(self.attributes.iter().cloned());
         all
+    }
+}
+
+/// Only these two are gathered into batches by time and number.
+fn log_or_span(signal: Signal) -> Option<usize> {
+    match signal {
+        Signal::Logs => Some(0),
+        Signal::Spans => Some(1),
+        Signal::Exceptions | Signal::Metrics => None,
     }
 }
 

@@ -80,6 +80,13 @@ pub(crate) struct LimitSettings {
     pub(crate) length: Option<usize>,
 }
 
+impl LimitSettings {
+    /// Each of these, else of the others.
+    pub(crate) fn or(self, others: Self) -> Self {
+        Self { count: self.count.or(others.count), length: self.length.or(others.length) }
+    }
+}
+
 /// Everything the environment says that is of use here.
 #[derive(Clone, Default)]
 #[cfg_attr(test, derive(Debug))]

@@ -47,13 +47,15 @@ pub enum Lost {
     Shutdown,
     /// Logged from within the formatting of an event that was itself logged from the formatting of an event.
     Reentrant,
+    /// Recorded by the destructor of a thread-local value, when the thread's own state was gone already.
+    ThreadEnding,
     /// A fault of ours; please report it.
     InternalError,
 }
 
 impl Lost {
-    pub(crate) const ALL: [Self; 6] =
-        [Self::QueueOverflow, Self::NetworkError, Self::Rejected, Self::Shutdown, Self::Reentrant, Self::InternalError];
+    pub(crate) const ALL: [Self; 7] =
+        [Self::QueueOverflow, Self::NetworkError, Self::Rejected, Self::Shutdown, Self::Reentrant, Self::ThreadEnding, Self::InternalError];
 
     /// The reason's name: `queue_overflow`, `network_error`, …
     pub fn as_str(self) -> &'static str {
@@ -63,6 +65,7 @@ impl Lost {
             Self::Rejected => "rejected",
             Self::Shutdown => "shutdown",
             Self::Reentrant => "reentrant",
+            Self::ThreadEnding => "thread_ending",
             Self::InternalError => "internal_error",
         }
     }
@@ -96,7 +99,7 @@ impl Ledger {
     pub(crate) fn lost(&self, signal: Signal, reason: Lost, count: u64) {
         let line = &self.lines[signal as usize];
         line.lost[reason as usize].fetch_add(count, Ordering::Relaxed);
-        if matches!(reason, Lost::QueueOverflow | Lost::Reentrant) {
+        if matches!(reason, Lost::QueueOverflow | Lost::Reentrant | Lost::ThreadEnding) {
             line.accepted.fetch_add(count, Ordering::Relaxed);
         }
     }

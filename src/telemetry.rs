@@ -28,7 +28,7 @@ use crate::{
 
 /// A handle to running telemetry: cheap to clone, all clones are one. From [`Builder::build`](crate::Builder::build).
 ///
-/// Dropping handles ends nothing; [`shutdown`](Self::shutdown) does, or the [`Guard`].
+/// It runs until [`shutdown`](Self::shutdown), or until the [`Guard`] is dropped, or until the last handle and layer are gone; then what is left is sent within 2 s, in the background.
 #[derive(Clone)]
 pub struct Telemetry {
     inner: Arc<Inner>,
@@ -93,12 +93,12 @@ impl Telemetry {
     where
         S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
     {
-        CrumbtrailLayer::new(self.inner.core.clone(), false).with_filter(RouteFilter(self.inner.core.clone()))
+        CrumbtrailLayer::new(self.inner.core.clone(), false, self.inner.commands.clone()).with_filter(RouteFilter(self.inner.core.clone()))
     }
 
     /// The layer for a subscriber that has no other: its routes decide which callsites exist at all. A little cheaper than [`layer`](Self::layer); any layer beside it would miss what the routes do not want.
     pub fn sole_layer(&self) -> CrumbtrailLayer {
-        CrumbtrailLayer::new(self.inner.core.clone(), true)
+        CrumbtrailLayer::new(self.inner.core.clone(), true, self.inner.commands.clone())
     }
 
     /// Reports an error to this telemetry, see [`capture`](crate::capture).

@@ -120,7 +120,7 @@ fn an_unavailable_receiver_is_tried_again() {
     let pipeline = Pipeline::new(|builder, _| builder);
     pipeline.receiver.answer_with(Some(503));
     pipeline.run(work);
-    let error = pipeline.telemetry.flush(Duration::from_millis(300)).unwrap_err();
+    let error = pipeline.telemetry.flush(Duration::from_secs(4)).unwrap_err();
     assert!(error.undelivered() >= 3, "{error}");
     pipeline.receiver.answer_with(None);
     assert_all_arrived(&pipeline);
@@ -130,7 +130,7 @@ fn an_unavailable_receiver_is_tried_again() {
 fn an_unreachable_receiver_costs_a_bounded_shutdown_and_every_loss_is_counted() {
     let pipeline = Pipeline::new(|builder, _| builder.with_endpoint("http://127.0.0.1:1"));
     pipeline.run(work);
-    let error = pipeline.telemetry.shutdown(Duration::from_millis(300)).unwrap_err();
+    let error = pipeline.telemetry.shutdown(Duration::from_secs(4)).unwrap_err();
     assert!(error.undelivered() >= 3, "{error}");
     let stats = pipeline.telemetry.stats();
     for signal in [Signal::Exceptions, Signal::Logs, Signal::Spans] {
@@ -248,6 +248,61 @@ fn other_layers_see_what_we_do_not_want() {
         assert_eq!(seen.load(Ordering::SeqCst), 2, "ours first: {ours_first}");
     }
     assert_eq!(pipeline.received().logs.len(), 2);
+}
+
+#[test]
+fn the_worker_runs_as_long_as_there_is_a_layer() {
+    use tracing_subscriber::layer::SubscriberExt;
+    let receiver = crumbtrail_receiver::Receiver::start().unwrap();
+    let layer = crumbtrail::builder(crumbtrail::service!()).with_endpoint(receiver.http_endpoint()).build().unwrap().layer();
+    tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+        info!("nobody kept a handle");
+        let arrived = receiver.wait_for(PATIENCE, |received| !received.logs.is_empty());
+        assert!(arrived.is_some());
+        error!("said last");
+    });
+    // The subscriber is gone, and with it the last layer: what is left is still sent.
+    assert!(receiver.wait_for(PATIENCE, |received| received.exceptions().count() == 1).is_some());
+}
+
+#[test]
+fn a_span_that_ends_with_its_thread_is_counted_and_leaves_nothing_behind() {
+    use tracing_subscriber::layer::SubscriberExt;
+    struct Held(Option<(tracing::Span, tracing::Dispatch)>);
+    impl Drop for Held {
+        fn drop(&mut self) {
+            if let Some((span, dispatch)) = self.0.take() {
+                tracing::dispatcher::with_default(&dispatch, || drop(span));
+            }
+        }
+    }
+    thread_local! {
+        static HELD: std::cell::RefCell<Held> = const { std::cell::RefCell::new(Held(None)) };
+    }
+    let pipeline = Pipeline::new(|builder, _| builder);
+    let dispatch = tracing::Dispatch::new(tracing_subscriber::registry().with(pipeline.telemetry.layer()));
+    let threads = 20;
+    for _ in 0..threads {
+        let dispatch = dispatch.clone();
+        // The slot is made first, so that it is destroyed after crumbtrail's own thread-local state.
+        let hold = move || {
+            HELD.with_borrow(|_| {});
+            tracing::dispatcher::with_default(&dispatch, || {
+                let span = info_span!("held to the end");
+                HELD.with_borrow_mut(|held| held.0 = Some((span, dispatch.clone())));
+            });
+        };
+        std::thread::spawn(hold).join().unwrap();
+    }
+    tracing::dispatcher::with_default(&dispatch, || (0..50).for_each(|_| info_span!("afterwards").in_scope(|| error!("its own"))));
+    let received = pipeline.received();
+    let stats = pipeline.telemetry.stats();
+    let spans = stats.signal(Signal::Spans);
+    let arrived = received.spans.iter().filter(|span| span.name == "held to the end").count() as u64;
+    assert_eq!(arrived + spans.lost_to(Lost::ThreadEnding), threads, "{stats}");
+    assert_eq!(received.spans.iter().filter(|span| span.name == "afterwards").count(), 50);
+    let roots: std::collections::BTreeSet<_> = received.exceptions().map(|exception| &exception.trace_id).collect();
+    assert_eq!(roots.len(), 50, "no span took over what another left");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::{
     ledger::Ledger,
     outbox::{Express, Outboxes, Waker},
     sampling::Sampler,
-    trail::{callsite::CallsiteTable, pool::Pool, record::Limits},
+    trail::{callsite::CallsiteTable, encode::Limits, pool::Pool},
 };
 
 /// Shared by the layer, the panic hook and the worker.

@@ -56,8 +56,10 @@ struct Entered {
 
 /// Why nothing is recorded.
 pub(crate) enum Closed {
-    /// This is a thread of ours, or it is being torn down.
-    Silent,
+    /// This is a thread of ours.
+    Ours,
+    /// The thread is being torn down; its state is gone.
+    Ending,
     /// Events within events within events.
     TooDeep,
 }
@@ -79,7 +81,7 @@ pub(crate) fn with<T>(record: impl FnOnce(&Thread) -> T) -> Result<T, Closed> {
     THREAD
         .try_with(|thread| {
             if thread.ours.get() {
-                return Err(Closed::Silent);
+                return Err(Closed::Ours);
             }
             let depth = thread.depth.get();
             if depth >= MAX_DEPTH {
@@ -89,7 +91,7 @@ pub(crate) fn with<T>(record: impl FnOnce(&Thread) -> T) -> Result<T, Closed> {
             let _leave = Leave(&thread.depth);
             Ok(record(thread))
         })
-        .unwrap_or(Err(Closed::Silent))
+        .unwrap_or(Err(Closed::Ending))
 }
 
 /// Whether telemetry of this thread is recorded at all.

@@ -12,6 +12,7 @@ mod visit;
 
 use std::sync::{Arc, atomic::Ordering};
 
+use tokio::sync::mpsc::UnboundedSender;
 use tracing_core::{
     Event, Interest, LevelFilter, Metadata, Subscriber,
     span::{Attributes, Id, Record as Values},
@@ -27,11 +28,13 @@ use self::{
 use crate::{
     clock::now,
     exception,
+    export::worker::Command,
     ledger::{Lost, Signal},
     propagation::SpanContext,
     trail::{
         callsite::feeds,
-        record::{self, Encoder, Kind, Record, SpanIds, Value, flag},
+        encode::Encoder,
+        record::{self, Kind, Record, SpanIds, Value, flag},
     },
 };
 
@@ -51,6 +54,8 @@ pub struct CrumbtrailLayer {
     core: Arc<Core>,
     /// The routes also decide which callsites exist for the whole subscriber. Only when we own the subscriber.
     narrows: bool,
+    /// The worker runs as long as there is a layer, even if nobody kept a handle.
+    _worker: UnboundedSender<Command>,
 }
 
 impl std::fmt::Debug for CrumbtrailLayer {
@@ -60,8 +65,8 @@ impl std::fmt::Debug for CrumbtrailLayer {
 }
 
 impl CrumbtrailLayer {
-    pub(crate) fn new(core: Arc<Core>, narrows: bool) -> Self {
-        Self { core, narrows }
+    pub(crate) fn new(core: Arc<Core>, narrows: bool, worker: UnboundedSender<Command>) -> Self {
+        Self { core, narrows, _worker: worker }
     }
 
     pub(crate) fn core(&self) -> &Arc<Core> {
@@ -76,9 +81,12 @@ impl CrumbtrailLayer {
     /// Runs `record` unless this thread or this moment is not to be recorded.
     #[inline]
     fn record(&self, record: impl FnOnce(&Thread)) {
-        if let Err(Closed::TooDeep) = current::with(record) {
-            self.core.ledger.lost(Signal::Logs, Lost::Reentrant, 1);
-        }
+        let lost = match current::with(record) {
+            Ok(()) | Err(Closed::Ours) => return,
+            Err(Closed::TooDeep) => Lost::Reentrant,
+            Err(Closed::Ending) => Lost::ThreadEnding,
+        };
+        self.core.ledger.lost(Signal::Logs, lost, 1);
     }
 
     fn state_of(&self, id: &Id) -> Option<Arc<SpanState>> {
@@ -206,7 +214,6 @@ impl CrumbtrailLayer {
         let end = now();
         thread.instance(core, |instance| {
             instance.forget(id);
-            state.mark_closed();
             if core.exports_spans && state.ids.flags & flag::SAMPLED != 0 {
                 SpanState::finish(&mut state, end, |record| {
                     if !instance.outbox.push(record, &core.waker) {
@@ -283,11 +290,12 @@ impl<S: Subscriber> Layer<S> for CrumbtrailLayer {
     }
 
     fn on_close(&self, id: Id, _: Context<'_, S>) {
-        current::at(|thread| {
-            if let Some(Handle { state, own: true }) = self.core.spans.remove(id.into_u64()) {
-                self.close(thread, id.into_u64(), state);
-            }
-        });
+        // Whatever the thread's state: the id will be another span's.
+        let Some(Handle { state, own: true }) = self.core.spans.remove(id.into_u64()) else { return };
+        state.mark_closed();
+        if current::at(|thread| self.close(thread, id.into_u64(), state)).is_none() {
+            self.core.ledger.lost(Signal::Spans, Lost::ThreadEnding, 1);
+        }
     }
 }
 

@@ -38,7 +38,7 @@ impl OpenSpans {
 
     pub(crate) fn insert(&self, id: u64, handle: Handle) {
         let mut slot = self.slot(id).lock().unwrap_or_else(PoisonError::into_inner);
-        if slot.is_none() {
+        if slot.as_ref().is_none_or(|(present, _)| *present == id) {
             *slot = Some((id, handle));
         } else {
             drop(slot);

@@ -8,7 +8,7 @@ use std::{
 
 use tracing_core::field::{Field, Visit};
 
-use crate::{exception::chain, trail::record::Encoder};
+use crate::{exception::chain, trail::encode::Encoder};
 
 /// Writes fields into an [`Encoder`].
 pub(crate) struct FieldVisitor<'a, 'b> {

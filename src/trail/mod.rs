@@ -3,6 +3,7 @@
 //! A trail is a [`ring`] of [`record`]s over chunks from a bounded [`pool`]; static strings are in the [`callsite`] table.
 
 pub(crate) mod callsite;
+pub(crate) mod encode;
 pub(crate) mod pool;
 pub(crate) mod record;
 pub(crate) mod ring;
@@ -71,7 +72,7 @@ impl Trail {
     #[cold]
     fn push_shortened(&self, record: &[u8]) {
         let mut short = Vec::with_capacity(MAX_RECORD_BYTES);
-        if record::shorten(record, MAX_RECORD_BYTES, &mut short) {
+        if encode::shorten(record, MAX_RECORD_BYTES, &mut short) {
             self.push(&short);
         }
     }
@@ -143,7 +144,8 @@ impl Chunks for Store {
 #[cfg(test)]
 mod tests {
     use super::{
-        record::{Encoder, Kind, Limits, Record, records},
+        encode::{Encoder, Limits},
+        record::{Kind, Record, records},
         *,
     };
     use proptest::prelude::*;

@@ -1,0 +1,232 @@
+//! Writing a record: on the caller's thread, into a reusable buffer, within [`Limits`].
+
+use std::{
+    fmt::{self, Write as _},
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
+use super::record::{HEADER_BYTES, Kind, Record, Value, append_fixed, flag, floor_char_boundary, key, seal, stamp_ids, tag};
+
+/// How much of a program's data a record takes. All are upper bounds; what is cut is flagged and counted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Fields of one record.
+    pub(crate) fields: usize,
+    /// Bytes of one string value.
+    pub(crate) value: usize,
+    /// Bytes of a whole record.
+    pub(crate) record: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { fields: 128, value: 8 * 1024, record: 32 * 1024 }
+    }
+}
+
+/// Writes one record into a reusable buffer. Allocates only while that buffer grows.
+pub(crate) struct Encoder<'a> {
+    buf: &'a mut Vec<u8>,
+    limits: Limits,
+    fields: usize,
+    dropped: u64,
+    truncated: bool,
+}
+
+impl<'a> Encoder<'a> {
+    pub(crate) fn new(buf: &'a mut Vec<u8>, kind: Kind, callsite: u32, time: u64, limits: Limits) -> Self {
+        buf.clear();
+        let mut header = [0u8; HEADER_BYTES];
+        header[2] = kind as u8;
+        header[4..8].copy_from_slice(&callsite.to_le_bytes());
+        header[8..16].copy_from_slice(&time.to_le_bytes());
+        buf.extend_from_slice(&header);
+        Self { buf, limits, fields: 0, dropped: 0, truncated: false }
+    }
+
+    pub(crate) fn bool(&mut self, key: u16, value: bool) {
+        if self.admit(0) {
+            self.head(key, if value { tag::TRUE } else { tag::FALSE });
+        }
+    }
+
+    pub(crate) fn i64(&mut self, key: u16, value: i64) {
+        self.fixed(key, tag::I64, value.to_le_bytes());
+    }
+
+    pub(crate) fn u64(&mut self, key: u16, value: u64) {
+        self.fixed(key, tag::U64, value.to_le_bytes());
+    }
+
+    pub(crate) fn i128(&mut self, key: u16, value: i128) {
+        self.fixed(key, tag::I128, value.to_le_bytes());
+    }
+
+    pub(crate) fn u128(&mut self, key: u16, value: u128) {
+        self.fixed(key, tag::U128, value.to_le_bytes());
+    }
+
+    pub(crate) fn f64(&mut self, key: u16, value: f64) {
+        self.fixed(key, tag::F64, value.to_le_bytes());
+    }
+
+    #[inline]
+    pub(crate) fn str(&mut self, key: u16, value: &str) {
+        if self.admit(4) {
+            let taken = floor_char_boundary(value, self.room());
+            self.truncated |= taken < value.len();
+            append_fixed(self.buf, key, tag::STR, (taken as u32).to_le_bytes());
+            self.buf.extend_from_slice(&value.as_bytes()[..taken]);
+        }
+    }
+
+    pub(crate) fn bytes(&mut self, key: u16, value: &[u8]) {
+        if self.admit(4) {
+            self.head(key, tag::BYTES);
+            let taken = value.len().min(self.room());
+            self.truncated |= taken < value.len();
+            self.buf.extend_from_slice(&(taken as u32).to_le_bytes());
+            self.buf.extend_from_slice(&value[..taken]);
+        }
+    }
+
+    /// Formats with the value's `Debug`, which is user code: it may log, and should it panic the value becomes `<panicked>`.
+    #[inline]
+    pub(crate) fn debug(&mut self, key: u16, value: &dyn fmt::Debug) {
+        if self.admit(4) {
+            self.head(key, tag::TEXT);
+            self.formatted(format_args!("{value:?}"));
+        }
+    }
+
+    /// An error and its causes, outermost first: one message for each link.
+    pub(crate) fn error(&mut self, key: u16, type_name: &str, exact: bool, links: &[&dyn fmt::Display]) {
+        if self.admit(4 + 4 + 2) {
+            self.head(key, tag::ERROR);
+            self.buf.push(u8::from(exact));
+            self.string(type_name);
+            let count_at = self.buf.len();
+            self.buf.push(0);
+            let mut count = 0u8;
+            for link in links.iter().take(usize::from(u8::MAX)) {
+                if self.room() < 16 {
+                    self.truncated = true;
+                    break;
+                }
+                self.formatted(format_args!("{link}"));
+                count += 1;
+            }
+            self.buf[count_at] = count;
+        }
+    }
+
+    /// Seals the record. Returns its length without padding, as [`seal`] does.
+    pub(crate) fn finish(self) -> usize {
+        let Self { buf, dropped, truncated, .. } = self;
+        if dropped > 0 {
+            append_fixed(buf, key::DROPPED, tag::U64, dropped.to_le_bytes());
+        }
+        if truncated {
+            buf[3] |= flag::TRUNCATED;
+        }
+        seal(buf)
+    }
+
+    #[inline]
+    fn fixed<const N: usize>(&mut self, key: u16, tag: u8, value: [u8; N]) {
+        if self.admit(N) {
+            append_fixed(self.buf, key, tag, value);
+        }
+    }
+
+    fn head(&mut self, key: u16, tag: u8) {
+        let [low, high] = key.to_le_bytes();
+        self.buf.extend_from_slice(&[low, high, tag]);
+    }
+
+    fn admit(&mut self, bytes: usize) -> bool {
+        // Room stays for the count of dropped fields and the padding.
+        let fits = self.fields < self.limits.fields && self.buf.len() + 3 + bytes + 24 <= self.limits.record;
+        self.fields += usize::from(fits);
+        self.dropped += u64::from(!fits);
+        fits
+    }
+
+    fn room(&self) -> usize {
+        self.limits.record.saturating_sub(self.buf.len() + 32).min(self.limits.value)
+    }
+
+    fn string(&mut self, value: &str) {
+        let taken = floor_char_boundary(value, self.room());
+        self.truncated |= taken < value.len();
+        self.buf.extend_from_slice(&(taken as u32).to_le_bytes());
+        self.buf.extend_from_slice(&value.as_bytes()[..taken]);
+    }
+
+    fn formatted(&mut self, text: fmt::Arguments<'_>) {
+        let length_at = self.buf.len();
+        self.buf.extend_from_slice(&[0; 4]);
+        let start = self.buf.len();
+        let mut writer = Bounded { room: self.room(), truncated: false, buf: self.buf };
+        let outcome = catch_unwind(AssertUnwindSafe(|| writer.write_fmt(text)));
+        self.truncated |= writer.truncated;
+        match outcome {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) if self.truncated => {}
+            Ok(Err(_)) => self.buf.extend_from_slice(b"<error in fmt>"),
+            Err(_payload) => self.buf.extend_from_slice(b"<panicked>"),
+        }
+        let length = (self.buf.len() - start) as u32;
+        self.buf[length_at..start].copy_from_slice(&length.to_le_bytes());
+    }
+}
+
+/// Takes text up to a limit, then asks the formatter to stop.
+struct Bounded<'a> {
+    buf: &'a mut Vec<u8>,
+    room: usize,
+    truncated: bool,
+}
+
+impl fmt::Write for Bounded<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let taken = floor_char_boundary(text, self.room);
+        self.buf.extend_from_slice(&text.as_bytes()[..taken]);
+        self.room -= taken;
+        if taken < text.len() {
+            self.truncated = true;
+            self.room = 0;
+            return Err(fmt::Error);
+        }
+        Ok(())
+    }
+}
+
+/// Copies a record with its texts cut so that the copy is at most `limit` bytes; numbers and the order of fields stay. `false` if even that does not fit.
+pub(crate) fn shorten(record: &[u8], limit: usize, out: &mut Vec<u8>) -> bool {
+    let Some((original, _)) = Record::split_first(record) else { return false };
+    let fields = original.fields().count().max(1);
+    let limits = Limits { fields: usize::MAX, value: (limit - HEADER_BYTES) / fields / 2, record: limit };
+    let mut encoder = Encoder::new(out, original.kind, original.callsite, original.time, limits);
+    encoder.truncated = true;
+    for (key, value) in original.fields() {
+        match value {
+            Value::Bool(value) => encoder.bool(key, value),
+            Value::I64(value) => encoder.i64(key, value),
+            Value::U64(value) => encoder.u64(key, value),
+            Value::I128(value) => encoder.i128(key, value),
+            Value::U128(value) => encoder.u128(key, value),
+            Value::F64(value) => encoder.f64(key, value),
+            Value::Str(value) => encoder.str(key, value),
+            Value::Text(value) => encoder.debug(key, &format_args!("{value}")),
+            Value::Bytes(value) => encoder.bytes(key, value),
+            Value::Error { type_name, exact, messages } => {
+                let links: Vec<&dyn fmt::Display> = messages.iter().take(2).map(|message| message as _).collect();
+                encoder.error(key, type_name, exact, &links);
+            }
+        }
+    }
+    encoder.finish();
+    stamp_ids(out, original.ids);
+    true
+}
