@@ -341,7 +341,7 @@ impl Builder {
                 .metric_interval
                 .or(settings.metric_interval)
                 .unwrap_or(Duration::from_secs(60))
-                .max(Duration::from_millis(10)),
+                .clamp(Duration::from_millis(10), Duration::from_secs(365 * 86_400)),
             max_batch: [
                 self.max_batch[0].or(settings.log_batch).unwrap_or(4096),
                 self.max_batch[1].or(settings.span_batch).unwrap_or(4096),

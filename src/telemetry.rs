@@ -123,6 +123,9 @@ impl Telemetry {
     /// # Errors
     /// What was not delivered in time, or was refused or given up while waiting. What was not delivered is still tried.
     pub fn flush(&self, timeout: Duration) -> Result<(), FlushError> {
+        if self.inner.core.is_closed() {
+            return Ok(());
+        }
         self.settle(timeout, |deadline, reply| Command::Flush { deadline, reply })
     }
 
@@ -132,8 +135,9 @@ impl Telemetry {
     /// What was lost.
     pub fn shutdown(&self, timeout: Duration) -> Result<(), FlushError> {
         let Some(worker) = self.inner.worker.lock().unwrap_or_else(PoisonError::into_inner).take() else { return Ok(()) };
-        let outcome = self.settle(timeout, |deadline, reply| Command::Shutdown { deadline, reply });
+        // First: what is recorded from now on is not recorded, rather than lost between the last look and the end.
         self.inner.core.close();
+        let outcome = self.settle(timeout, |deadline, reply| Command::Shutdown { deadline, reply });
         // Only a worker that has answered is waited for: it has nothing left to do. One that hangs must not hang us.
         if outcome.is_ok() {
             let _ = worker.join();
@@ -157,9 +161,8 @@ impl Telemetry {
     }
 
     fn settle(&self, timeout: Duration, command: impl FnOnce(Instant, mpsc::SyncSender<Settled>) -> Command) -> Result<(), FlushError> {
-        if self.inner.core.is_closed() {
-            return Ok(());
-        }
+        // A year is for ever, and can be added to an instant.
+        let timeout = timeout.min(Duration::from_secs(365 * 86_400));
         let lost = |stats: &Stats| Signal::ALL.iter().map(|signal| stats.signal(*signal).lost()).sum::<u64>();
         let before = lost(&self.stats());
         let (reply, settled) = mpsc::sync_channel(1);

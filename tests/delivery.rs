@@ -306,6 +306,46 @@ fn a_span_that_ends_with_its_thread_is_counted_and_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_storm_of_errors_does_not_keep_anything_from_being_sent() {
+    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+    let pipeline = Pipeline::new(|builder, _| builder);
+    let (stop, raised) = (AtomicBool::new(false), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            pipeline.run(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    error!("again");
+                    raised.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        });
+        // While it rages, exceptions arrive and a flush is answered.
+        let arrived = pipeline.receiver.wait_for(PATIENCE, |received| received.exceptions().count() >= 200);
+        let flushed = pipeline.telemetry.flush(PATIENCE);
+        stop.store(true, Ordering::Relaxed);
+        assert!(arrived.is_some());
+        if let Err(error) = flushed {
+            assert_eq!(error.undelivered(), 0, "{error}");
+        }
+    });
+    let _ = pipeline.telemetry.flush(PATIENCE);
+    let stats = pipeline.telemetry.stats();
+    let line = stats.signal(Signal::Exceptions);
+    assert_eq!(line.accepted(), raised.load(Ordering::Relaxed), "{stats}");
+    assert_eq!(line.delivered() + line.lost(), line.accepted(), "{stats}");
+    assert_eq!(pipeline.receiver.received().exceptions().count() as u64, line.delivered());
+}
+
+#[test]
+fn for_ever_is_a_timeout_like_any_other() {
+    let pipeline = Pipeline::new(|builder, _| builder.with_metric_interval(Duration::MAX));
+    pipeline.run(work);
+    pipeline.telemetry.flush(Duration::MAX).unwrap();
+    assert_all_arrived(&pipeline);
+    pipeline.telemetry.shutdown(Duration::MAX).unwrap();
+}
+
+#[test]
 fn secrets_are_not_shown() {
     let telemetry = crumbtrail::builder(crumbtrail::service!())
         .with_endpoint("http://user:hunter2@127.0.0.1:1")

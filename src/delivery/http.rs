@@ -62,10 +62,11 @@ impl Http {
                 _ => Failure::Permanent { why },
             });
         }
+        // The status has said it: what is wrong with the rest of the answer must not make us send again.
         let mut answer = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(retry)? {
+        while let Ok(Some(chunk)) = response.chunk().await {
             if answer.len() + chunk.len() > MAX_RESPONSE {
-                return Err(Failure::Permanent { why: "the response is larger than 4 MiB".to_owned() });
+                return Ok(accepted(&[]));
             }
             answer.extend_from_slice(&chunk);
         }

@@ -13,7 +13,11 @@ mod timestamp;
 mod value;
 pub(crate) mod worker;
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
 use opentelemetry_proto::tonic::{logs::v1::LogRecord, trace::v1::Span};
 
@@ -27,7 +31,7 @@ use crate::{
     stack::{in_app::OwnCrates, resolve::Resolver},
     trail::{
         callsite::Callsite,
-        record::{Kind, SpanIds, records},
+        record::{Kind, Record, SpanIds, records},
     },
 };
 
@@ -71,36 +75,38 @@ impl Exporter {
         self.exceptions.push(exported.scope, exported.record);
     }
 
-    /// Takes a run of records from the outboxes, up to where a batch is full; returns what is left.
+    /// Takes a run of records from the outboxes, up to where a batch is full; returns what is left. A panic on the way is ours: it costs the record it met, and is counted.
     pub(crate) fn records<'a>(&mut self, bytes: &'a [u8], observed: u64, max_batch: &[u64; 2]) -> &'a [u8] {
         let mut rest = bytes;
-        let (mut logs, mut spans) = (0, 0);
         for record in records(bytes) {
             rest = &rest[record.as_bytes().len()..];
-            let Some(site) = self.callsites.get(record.callsite) else {
-                self.core.ledger.lost(Signal::Logs, Lost::InternalError, 1);
-                continue;
-            };
-            match record.kind {
-                Kind::Event => {
-                    let (scope, log) = log::from_event(&record, &site, observed);
-                    self.logs.push(scope, log);
-                    logs += 1;
-                }
-                Kind::Span => {
-                    let (scope, span) = span::from_record(&record, &site, self.span_limits, &self.lean);
-                    self.spans.push(scope, span);
-                    spans += 1;
-                }
-                Kind::SpanOpen | Kind::SpanClose => {}
+            let signal = if record.kind == Kind::Span { Signal::Spans } else { Signal::Logs };
+            self.core.ledger.accepted(signal, 1);
+            if !catch_unwind(AssertUnwindSafe(|| self.record(&record, observed))).unwrap_or(false) {
+                self.core.ledger.lost(signal, Lost::InternalError, 1);
             }
             if self.logs.is_full(max_batch[0]) || self.spans.is_full(max_batch[1]) {
                 break;
             }
         }
-        self.core.ledger.accepted(Signal::Logs, logs);
-        self.core.ledger.accepted(Signal::Spans, spans);
         rest
+    }
+
+    /// `false`: nothing can be made of it.
+    fn record(&mut self, record: &Record<'_>, observed: u64) -> bool {
+        let Some(site) = self.callsites.get(record.callsite) else { return false };
+        match record.kind {
+            Kind::Event => {
+                let (scope, log) = log::from_event(record, &site, observed);
+                self.logs.push(scope, log);
+            }
+            Kind::Span => {
+                let (scope, span) = span::from_record(record, &site, self.span_limits, &self.lean);
+                self.spans.push(scope, span);
+            }
+            Kind::SpanOpen | Kind::SpanClose => return false,
+        }
+        true
     }
 
     /// What is to be done now and then.

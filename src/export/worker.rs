@@ -60,6 +60,11 @@ pub(crate) struct Settled {
 /// How long records may lie in an outbox that is not filling up.
 const POLL: Duration = Duration::from_millis(100);
 
+/// Exceptions made in one turn at most.
+const EXCEPTIONS_A_TURN: usize = 64;
+/// Bytes that the buffer of taken records keeps.
+const KEEP_TAKEN: usize = 4 << 20;
+
 /// Starts the thread. An error means that the operating system refused it.
 pub(crate) fn spawn(
     core: Arc<Core>,
@@ -70,6 +75,7 @@ pub(crate) fn spawn(
 ) -> std::io::Result<std::thread::JoinHandle<()>> {
     std::thread::Builder::new().name("crumbtrail".to_owned()).spawn(move || {
         layer::mark_own_thread();
+        let _ended = Ended(core.clone());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().on_thread_start(layer::mark_own_thread).build();
         match runtime {
             Ok(runtime) => {
@@ -83,6 +89,16 @@ pub(crate) fn spawn(
             Err(error) => crate::diagnose(format_args!("the worker could not start, nothing is exported: {error}")),
         }
     })
+}
+
+/// However the thread ends: nothing is recorded that nobody would send.
+struct Ended(Arc<Core>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.close();
+        self.0.outboxes.close();
+    }
 }
 
 struct Worker {
@@ -146,6 +162,11 @@ impl Worker {
                 () = self.delivery.progress() => {}
                 () = tokio::time::sleep_until(wake.into()) => self.drain(),
             }
+            if self.core.express.len() > 0 {
+                self.core.waker.wake();
+            }
+            // Callers that never rest must not keep the lanes from sending.
+            tokio::task::yield_now().await;
             self.send_due();
             self.clock.keep();
             if self.settle() {
@@ -163,17 +184,23 @@ impl Worker {
             Command::Flush { deadline, reply } => (deadline, reply, false),
             Command::Shutdown { deadline, reply } => (deadline, reply, true),
         };
-        self.drain();
-        self.send_all();
+        self.take_all();
         self.flushes.push(Flush { deadline, watermark: self.delivery.watermark(), reply, last });
     }
 
-    /// Takes everything out of the lanes. A panic in here is ours: it costs the run of records it met, and is counted.
+    /// Takes what is in the outboxes, and a share of the exceptions: more may come faster than they can be made.
     fn drain(&mut self) {
+        self.take(EXCEPTIONS_A_TURN);
+    }
+
+    fn take(&mut self, exceptions: usize) {
         // Outboxes first, exceptions after: so each span that has left carries an exception that is already here.
         self.taken.clear();
+        self.taken.shrink_to(KEEP_TAKEN);
         self.core.outboxes.drain(&mut self.taken);
-        while let Some(draft) = self.core.express.pop() {
+        for _ in 0..exceptions {
+            let Some(draft) = self.core.express.pop() else { break };
+            // A panic in here is ours: it costs the record it met, and is counted.
             if catch_unwind(AssertUnwindSafe(|| self.exporter.exception(&draft))).is_err() {
                 self.core.ledger.lost(Signal::Exceptions, Lost::InternalError, 1);
             }
@@ -187,13 +214,11 @@ impl Worker {
         let mut rest = &taken[..];
         while !rest.is_empty() {
             let before = rest.len();
-            let outcome = catch_unwind(AssertUnwindSafe(|| self.exporter.records(rest, observed, &self.config.max_batch)));
-            match outcome {
-                Ok(left) if left.len() < before => rest = left,
-                _ => {
-                    self.core.ledger.lost(Signal::Logs, Lost::InternalError, 1);
-                    break;
-                }
+            rest = self.exporter.records(rest, observed, &self.config.max_batch);
+            if rest.len() == before {
+                // Not a record: cannot be, and must not keep us here.
+                self.core.ledger.lost(Signal::Logs, Lost::InternalError, 1);
+                break;
             }
             if self.exporter.logs.is_full(self.config.max_batch[0]) {
                 self.send_logs();
@@ -203,6 +228,12 @@ impl Worker {
             }
         }
         self.taken = taken;
+    }
+
+    /// Everything that is here now.
+    fn take_all(&mut self) {
+        self.take(self.core.express.len());
+        self.send_all();
     }
 
     fn send_due(&mut self) {
@@ -281,6 +312,10 @@ impl Worker {
     fn settle(&mut self) -> bool {
         let now = Instant::now();
         let mut ended = false;
+        if self.flushes.iter().any(|flush| flush.last && now >= flush.deadline) {
+            // What raced the closing is accounted for, too.
+            self.take_all();
+        }
         let delivery = &self.delivery;
         self.flushes.retain(|flush| {
             let undelivered = delivery.undelivered(&flush.watermark);
@@ -299,8 +334,7 @@ impl Worker {
     }
 
     async fn abandon(&mut self) {
-        self.drain();
-        self.send_all();
+        self.take_all();
         let watermark = self.delivery.watermark();
         let patience = tokio::time::sleep(Duration::from_secs(2));
         tokio::pin!(patience);

@@ -44,7 +44,8 @@ pub(crate) struct Instance {
     entered: Vec<Entered>,
     /// Spans this thread opened or entered last, by id: the next to enter is most likely one of them.
     recent: [Option<Entered>; RECENT],
-    pub(crate) outbox: Arc<Outbox>,
+    /// Made with the first record that is exported.
+    outbox: Option<Arc<Outbox>>,
     states: Vec<Arc<SpanState>>,
     trails: Vec<Arc<Trail>>,
 }
@@ -150,9 +151,10 @@ impl Thread {
         Some(visit(&mut instances[index]))
     }
 
-    /// The innermost entered span.
-    pub(crate) fn current(&self, core: &Arc<Core>) -> Option<Arc<SpanState>> {
-        self.instance(core, |instance| instance.current().cloned())?
+    /// The innermost entered span. Makes nothing, waits for nothing: a panic hook asks, too.
+    pub(crate) fn current(&self, core: &Core) -> Option<Arc<SpanState>> {
+        let instances = self.instances.try_borrow().ok()?;
+        instances.iter().find(|instance| instance.core == core.id)?.current().cloned()
     }
 }
 
@@ -164,10 +166,19 @@ impl Instance {
             alive: Arc::downgrade(core),
             entered: Vec::with_capacity(16),
             recent: Default::default(),
-            outbox: core.outboxes.register(),
+            outbox: None,
             states: Vec::with_capacity(SPARES),
             trails: Vec::with_capacity(SPARES),
         }
+    }
+
+    /// Hands a record to the worker. `false`: no room, or no worker any more.
+    #[inline]
+    pub(crate) fn push(&mut self, record: &[u8], core: &Core) -> bool {
+        if self.outbox.is_none() {
+            self.outbox = core.outboxes.register();
+        }
+        self.outbox.as_ref().is_some_and(|outbox| outbox.push(record, &core.waker))
     }
 
     #[inline]

@@ -78,17 +78,6 @@ impl CrumbtrailLayer {
         self.core.callsites.get(metadata, || self.core.routes.feeds(metadata))
     }
 
-    /// Runs `record` unless this thread or this moment is not to be recorded.
-    #[inline]
-    fn record(&self, record: impl FnOnce(&Thread)) {
-        let lost = match current::with(record) {
-            Ok(()) | Err(Closed::Ours) => return,
-            Err(Closed::TooDeep) => Lost::Reentrant,
-            Err(Closed::Ending) => Lost::ThreadEnding,
-        };
-        self.core.ledger.lost(Signal::Logs, lost, 1);
-    }
-
     fn state_of(&self, id: &Id) -> Option<Arc<SpanState>> {
         self.core.spans.get(id.into_u64()).map(|handle| handle.state)
     }
@@ -181,6 +170,7 @@ impl CrumbtrailLayer {
             None if event.is_contextual() => None,
             None => Some(None),
         };
+        let log = feeds & feeds::LOG != 0;
         let raised = thread.instance(core, |instance| {
             let state = match &explicit {
                 Some(explicit) => explicit.as_ref(),
@@ -195,7 +185,7 @@ impl CrumbtrailLayer {
             if let Some(trail) = state.and_then(|state| state.trail.as_ref()).filter(|_| feeds & feeds::CRUMB != 0) {
                 trail.push(&buf);
             }
-            if feeds & feeds::LOG != 0 && !instance.outbox.push(&buf, &core.waker) {
+            if log && !instance.push(&buf, core) {
                 core.ledger.lost(Signal::Logs, Lost::QueueOverflow, 1);
             }
             None
@@ -214,9 +204,9 @@ impl CrumbtrailLayer {
         let end = now();
         thread.instance(core, |instance| {
             instance.forget(id);
-            if core.exports_spans && state.ids.flags & flag::SAMPLED != 0 {
+            if core.exports_spans && !core.is_closed() && state.ids.flags & flag::SAMPLED != 0 {
                 SpanState::finish(&mut state, end, |record| {
-                    if !instance.outbox.push(record, &core.waker) {
+                    if !instance.push(record, core) {
                         core.ledger.lost(Signal::Spans, Lost::QueueOverflow, 1);
                     }
                 });
@@ -244,11 +234,14 @@ impl<S: Subscriber> Layer<S> for CrumbtrailLayer {
     }
 
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, _: Context<'_, S>) {
-        self.record(|thread| self.new_span(thread, attributes, id));
+        // A span that is not recorded passes its enclosing span on to what is in it, as no span would.
+        if !self.core.is_closed() {
+            let _ = current::with(|thread| self.new_span(thread, attributes, id));
+        }
     }
 
     fn on_record(&self, id: &Id, values: &Values<'_>, _: Context<'_, S>) {
-        self.record(|thread| {
+        let _ = current::with(|thread| {
             let Some(Handle { state, own: true }) = self.core.spans.get(id.into_u64()) else { return };
             let mut buf = thread.take_scratch();
             let mut encoder = Encoder::new(&mut buf, Kind::SpanOpen, state.callsite, 0, self.core.span_limits);
@@ -269,8 +262,19 @@ impl<S: Subscriber> Layer<S> for CrumbtrailLayer {
 
     #[inline]
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        if !self.core.is_closed() {
-            self.record(|thread| self.event(thread, event));
+        if self.core.is_closed() {
+            return;
+        }
+        let reason = match current::with(|thread| self.event(thread, event)) {
+            Ok(()) | Err(Closed::Ours) => return,
+            Err(Closed::TooDeep) => Lost::Reentrant,
+            Err(Closed::Ending) => Lost::ThreadEnding,
+        };
+        let (_, feeds) = self.look_up(event.metadata());
+        if feeds & feeds::EXCEPTION != 0 {
+            self.core.ledger.lost(Signal::Exceptions, reason, 1);
+        } else if feeds & feeds::LOG != 0 {
+            self.core.ledger.lost(Signal::Logs, reason, 1);
         }
     }
 
@@ -293,7 +297,8 @@ impl<S: Subscriber> Layer<S> for CrumbtrailLayer {
         // Whatever the thread's state: the id will be another span's.
         let Some(Handle { state, own: true }) = self.core.spans.remove(id.into_u64()) else { return };
         state.mark_closed();
-        if current::at(|thread| self.close(thread, id.into_u64(), state)).is_none() {
+        let exported = self.core.exports_spans && state.ids.flags & flag::SAMPLED != 0;
+        if current::at(|thread| self.close(thread, id.into_u64(), state)).is_none() && exported {
             self.core.ledger.lost(Signal::Spans, Lost::ThreadEnding, 1);
         }
     }

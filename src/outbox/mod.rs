@@ -11,7 +11,7 @@ mod sync {
 
 use std::sync::{
     Arc, Mutex, PoisonError,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicUsize, Ordering, fence},
 };
 
 use crossbeam_queue::ArrayQueue;
@@ -47,30 +47,46 @@ impl Outbox {
 /// Every thread's outbox, as the worker sees them.
 pub(crate) struct Outboxes {
     capacity: usize,
-    all: Mutex<Vec<Arc<Outbox>>>,
+    /// `None` once the worker has ended: nobody would empty a new one.
+    all: Mutex<Option<Vec<Arc<Outbox>>>>,
 }
 
 impl Outboxes {
     /// Outboxes of `bytes` each.
     pub(crate) fn new(bytes: usize) -> Self {
-        Self { capacity: bytes / 8, all: Mutex::new(Vec::new()) }
+        Self { capacity: bytes / 8, all: Mutex::new(Some(Vec::new())) }
     }
 
-    /// A thread's first record: allocates its ring.
-    pub(crate) fn register(&self) -> Arc<Outbox> {
+    /// A thread's first record: allocates its ring. `None` once the worker has ended.
+    pub(crate) fn register(&self) -> Option<Arc<Outbox>> {
         let outbox = Arc::new(Outbox { ring: SpscRing::new(self.capacity), called: AtomicBool::new(false) });
-        self.all.lock().unwrap_or_else(PoisonError::into_inner).push(outbox.clone());
-        outbox
+        self.all.lock().unwrap_or_else(PoisonError::into_inner).as_mut()?.push(outbox.clone());
+        Some(outbox)
     }
 
-    /// Moves the records of every thread to `out` and forgets the rings of threads that have ended.
+    /// Moves the records of every thread to `out` and forgets the rings of threads that have ended. The lock is not held while records are copied: a thread's first record would wait for it.
     pub(crate) fn drain(&self, out: &mut Vec<u8>) {
-        self.all.lock().unwrap_or_else(PoisonError::into_inner).retain(|outbox| {
-            // The order matters: a thread that ends after this count has its last records taken next time.
-            let ended = Arc::strong_count(outbox) == 1;
+        let outboxes = self.all.lock().unwrap_or_else(PoisonError::into_inner).clone().unwrap_or_default();
+        let mut ended = Vec::new();
+        for outbox in &outboxes {
+            // The list's and this one. Looked at before the ring: a thread that ends after this has its last records taken next time.
+            if Arc::strong_count(outbox) == 2 {
+                // What the thread wrote before it let go is seen after this.
+                fence(Ordering::Acquire);
+                ended.push(Arc::as_ptr(outbox));
+            }
             outbox.drain(out);
-            !ended
-        });
+        }
+        if !ended.is_empty()
+            && let Some(all) = self.all.lock().unwrap_or_else(PoisonError::into_inner).as_mut()
+        {
+            all.retain(|outbox| !ended.contains(&Arc::as_ptr(outbox)));
+        }
+    }
+
+    /// Takes no new ones any more, and forgets those there are.
+    pub(crate) fn close(&self) {
+        *self.all.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
 
@@ -115,6 +131,11 @@ impl<T: Weight> Express<T> {
         }
         waker.wake();
         true
+    }
+
+    /// Loads waiting.
+    pub(crate) fn len(&self) -> usize {
+        self.queue.len()
     }
 
     pub(crate) fn pop(&self) -> Option<Box<T>> {

@@ -58,13 +58,18 @@ impl Trail {
     pub(crate) fn read(&self, limit: usize) -> Vec<u8> {
         let mut words = Vec::with_capacity(CHUNK_WORDS);
         self.ring.read(&self.store, limit / 8, &mut words);
-        words.iter().flat_map(|word| word.to_le_bytes()).collect()
+        let mut bytes = Vec::with_capacity(words.len() * 8);
+        for word in words {
+            bytes.extend_from_slice(&word.to_le_bytes());
+        }
+        bytes
     }
 
-    /// Makes the trail as new. Keeps its first chunk, gives the others back.
+    /// Makes the trail as new. Keeps its first chunk, unless chunks are getting scarce, and gives the others back.
     pub(crate) fn reset(&mut self) {
         self.ring.reset();
-        for chunk in self.store.chunks.iter_mut().skip(1).filter_map(OnceLock::take) {
+        let kept = usize::from(!self.store.pool.is_scarce());
+        for chunk in self.store.chunks.iter_mut().skip(kept).filter_map(OnceLock::take) {
             self.store.pool.give_back(chunk);
         }
     }

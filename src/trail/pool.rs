@@ -36,6 +36,11 @@ impl Pool {
         self.in_use.fetch_sub(1, Ordering::Relaxed);
     }
 
+    /// More than half is taken: threads should not keep spares.
+    pub(crate) fn is_scarce(&self) -> bool {
+        self.in_use.load(Ordering::Relaxed) * 2 > self.limit
+    }
+
     pub(crate) fn count_starved(&self) {
         self.starved.fetch_add(1, Ordering::Relaxed);
     }
