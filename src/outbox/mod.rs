@@ -29,8 +29,7 @@ pub(crate) struct Outbox {
 impl Outbox {
     /// Hands a record over. `false`: no room, the record is dropped. Only the owning thread calls this.
     pub(crate) fn push(&self, record: &[u8], waker: &Waker) -> bool {
-        let words = record.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word));
-        let Some(used) = self.ring.push(words) else { return false };
+        let Some(used) = self.ring.push(record.as_chunks::<8>().0) else { return false };
         if used > self.ring.capacity() / 2 && !self.called.load(Ordering::Relaxed) && !self.called.swap(true, Ordering::Relaxed) {
             waker.wake();
         }

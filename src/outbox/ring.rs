@@ -21,20 +21,24 @@ impl SpscRing {
         }
     }
 
-    /// Adds a record, or says `None` if there is no room. Returns how many words are now in use. Only the producer calls this.
-    pub(crate) fn push(&self, record: impl ExactSizeIterator<Item = u64>) -> Option<usize> {
+    /// Adds a record of whole little-endian words, or says `None` if there is no room. Returns how many words are now in use. Only the producer calls this.
+    #[inline]
+    pub(crate) fn push(&self, record: &[[u8; 8]]) -> Option<usize> {
         let head = self.head.load(Ordering::Relaxed);
         let used = (head - self.tail.load(Ordering::Acquire)) as usize;
-        let length = record.len();
-        if used + length > self.words.len() {
+        if used + record.len() > self.words.len() {
             return None;
         }
-        let mask = self.words.len() - 1;
-        for (offset, word) in record.enumerate() {
-            self.words[(head as usize + offset) & mask].store(word, Ordering::Relaxed);
+        let start = head as usize & (self.words.len() - 1);
+        let (before_wrap, after_wrap) = record.split_at(record.len().min(self.words.len() - start));
+        for (slot, word) in self.words[start..].iter().zip(before_wrap) {
+            slot.store(u64::from_le_bytes(*word), Ordering::Relaxed);
         }
-        self.head.store(head + length as u64, Ordering::Release);
-        Some(used + length)
+        for (slot, word) in self.words.iter().zip(after_wrap) {
+            slot.store(u64::from_le_bytes(*word), Ordering::Relaxed);
+        }
+        self.head.store(head + record.len() as u64, Ordering::Release);
+        Some(used + record.len())
     }
 
     /// Moves everything that is in the ring to `out`. Only the consumer calls this.

@@ -21,7 +21,7 @@ fn what_is_pushed_arrives_once_in_order() {
                 bytes
             })
         };
-        let pushed: Vec<u64> = (1..=3).filter(|number| ring.push([*number, *number].into_iter()).is_some()).collect();
+        let pushed: Vec<u64> = (1..=3u64).filter(|number| ring.push(&[number.to_le_bytes(); 2]).is_some()).collect();
         let mut bytes = consumer.join().unwrap();
         ring.drain(&mut bytes);
         let words: Vec<u64> = bytes.chunks(8).map(|word| u64::from_le_bytes(word.try_into().unwrap())).collect();
