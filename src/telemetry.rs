@@ -238,7 +238,10 @@ fn console_layer<S>() -> Option<impl Layer<S> + Send + Sync>
 where
     S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
 {
-    let filter = tracing_subscriber::EnvFilter::builder().with_default_directive(tracing_core::LevelFilter::INFO.into()).from_env_lossy();
+    use tracing_subscriber::filter::{EnvFilter, FilterExt as _, dynamic_filter_fn};
+    let verbosity = EnvFilter::builder().with_default_directive(tracing_core::LevelFilter::INFO.into()).from_env_lossy();
+    // What our own HTTP client has to say is not the program's.
+    let filter = verbosity.and(dynamic_filter_fn(|_, _| !crate::layer::is_own_thread()));
     Some(tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_filter(filter))
 }
 
