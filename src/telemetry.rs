@@ -93,12 +93,13 @@ impl Telemetry {
     where
         S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
     {
-        CrumbtrailLayer::new(self.inner.core.clone(), false, self.inner.commands.clone()).with_filter(RouteFilter(self.inner.core.clone()))
+        CrumbtrailLayer::new(self.inner.core.clone(), false, Arc::new(self.inner.commands.clone()))
+            .with_filter(RouteFilter(self.inner.core.clone()))
     }
 
     /// The layer for a subscriber that has no other: its routes decide which callsites exist at all. A little cheaper than [`layer`](Self::layer); any layer beside it would miss what the routes do not want.
     pub fn sole_layer(&self) -> CrumbtrailLayer {
-        CrumbtrailLayer::new(self.inner.core.clone(), true, self.inner.commands.clone())
+        CrumbtrailLayer::new(self.inner.core.clone(), true, Arc::new(self.inner.commands.clone()))
     }
 
     /// Reports an error to this telemetry, see [`capture`](crate::capture).

@@ -10,9 +10,11 @@ mod span;
 mod spans;
 mod visit;
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    any::Any,
+    sync::{Arc, atomic::Ordering},
+};
 
-use tokio::sync::mpsc::UnboundedSender;
 use tracing_core::{
     Event, Interest, LevelFilter, Metadata, Subscriber,
     span::{Attributes, Id, Record as Values},
@@ -28,7 +30,6 @@ use self::{
 use crate::{
     clock::now,
     exception,
-    export::worker::Command,
     ledger::{Lost, Signal},
     propagation::SpanContext,
     trail::{
@@ -55,7 +56,7 @@ pub struct CrumbtrailLayer {
     /// The routes also decide which callsites exist for the whole subscriber. Only when we own the subscriber.
     narrows: bool,
     /// The worker runs as long as there is a layer, even if nobody kept a handle.
-    _worker: UnboundedSender<Command>,
+    _worker: Arc<dyn Any + Send + Sync>,
 }
 
 impl std::fmt::Debug for CrumbtrailLayer {
@@ -65,7 +66,7 @@ impl std::fmt::Debug for CrumbtrailLayer {
 }
 
 impl CrumbtrailLayer {
-    pub(crate) fn new(core: Arc<Core>, narrows: bool, worker: UnboundedSender<Command>) -> Self {
+    pub(crate) fn new(core: Arc<Core>, narrows: bool, worker: Arc<dyn Any + Send + Sync>) -> Self {
         Self { core, narrows, _worker: worker }
     }
 
