@@ -182,7 +182,10 @@ fn the_environment_decides_what_code_does_not() {
         assert_eq!(exception.resource[key].as_str(), value);
     }
     let log = received.logs.iter().find(|log| !log.is_exception()).unwrap();
-    assert_eq!((log.body.as_str(), log.text("first"), log.dropped_attributes), ("limi", "abcd", 2), "{log:#?}");
+    let attributes = (log.text("first"), &log.attributes["second"], log.attributes.contains_key("third"), log.dropped_attributes);
+    assert_eq!(attributes, ("abcd", &crumbtrail_receiver::Value::Int(2), false, 1), "{log:#?}");
+    assert_eq!(log.body, "limited", "the body is no attribute");
+    assert_eq!(exception.body, "in an unsampled trace");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-use super::{Accepted, Failure, LaneConfig, accepted};
+use super::{Accepted, Failure, LaneConfig, accepted, describe};
 use crate::ledger::Signal;
 
 /// A channel for one signal's service. Connects when first used, again when lost.
@@ -23,12 +23,6 @@ pub(super) struct Grpc {
 
 impl Grpc {
     pub(super) fn new(config: &LaneConfig, signal: Signal) -> Result<Self, String> {
-        if config.endpoint.scheme_str() == Some("https") {
-            return Err(
-                "https endpoints need TLS, which this version of crumbtrail does not have yet; send to a local collector over http"
-                    .to_owned(),
-            );
-        }
         let mut endpoint = Endpoint::from(config.endpoint.clone())
             .user_agent(super::USER_AGENT)
             .map_err(|error| error.to_string())?
@@ -77,10 +71,6 @@ fn failure(status: &Status) -> Failure {
         Code::Unknown if std::error::Error::source(status).is_some() => Failure::Retry { after: None, why },
         _ => Failure::Permanent { why },
     }
-}
-
-fn describe(error: &dyn std::error::Error) -> String {
-    crate::exception::chain::links(error).iter().map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// Passes bytes through: the request is encoded already, the response is read by [`accepted`].

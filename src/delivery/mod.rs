@@ -298,6 +298,12 @@ enum Transport {
 impl Transport {
     fn new(config: &LaneConfig, signal: Signal) -> Result<Self, String> {
         let _ = signal;
+        if config.endpoint.scheme_str() == Some("https") {
+            return Err(
+                "https endpoints need TLS, which this version of crumbtrail does not have yet; send to a local collector over http"
+                    .to_owned(),
+            );
+        }
         match config.protocol {
             #[cfg(feature = "http")]
             Protocol::HttpProtobuf => Ok(Self::Http(http::Http::new(config)?)),
@@ -320,6 +326,12 @@ impl Transport {
             }
         }
     }
+}
+
+/// An error with its causes: the clients' own texts name none.
+#[cfg(any(feature = "http", feature = "grpc"))]
+fn describe(error: &dyn std::error::Error) -> String {
+    crate::exception::chain::links(error).iter().map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// The answer of a receiver, read for a partial success. All three services answer in the same shape.

@@ -194,7 +194,7 @@ impl Worker {
     }
 
     fn take(&mut self, exceptions: usize) {
-        // Outboxes first, exceptions after: so each span that has left carries an exception that is already here.
+        // Outboxes first, exceptions after: so the exception of a span that has left is already here. (In a storm, of which this takes a share, a span may go without its event; the record comes.)
         self.taken.clear();
         self.taken.shrink_to(KEEP_TAKEN);
         self.core.outboxes.drain(&mut self.taken);

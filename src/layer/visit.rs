@@ -53,6 +53,9 @@ impl Visit for FieldVisitor<'_, '_> {
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == "message" {
+            return self.encoder.message(key(field), &format_args!("{value}"));
+        }
         self.encoder.str(key(field), value);
     }
 
@@ -68,6 +71,9 @@ impl Visit for FieldVisitor<'_, '_> {
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        if field.name() == "message" {
+            return self.encoder.message(key(field), value);
+        }
         self.encoder.debug(key(field), value);
     }
 }

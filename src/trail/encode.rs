@@ -90,6 +90,15 @@ impl<'a> Encoder<'a> {
         }
     }
 
+    /// An event's message. It becomes the body, which attribute limits do not concern (logs data model, "Attribute Limits"); the default limit of a value still bounds it.
+    #[inline]
+    pub(crate) fn message(&mut self, key: u16, value: &dyn fmt::Debug) {
+        let limits = std::mem::replace(&mut self.limits, Limits { fields: usize::MAX, ..Limits::default() });
+        self.debug(key, value);
+        self.limits = limits;
+        self.fields = self.fields.saturating_sub(1);
+    }
+
     /// Formats with the value's `Debug`, which is user code: it may log, and should it panic the value becomes `<panicked>`.
     #[inline]
     pub(crate) fn debug(&mut self, key: u16, value: &dyn fmt::Debug) {
