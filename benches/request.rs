@@ -346,7 +346,10 @@ fn crumbtrail_install(contender: &str) -> (Box<dyn Fn()>, Box<dyn std::any::Any>
     telemetry.install_panic_hook();
     let flushed = telemetry.clone();
     let flush = move || {
-        flushed.flush(Duration::from_secs(10)).expect("delivered");
+        // Two threads that never rest outrun a receiver on the same two cores; what its lane then drops is counted, and is no reason not to measure.
+        if let Err(error) = flushed.flush(Duration::from_secs(10)) {
+            assert_eq!(error.undelivered(), 0, "{error}");
+        }
     };
     (Box::new(flush), Box::new((telemetry, receiver)))
 }
