@@ -1,28 +1,32 @@
 //! Set-up: pure configuration, then `build` (no global touched) or `install`.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use http::{HeaderName, HeaderValue, Uri};
 use tracing_subscriber::filter::Targets;
 
 use crate::{
-    delivery::{LaneConfig, Protocol},
-    env::{self, Environment, LimitSettings, Settings, SignalSettings},
+    delivery::{
+        Compression, LaneConfig, Protocol, Proxy,
+        tls::{self, Identity, Tls},
+    },
+    env::{self, Address, Environment, LimitSettings, Settings, SignalSettings, Warning},
     error::InitError,
     export::{
-        Exporter as Export, SpanLimits, resource,
-        worker::{Destination, WorkerConfig},
+        SpanLimits, resource,
+        worker::{self, Alive, Destination, SpoolConfig, WorkerConfig},
     },
     layer::{
         Route, Routes,
-        core::{Core, CoreConfig},
+        core::{Core, CoreConfig, Start},
     },
     ledger::Signal,
-    metrics::{Meters, exception_counter},
+    metrics::{Meters, exception_counter, self_metrics},
     sampling::Sampler,
     service::Service,
+    spool,
     stack::in_app::OwnCrates,
-    telemetry::{Guard, Telemetry},
+    telemetry::{Extras, Guard, Telemetry},
     trail::encode::Limits,
 };
 
@@ -60,7 +64,15 @@ pub struct Builder {
     protocol: Option<Protocol>,
     headers: Vec<(String, String)>,
     timeout: Option<Duration>,
-    gzip: Option<bool>,
+    compression: Option<Compression>,
+    insecure: bool,
+    authority: Option<Vec<u8>>,
+    identity: Option<(Vec<u8>, Vec<u8>)>,
+    proxy: Option<String>,
+    state_dir: Option<PathBuf>,
+    spool_limits: spool::Limits,
+    /// Logs, spans, metrics.
+    spooled: [bool; 3],
     exporters: [Option<Exporter>; 3],
     attributes: Vec<(String, String)>,
     own_crates: Vec<String>,
@@ -92,7 +104,14 @@ pub fn builder(service: Service) -> Builder {
         protocol: None,
         headers: Vec::new(),
         timeout: None,
-        gzip: None,
+        compression: None,
+        insecure: false,
+        authority: None,
+        identity: None,
+        proxy: None,
+        state_dir: None,
+        spool_limits: spool::Limits::default(),
+        spooled: [false; 3],
         exporters: [None; 3],
         attributes: Vec::new(),
         own_crates: Vec::new(),
@@ -158,9 +177,65 @@ impl Builder {
         self
     }
 
-    /// Whether requests are compressed with gzip; not by default. Needs the `gzip` feature.
-    pub fn with_gzip(mut self, gzip: bool) -> Self {
-        self.gzip = Some(gzip && cfg!(feature = "gzip"));
+    /// How requests are compressed; not at all by default. One whose feature is not built in is not used.
+    pub fn with_compression(mut self, compression: Compression) -> Self {
+        self.compression = Some(match compression {
+            Compression::Gzip if cfg!(not(feature = "gzip")) => Compression::None,
+            Compression::Zstd if cfg!(not(feature = "zstd")) => Compression::None,
+            other => other,
+        });
+        self
+    }
+
+    /// Lets gRPC to an endpoint that is written without a scheme (`collector:4317`) go without TLS (`OTEL_EXPORTER_OTLP_INSECURE`). Such an endpoint means https otherwise.
+    pub fn with_insecure(mut self, insecure: bool) -> Self {
+        self.insecure = insecure;
+        self
+    }
+
+    /// The certificates (PEM) to trust, instead of the system's (`OTEL_EXPORTER_OTLP_CERTIFICATE`). Needs the `tls` feature.
+    pub fn with_certificate(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.authority = Some(pem.into());
+        self
+    }
+
+    /// Our own certificate chain and its key (PEM), for receivers that ask for one (`OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE`, `_CLIENT_KEY`). Needs the `tls` feature.
+    pub fn with_client_certificate(mut self, chain_pem: impl Into<Vec<u8>>, key_pem: impl Into<Vec<u8>>) -> Self {
+        self.identity = Some((chain_pem.into(), key_pem.into()));
+        self
+    }
+
+    /// The HTTP proxy to go through, such as `http://user:password@proxy.internal:3128`. None by default: `HTTP_PROXY` and its like are not heeded. For OTLP over HTTP.
+    pub fn with_proxy(mut self, proxy: impl Into<String>) -> Self {
+        self.proxy = Some(proxy.into());
+        self
+    }
+
+    /// Where undelivered exceptions wait on disk (`CRUMBTRAIL_STATE_DIR`, or a directory `crumbtrail` in systemd's `$STATE_DIRECTORY`). Without one they wait in memory and end with the process.
+    ///
+    /// Several processes may share a directory; each has its own part of it, and takes over what a process that is gone has left. The directory is made if it is not there (mode 0700). It must belong to this user, be writable to nobody else, and not be a symbolic link; otherwise it is not used, which is said once. Needs the `spool` feature, which is on by default, and Unix.
+    pub fn with_state_dir(mut self, path: impl Into<PathBuf>) -> Self {
+        self.state_dir = Some(path.into());
+        self
+    }
+
+    /// How much may wait on disk, of each signal, in bytes; 64 MiB by default. The oldest makes room, and is counted.
+    pub fn with_spool_limit(mut self, bytes: u64) -> Self {
+        self.spool_limits.bytes = bytes;
+        self
+    }
+
+    /// How long an undelivered record may wait on disk; 72 h by default.
+    pub fn with_spool_age(mut self, age: Duration) -> Self {
+        self.spool_limits.age = age;
+        self
+    }
+
+    /// Whether another signal than exceptions goes to disk, too, when it cannot be delivered; none does by default. Logs and spans are written a batch at a time, from the first failure on and at shutdown.
+    pub fn with_spooled(mut self, signal: Signal, spooled: bool) -> Self {
+        if let Some(index) = (signal as usize).checked_sub(1) {
+            self.spooled[index] = spooled;
+        }
         self
     }
 
@@ -299,7 +374,8 @@ impl Builder {
     /// An endpoint or header given in code is invalid, or the worker thread could not be started.
     pub fn build(self) -> Result<Telemetry, InitError> {
         let settings = &self.settings;
-        let destinations = self.destinations()?;
+        let mut warnings = settings.warnings.clone();
+        let destinations = self.destinations(&mut warnings)?;
         let mut meters = Meters::new();
         let release = self.resource_value("service.version").or_else(|| self.service.version.clone());
         let count_exception = exception_counter(&meters.meter("crumbtrail"), release);
@@ -315,24 +391,16 @@ impl Builder {
         #[cfg(not(feature = "metrics"))]
         let _ = &mut meters;
 
-        let core = Arc::new(Core::new(CoreConfig {
-            routes: self.routes(),
-            sampler: self.sampler.or(settings.sampler).unwrap_or_default(),
-            event_limits: limits(self.attribute_limits[0].or(settings.log_limits)),
-            span_limits: limits(self.attribute_limits[1].or(settings.span_limits)),
-            propagates: self.propagates.or(settings.propagates).unwrap_or(true),
-            stacktraces: self.stacktraces,
-            trail_bytes: self.trail_memory,
-            outbox_bytes: self.outbox_memory,
-            exports_spans: !matches!(destinations[Signal::Spans as usize], Destination::Nowhere),
-            count_exception: Box::new(count_exception),
-        }));
-        let own = OwnCrates::new(self.own_crates.iter().cloned().chain([self.service.own_crate.clone()]));
+        let exports_spans = !matches!(destinations[Signal::Spans as usize], Destination::Nowhere);
         let defaults = SpanLimits::default();
-        let span_limits =
-            SpanLimits { events: settings.span_events.unwrap_or(defaults.events), links: settings.span_links.unwrap_or(defaults.links) };
-        let span_events = self.exception_span_events.or(settings.exception_span_events).unwrap_or(true);
-        let config = WorkerConfig {
+        let worker = Arc::new(WorkerConfig {
+            own: OwnCrates::new(self.own_crates.iter().cloned().chain([self.service.own_crate.clone()])),
+            span_limits: SpanLimits {
+                events: settings.span_events.unwrap_or(defaults.events),
+                links: settings.span_links.unwrap_or(defaults.links),
+            },
+            exception_span_events: self.exception_span_events.or(settings.exception_span_events).unwrap_or(true),
+            spool: self.spool(&destinations),
             resource: resource::resource(&self.resource_attributes()),
             destinations,
             log_delay: self.delays[0].or(settings.log_delay).unwrap_or(Duration::from_secs(1)),
@@ -346,23 +414,34 @@ impl Builder {
                 self.max_batch[0].or(settings.log_batch).unwrap_or(4096),
                 self.max_batch[1].or(settings.span_batch).unwrap_or(4096),
             ],
+        });
+        let (meters, alive) = (Arc::new(meters), Arc::new(Alive));
+        let start: Start = {
+            let (meters, alive) = (meters.clone(), Arc::downgrade(&alive));
+            Box::new(move |core, link| worker::start(core, link, &worker, &meters, &alive))
         };
-        let exporter = Export::new(core.clone(), own, span_limits, span_events);
-        let disabled = settings.disabled;
-        let warnings = self.settings.warnings;
-        Telemetry::start(
-            core,
-            exporter,
-            meters,
-            config,
-            crate::telemetry::Extras {
-                warnings,
-                shutdown_timeout: self.shutdown_timeout,
-                disabled,
-                #[cfg(feature = "metrics")]
-                recorder,
-            },
-        )
+        let core = Arc::new(Core::new(CoreConfig {
+            routes: self.routes(),
+            sampler: self.sampler.or(settings.sampler).unwrap_or_default(),
+            event_limits: limits(self.attribute_limits[0].or(settings.log_limits)),
+            span_limits: limits(self.attribute_limits[1].or(settings.span_limits)),
+            propagates: self.propagates.or(settings.propagates).unwrap_or(true),
+            stacktraces: self.stacktraces,
+            trail_bytes: self.trail_memory,
+            outbox_bytes: self.outbox_memory,
+            exports_spans,
+            count_exception: Box::new(count_exception),
+            start,
+        }));
+        self_metrics(&meters.meter("crumbtrail"), &core);
+        let extras = Extras {
+            warnings,
+            shutdown_timeout: self.shutdown_timeout,
+            disabled: settings.disabled,
+            #[cfg(feature = "metrics")]
+            recorder,
+        };
+        Telemetry::start(core, alive, extras)
     }
 
     /// Builds, and installs all that is global: the subscriber, the bridge from the `log` crate, the panic hook, the `metrics` recorder. Says on stderr what was wrong with the environment.
@@ -396,15 +475,21 @@ impl Builder {
     }
 
     /// Exceptions, logs, spans, metrics.
-    fn destinations(&self) -> Result<[Destination; 4], InitError> {
-        let logs = self.destination(0, &self.settings.logs, "v1/logs")?;
-        let spans = self.destination(1, &self.settings.traces, "v1/traces")?;
-        let metrics = self.destination(2, &self.settings.metrics, "v1/metrics")?;
+    fn destinations(&self, warnings: &mut Vec<Warning>) -> Result<[Destination; 4], InitError> {
+        let logs = self.destination(0, &self.settings.logs, ("v1/logs", "LOGS_"), warnings)?;
+        let spans = self.destination(1, &self.settings.traces, ("v1/traces", "TRACES_"), warnings)?;
+        let metrics = self.destination(2, &self.settings.metrics, ("v1/metrics", "METRICS_"), warnings)?;
         Ok([logs.clone(), logs, spans, metrics])
     }
 
     /// Code over the signal's variables over the general ones over the defaults.
-    fn destination(&self, index: usize, signal: &SignalSettings, path: &str) -> Result<Destination, InitError> {
+    fn destination(
+        &self,
+        index: usize,
+        signal: &SignalSettings,
+        (path, infix): (&str, &str),
+        warnings: &mut Vec<Warning>,
+    ) -> Result<Destination, InitError> {
         match self.exporter(index, signal) {
             Exporter::Console => return Ok(Destination::Console),
             Exporter::None => return Ok(Destination::Nowhere),
@@ -413,20 +498,83 @@ impl Builder {
         let generic = &self.settings.generic;
         let default_protocol = if cfg!(all(feature = "grpc", not(feature = "http"))) { Protocol::Grpc } else { Protocol::HttpProtobuf };
         let protocol = self.protocol.or(signal.protocol).or(generic.protocol).unwrap_or(default_protocol);
-        let base = match (&self.endpoint, &signal.endpoint, &generic.endpoint) {
-            (Some(code), ..) => appended(&env::endpoint(code).map_err(|_| InitError::Endpoint)?, path),
-            (None, Some(own), _) => own.clone(),
-            (None, None, Some(generic)) => appended(generic, path),
-            (None, None, None) if protocol == Protocol::Grpc => Uri::from_static("http://localhost:4317"),
-            (None, None, None) => appended(&Uri::from_static("http://localhost:4318"), path),
+        let code = self.endpoint.as_deref().map(env::endpoint).transpose().map_err(|_| InitError::Endpoint)?;
+        let (address, whole) = match (code, &signal.endpoint, &generic.endpoint) {
+            (Some(code), ..) => (code, false),
+            (None, Some(own), _) => (own.clone(), true),
+            (None, None, Some(generic)) => (generic.clone(), false),
+            (None, None, None) => {
+                let port = if protocol == Protocol::Grpc { "http://localhost:4317" } else { "http://localhost:4318" };
+                (Address { uri: Uri::from_static(port), has_scheme: true }, false)
+            }
         };
-        Ok(Destination::Otlp(LaneConfig {
+        let insecure = self.insecure || signal.insecure.or(generic.insecure).unwrap_or(false);
+        let endpoint = match protocol {
+            // The specification: without a scheme gRPC is secure, unless told otherwise.
+            Protocol::Grpc if !address.has_scheme && !insecure => secure(&address.uri),
+            Protocol::Grpc => address.uri,
+            _ if whole => address.uri,
+            _ => appended(&address.uri, path),
+        };
+        let proxy = match &self.proxy {
+            Some(proxy) => Some(Proxy(env::endpoint(proxy).map_err(|_| InitError::Proxy)?.uri)),
+            None => None,
+        };
+        Ok(Destination::Otlp(Box::new(LaneConfig {
             protocol,
-            endpoint: base,
+            endpoint,
             headers: self.headers(signal)?,
             timeout: self.timeout.or(signal.timeout).or(generic.timeout).unwrap_or(Duration::from_secs(10)),
-            gzip: self.gzip.or(signal.gzip).or(generic.gzip).unwrap_or(false),
-        }))
+            compression: self.compression.or(signal.compression).or(generic.compression).unwrap_or_default(),
+            tls: self.tls(signal, infix, warnings)?,
+            proxy,
+        })))
+    }
+
+    fn tls(&self, signal: &SignalSettings, infix: &str, warnings: &mut Vec<Warning>) -> Result<Tls, InitError> {
+        let given = |what, problem: String| InitError::Tls { what, problem };
+        if let Some(pem) = &self.authority {
+            tls::check_certificates(pem).map_err(|problem| given("certificate", problem))?;
+        }
+        if let Some((chain, key)) = &self.identity {
+            tls::check_certificates(chain).map_err(|problem| given("client certificate", problem))?;
+            tls::check_key(key).map_err(|problem| given("client key", problem))?;
+        }
+        let generic = &self.settings.generic;
+        // A file that cannot be used is as if it had not been named.
+        let mut read = |own: &Option<PathBuf>, general: &Option<PathBuf>, name: &str, check: fn(&[u8]) -> Result<(), String>| {
+            let (path, variable) = match (own, general) {
+                (Some(own), _) => (own, format!("OTEL_EXPORTER_OTLP_{infix}{name}")),
+                (None, general) => (general.as_ref()?, format!("OTEL_EXPORTER_OTLP_{name}")),
+            };
+            let content = std::fs::read(path).map_err(|error| error.to_string()).and_then(|pem| check(&pem).map(|()| pem));
+            let warning = |problem: String| Warning::new(&variable, &format!("{}: {problem}; it is ignored", path.display()));
+            content.map_err(|problem| warnings.extend(Some(warning(problem)).filter(|warning| !warnings.contains(warning)))).ok()
+        };
+        let authority = match &self.authority {
+            Some(pem) => Some(pem.clone()),
+            None => read(&signal.certificate, &generic.certificate, "CERTIFICATE", tls::check_certificates),
+        };
+        let identity = match &self.identity {
+            Some(identity) => Some(identity.clone()),
+            None => {
+                let chain = read(&signal.client_certificate, &generic.client_certificate, "CLIENT_CERTIFICATE", tls::check_certificates);
+                let key = read(&signal.client_key, &generic.client_key, "CLIENT_KEY", tls::check_key);
+                chain.zip(key)
+            }
+        };
+        Ok(Tls {
+            authority: authority.map(Arc::from),
+            identity: identity.map(|(chain, key)| Identity { chain: chain.into(), key: key.into() }),
+        })
+    }
+
+    /// Only where exceptions are sent at all.
+    fn spool(&self, destinations: &[Destination; 4]) -> Option<SpoolConfig> {
+        let path = self.state_dir.clone().or_else(|| self.settings.state_dir.clone())?;
+        let [logs, spans, metrics] = self.spooled;
+        let sent = matches!(destinations[Signal::Exceptions as usize], Destination::Otlp(_)) && !self.settings.disabled;
+        sent.then_some(SpoolConfig { path, limits: self.spool_limits, signals: [true, logs, spans, metrics] })
     }
 
     fn headers(&self, signal: &SignalSettings) -> Result<Vec<(HeaderName, HeaderValue)>, InitError> {
@@ -484,6 +632,13 @@ fn appended(endpoint: &Uri, path: &str) -> Uri {
         None => format!("{base}/{path}"),
     };
     parts.path_and_query = joined.parse().ok();
+    Uri::from_parts(parts).unwrap_or_else(|_| endpoint.clone())
+}
+
+/// The same address, with TLS.
+fn secure(endpoint: &Uri) -> Uri {
+    let mut parts = endpoint.clone().into_parts();
+    parts.scheme = Some(http::uri::Scheme::HTTPS);
     Uri::from_parts(parts).unwrap_or_else(|_| endpoint.clone())
 }
 

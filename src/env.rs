@@ -1,11 +1,15 @@
 //! The environment, as data: what the OpenTelemetry variables say, without touching the process. A bad value gives one [`Warning`] and the default, never a failure.
 
-use std::{collections::BTreeMap, ffi::OsString, fmt, time::Duration};
+use std::{collections::BTreeMap, ffi::OsString, fmt, path::PathBuf, time::Duration};
 
 use http::{HeaderName, HeaderValue, Uri};
 use percent_encoding::percent_decode_str;
 
-use crate::{builder::Exporter, delivery::Protocol, sampling::Sampler};
+use crate::{
+    builder::Exporter,
+    delivery::{Compression, Protocol},
+    sampling::Sampler,
+};
 
 /// Environment variables, copied.
 ///
@@ -48,6 +52,10 @@ pub struct Warning {
 }
 
 impl Warning {
+    pub(crate) fn new(variable: &str, problem: &str) -> Self {
+        Self { variable: variable.to_owned(), problem: problem.to_owned() }
+    }
+
     /// The variable's name.
     pub fn variable(&self) -> &str {
         &self.variable
@@ -66,11 +74,24 @@ impl fmt::Display for Warning {
 pub(crate) struct SignalSettings {
     pub(crate) exporter: Option<Exporter>,
     /// To be used as it is; the generic endpoint gets the signal's path appended.
-    pub(crate) endpoint: Option<Uri>,
+    pub(crate) endpoint: Option<Address>,
     pub(crate) protocol: Option<Protocol>,
     pub(crate) headers: Option<Vec<(HeaderName, HeaderValue)>>,
     pub(crate) timeout: Option<Duration>,
-    pub(crate) gzip: Option<bool>,
+    pub(crate) compression: Option<Compression>,
+    /// Whether gRPC to an address without a scheme goes without TLS.
+    pub(crate) insecure: Option<bool>,
+    pub(crate) certificate: Option<PathBuf>,
+    pub(crate) client_certificate: Option<PathBuf>,
+    pub(crate) client_key: Option<PathBuf>,
+}
+
+/// An endpoint, and whether it was written with a scheme.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Address {
+    /// Without a scheme it is http here.
+    pub(crate) uri: Uri,
+    pub(crate) has_scheme: bool,
 }
 
 /// Counts and lengths; `None` is the default.
@@ -111,6 +132,7 @@ pub(crate) struct Settings {
     pub(crate) span_events: Option<usize>,
     pub(crate) span_links: Option<usize>,
     pub(crate) exception_span_events: Option<bool>,
+    pub(crate) state_dir: Option<PathBuf>,
     pub(crate) warnings: Vec<Warning>,
 }
 
@@ -134,6 +156,7 @@ impl Settings {
             log_limits: reader.limits("OTEL_LOGRECORD_ATTRIBUTE"),
             span_events: reader.count("OTEL_SPAN_EVENT_COUNT_LIMIT"),
             span_links: reader.count("OTEL_SPAN_LINK_COUNT_LIMIT"),
+            state_dir: state_dir(environment),
             exception_span_events: reader.parsed("OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN", exception_signal),
             ..Self::default()
         };
@@ -202,17 +225,33 @@ impl Reader<'_> {
             protocol,
             headers: self.parsed(&name("HEADERS"), headers),
             timeout: self.duration(&name("TIMEOUT")),
-            gzip: self.parsed(&name("COMPRESSION"), compression),
+            compression: self.parsed(&name("COMPRESSION"), compression),
+            insecure: self.boolean(&name("INSECURE")),
+            certificate: self.path(&name("CERTIFICATE")),
+            client_certificate: self.path(&name("CLIENT_CERTIFICATE")),
+            client_key: self.path(&name("CLIENT_KEY")),
         }
+    }
+
+    /// A path is not text: it need not be UTF-8.
+    fn path(&self, name: &str) -> Option<PathBuf> {
+        self.environment.0.get(name).filter(|value| !value.is_empty()).map(PathBuf::from)
     }
 
     fn warn(&mut self, variable: &str, problem: &str) {
         // A general variable is looked up for several signals; one word about it is enough.
-        let warning = Warning { variable: variable.to_owned(), problem: problem.to_owned() };
+        let warning = Warning::new(variable, problem);
         if !self.warnings.contains(&warning) {
             self.warnings.push(warning);
         }
     }
+}
+
+/// Ours, or a directory in the first that systemd has made for the service (`StateDirectory=`).
+fn state_dir(environment: &Environment) -> Option<PathBuf> {
+    let given = |name: &str| environment.0.get(name).filter(|value| !value.is_empty());
+    let ours = given("CRUMBTRAIL_STATE_DIR").map(PathBuf::from);
+    ours.or_else(|| Some(std::env::split_paths(given("STATE_DIRECTORY")?).next()?.join("crumbtrail")))
 }
 
 /// 0 … 2³¹ − 1.
@@ -301,17 +340,22 @@ fn exporter_name(text: &str) -> Result<Exporter, String> {
 fn protocol(text: &str) -> Result<Protocol, String> {
     match text.to_ascii_lowercase().as_str() {
         "http/protobuf" => Ok(Protocol::HttpProtobuf),
+        "http/json" if cfg!(feature = "json") => Ok(Protocol::HttpJson),
+        "http/json" => Err("JSON needs crumbtrail's feature \"json\"; http/protobuf is used".to_owned()),
         "grpc" if cfg!(feature = "grpc") => Ok(Protocol::Grpc),
         "grpc" => Err("gRPC needs crumbtrail's feature \"grpc\"; http/protobuf is used".to_owned()),
-        other => Err(format!("{other:?} is not a protocol known here (http/protobuf, grpc); http/protobuf is used")),
+        other => Err(format!("{other:?} is not a protocol known here (http/protobuf, http/json, grpc); http/protobuf is used")),
     }
 }
 
 /// An absolute URL; an address without a scheme is taken as http.
-pub(crate) fn endpoint(text: &str) -> Result<Uri, String> {
-    let with_scheme = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
+pub(crate) fn endpoint(text: &str) -> Result<Address, String> {
+    let has_scheme = text.contains("://");
+    let with_scheme = if has_scheme { text.to_owned() } else { format!("http://{text}") };
     match with_scheme.parse::<Uri>() {
-        Ok(uri) if uri.host().is_some_and(|host| !host.is_empty()) && matches!(uri.scheme_str(), Some("http" | "https")) => Ok(uri),
+        Ok(uri) if uri.host().is_some_and(|host| !host.is_empty()) && matches!(uri.scheme_str(), Some("http" | "https")) => {
+            Ok(Address { uri, has_scheme })
+        }
         // The text is not shown: it may hold credentials.
         _ => Err("not an http:// or https:// URL; the default is used".to_owned()),
     }
@@ -333,13 +377,14 @@ fn headers(text: &str) -> Result<Vec<(HeaderName, HeaderValue)>, String> {
         .map_err(|problem| format!("{problem}; the whole variable is ignored"))
 }
 
-fn compression(text: &str) -> Result<bool, String> {
-    match text.to_ascii_lowercase().as_str() {
-        "none" => Ok(false),
-        "gzip" if cfg!(feature = "gzip") => Ok(true),
-        "gzip" => Err("gzip needs crumbtrail's feature \"gzip\"; requests are not compressed".to_owned()),
-        other => Err(format!("{other:?} is not a compression known here (gzip, none); requests are not compressed")),
-    }
+fn compression(text: &str) -> Result<Compression, String> {
+    let (name, compression, built) = match text.to_ascii_lowercase().as_str() {
+        "none" => return Ok(Compression::None),
+        "gzip" => ("gzip", Compression::Gzip, cfg!(feature = "gzip")),
+        "zstd" => ("zstd", Compression::Zstd, cfg!(feature = "zstd")),
+        other => return Err(format!("{other:?} is not a compression known here (gzip, zstd, none); requests are not compressed")),
+    };
+    if built { Ok(compression) } else { Err(format!("{name} needs crumbtrail's feature {name:?}; requests are not compressed")) }
 }
 
 #[cfg(test)]
@@ -375,7 +420,7 @@ mod tests {
             ("OTEL_BLRP_MAX_EXPORT_BATCH_SIZE", "0"),
             ("OTEL_ATTRIBUTE_COUNT_LIMIT", "many"),
             ("OTEL_EXPORTER_OTLP_ENDPOINT", "ftp://host"),
-            ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/xml"),
             ("OTEL_EXPORTER_OTLP_HEADERS", "novalue"),
             ("OTEL_EXPORTER_OTLP_COMPRESSION", "brotli"),
             ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "99999999999"),

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::ledger::FlushReport;
+
 /// Setting up failed. The program can go on without telemetry; what it records goes nowhere.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -18,28 +20,39 @@ pub enum InitError {
         /// The header's name; its value may be secret.
         name: String,
     },
-    /// The operating system refused the worker thread.
-    #[error("the worker thread could not be started; is the process at its limit of threads?")]
+    /// A certificate or key given in code cannot be used.
+    #[error("the {what} given in code cannot be used: {problem}")]
+    Tls {
+        /// Which of them.
+        what: &'static str,
+        /// What is wrong; never a part of it.
+        problem: String,
+    },
+    /// The proxy given in code is not an address. It is not shown: it may hold credentials.
+    #[error("the proxy given in code is not a URL that can be used; expected something like http://proxy.internal:3128")]
+    Proxy,
+    /// The operating system refused the worker thread or what its runtime needs.
+    #[error("the worker could not be started; is the process at its limit of threads or open files?")]
     Thread(#[source] std::io::Error),
 }
 
-/// Not everything recorded before the call was delivered in time.
+/// Not everything recorded before the call was delivered or is safe on disk.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{undelivered} records were not delivered within {timeout:?} and {lost} were lost since the call; stats() tells why")]
+#[error("{undelivered} records were not delivered within {timeout:?}; meanwhile {report}; stats() tells why")]
 pub struct FlushError {
     pub(crate) undelivered: u64,
-    pub(crate) lost: u64,
+    pub(crate) report: FlushReport,
     pub(crate) timeout: Duration,
 }
 
 impl FlushError {
-    /// Records that were still on their way when the time was up. After [`flush`](crate::Telemetry::flush) they are still tried; after [`shutdown`](crate::Telemetry::shutdown) they are lost.
+    /// Records that were still on their way, in memory only, when the time was up. After [`flush`](crate::Telemetry::flush) they are still tried; after [`shutdown`](crate::Telemetry::shutdown) they are lost, and counted in [`report`](Self::report), too.
     pub fn undelivered(&self) -> u64 {
         self.undelivered
     }
 
-    /// Records lost while the call was waiting: refused by the receiver, or given up.
-    pub fn lost(&self) -> u64 {
-        self.lost
+    /// What became of the others.
+    pub fn report(&self) -> FlushReport {
+        self.report
     }
 }

@@ -1,4 +1,4 @@
-//! The ledger: every record that was accepted ends as delivered or as lost under a reason. Nothing is dropped without a line here.
+//! The ledger: every record that was accepted ends as delivered, as spooled, or as lost under a reason. Nothing is dropped without a line here.
 
 use std::{
     fmt,
@@ -37,12 +37,20 @@ impl Signal {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Lost {
-    /// A bounded queue was full: more was recorded than could be sent.
+    /// A bounded queue in memory was full: more was recorded than could be sent.
     QueueOverflow,
-    /// The receiver could not be reached, or kept asking for a retry, for too long.
+    /// The spool on disk was full: the oldest made room.
+    SpoolOverflow,
+    /// The receiver could not be reached, or kept asking for a retry, for as long as a record is kept in memory.
     NetworkError,
+    /// It lay in the spool for longer than it is of use.
+    Expired,
     /// The receiver said no for good: a status that is not retried, or a partial success.
     Rejected,
+    /// The receiver refused it for its size, or for its content, and it could not be divided further.
+    TooLarge,
+    /// Its place in the spool was damaged.
+    Damaged,
     /// It was still unsent when the time for shutdown was up.
     Shutdown,
     /// Logged from within the formatting of an event that was itself logged from the formatting of an event.
@@ -54,15 +62,30 @@ pub enum Lost {
 }
 
 impl Lost {
-    pub(crate) const ALL: [Self; 7] =
-        [Self::QueueOverflow, Self::NetworkError, Self::Rejected, Self::Shutdown, Self::Reentrant, Self::ThreadEnding, Self::InternalError];
+    pub(crate) const ALL: [Self; 11] = [
+        Self::QueueOverflow,
+        Self::SpoolOverflow,
+        Self::NetworkError,
+        Self::Expired,
+        Self::Rejected,
+        Self::TooLarge,
+        Self::Damaged,
+        Self::Shutdown,
+        Self::Reentrant,
+        Self::ThreadEnding,
+        Self::InternalError,
+    ];
 
     /// The reason's name: `queue_overflow`, `network_error`, …
     pub fn as_str(self) -> &'static str {
         match self {
             Self::QueueOverflow => "queue_overflow",
+            Self::SpoolOverflow => "spool_overflow",
             Self::NetworkError => "network_error",
+            Self::Expired => "expired",
             Self::Rejected => "rejected",
+            Self::TooLarge => "too_large",
+            Self::Damaged => "damaged",
             Self::Shutdown => "shutdown",
             Self::Reentrant => "reentrant",
             Self::ThreadEnding => "thread_ending",
@@ -71,7 +94,7 @@ impl Lost {
     }
 }
 
-/// Running totals, one line a signal.
+/// Running totals, one line a signal. Every record accepted is pending until it is delivered, spooled or lost; a spooled one may still be delivered or lost.
 #[derive(Default)]
 pub(crate) struct Ledger {
     lines: [Line; Signal::ALL.len()],
@@ -80,7 +103,9 @@ pub(crate) struct Ledger {
 #[derive(Default)]
 struct Line {
     accepted: AtomicU64,
+    recovered: AtomicU64,
     delivered: AtomicU64,
+    spooled: AtomicU64,
     lost: [AtomicU64; Lost::ALL.len()],
 }
 
@@ -90,37 +115,55 @@ impl Ledger {
         self.lines[signal as usize].accepted.fetch_add(count, Ordering::Relaxed);
     }
 
+    /// Records that never reached the worker: the program emitted them, so they count as accepted, too.
+    pub(crate) fn dropped(&self, signal: Signal, reason: Lost, count: u64) {
+        self.accepted(signal, count);
+        self.lost(signal, reason, count);
+    }
+
+    /// Records found in the spool of a process that is gone.
+    pub(crate) fn recovered(&self, signal: Signal, count: u64) {
+        let line = &self.lines[signal as usize];
+        line.accepted.fetch_add(count, Ordering::Relaxed);
+        line.recovered.fetch_add(count, Ordering::Relaxed);
+        line.spooled.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Accepted records that are on disk now.
+    pub(crate) fn spooled(&self, signal: Signal, count: u64) {
+        self.lines[signal as usize].spooled.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Spooled records about to be delivered or lost, or in memory only again.
+    pub(crate) fn unspooled(&self, signal: Signal, count: u64) {
+        self.lines[signal as usize].spooled.fetch_sub(count, Ordering::Relaxed);
+    }
+
     /// Records a receiver acknowledged.
     pub(crate) fn delivered(&self, signal: Signal, count: u64) {
         self.lines[signal as usize].delivered.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// Records that are gone. Those that never reached the worker count as accepted too: the program emitted them.
+    /// Accepted records that are gone.
     pub(crate) fn lost(&self, signal: Signal, reason: Lost, count: u64) {
-        let line = &self.lines[signal as usize];
-        line.lost[reason as usize].fetch_add(count, Ordering::Relaxed);
-        if matches!(reason, Lost::QueueOverflow | Lost::Reentrant | Lost::ThreadEnding) {
-            line.accepted.fetch_add(count, Ordering::Relaxed);
-        }
+        self.lines[signal as usize].lost[reason as usize].fetch_add(count, Ordering::Relaxed);
     }
 
-    /// Records that had been accepted and could not be queued for delivery.
-    pub(crate) fn lost_after_acceptance(&self, signal: Signal, count: u64) {
-        self.lines[signal as usize].lost[Lost::QueueOverflow as usize].fetch_add(count, Ordering::Relaxed);
-    }
-
-    pub(crate) fn stats(&self, starved_trails: u64) -> Stats {
+    pub(crate) fn stats(&self, starved_trails: u64, faults: u64) -> Stats {
         Stats {
             lines: Signal::ALL.map(|signal| {
                 let line = &self.lines[signal as usize];
                 SignalStats {
-                    // Read in this order, a record in between shows as pending, never as delivered twice.
+                    // Read in this order, a record on its way from one state to the next shows as pending, never twice.
                     lost: Lost::ALL.map(|reason| line.lost[reason as usize].load(Ordering::Relaxed)),
                     delivered: line.delivered.load(Ordering::Relaxed),
+                    spooled: line.spooled.load(Ordering::Relaxed),
+                    recovered: line.recovered.load(Ordering::Relaxed),
                     accepted: line.accepted.load(Ordering::Relaxed),
                 }
             }),
             starved_trails,
+            faults,
         }
     }
 }
@@ -130,6 +173,7 @@ impl Ledger {
 pub struct Stats {
     lines: [SignalStats; Signal::ALL.len()],
     starved_trails: u64,
+    faults: u64,
 }
 
 impl Stats {
@@ -142,6 +186,11 @@ impl Stats {
     pub fn starved_trails(&self) -> u64 {
         self.starved_trails
     }
+
+    /// Panics of our own that were caught. What they cost is among the [`Lost::InternalError`]; please report them.
+    pub fn faults(&self) -> u64 {
+        self.faults
+    }
 }
 
 impl fmt::Display for Stats {
@@ -153,6 +202,12 @@ impl fmt::Display for Stats {
                 writeln!(f)?;
             }
             write!(f, "{:<11}{} accepted, {} delivered", signal.as_str(), line.accepted(), line.delivered())?;
+            if line.recovered() > 0 {
+                write!(f, ", {} recovered", line.recovered())?;
+            }
+            if line.spooled() > 0 {
+                write!(f, ", {} spooled", line.spooled())?;
+            }
             if line.pending() > 0 {
                 write!(f, ", {} pending", line.pending())?;
             }
@@ -164,11 +219,13 @@ impl fmt::Display for Stats {
     }
 }
 
-/// The totals of one signal. `accepted == delivered + lost + pending`.
+/// The totals of one signal. `accepted == delivered + spooled + lost + pending`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignalStats {
     accepted: u64,
+    recovered: u64,
     delivered: u64,
+    spooled: u64,
     lost: [u64; Lost::ALL.len()],
 }
 
@@ -178,9 +235,19 @@ impl SignalStats {
         self.accepted
     }
 
+    /// Of those accepted: records that another process had spooled and could not deliver.
+    pub fn recovered(&self) -> u64 {
+        self.recovered
+    }
+
     /// Records a receiver acknowledged.
     pub fn delivered(&self) -> u64 {
         self.delivered
+    }
+
+    /// Records that wait on disk. If this process ends before they are delivered, the next one delivers them.
+    pub fn spooled(&self) -> u64 {
+        self.spooled
     }
 
     /// Records lost, for whatever reason.
@@ -193,8 +260,48 @@ impl SignalStats {
         self.lost[reason as usize]
     }
 
-    /// Records on their way.
+    /// Records on their way, in memory only.
     pub fn pending(&self) -> u64 {
-        self.accepted.saturating_sub(self.delivered + self.lost())
+        self.accepted.saturating_sub(self.delivered + self.spooled + self.lost())
+    }
+}
+
+/// What became of records while a [`flush`](crate::Telemetry::flush) or [`shutdown`](crate::Telemetry::shutdown) waited.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FlushReport {
+    delivered: u64,
+    spooled: u64,
+    lost: u64,
+}
+
+impl FlushReport {
+    pub(crate) fn between(before: &Stats, after: &Stats) -> Self {
+        let sum = |stats: &Stats, of: fn(&SignalStats) -> u64| Signal::ALL.iter().map(|signal| of(stats.signal(*signal))).sum::<u64>();
+        Self {
+            delivered: sum(after, SignalStats::delivered).saturating_sub(sum(before, SignalStats::delivered)),
+            spooled: sum(after, SignalStats::spooled),
+            lost: sum(after, SignalStats::lost).saturating_sub(sum(before, SignalStats::lost)),
+        }
+    }
+
+    /// Records of all signals that were delivered meanwhile.
+    pub fn delivered(&self) -> u64 {
+        self.delivered
+    }
+
+    /// Records of all signals that wait on disk now, undelivered.
+    pub fn spooled(&self) -> u64 {
+        self.spooled
+    }
+
+    /// Records of all signals that were lost meanwhile: refused by the receiver, given up, or without room.
+    pub fn lost(&self) -> u64 {
+        self.lost
+    }
+}
+
+impl fmt::Display for FlushReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} records delivered, {} spooled, {} lost", self.delivered, self.spooled, self.lost)
     }
 }

@@ -39,11 +39,13 @@ mod exception;
 mod export;
 mod layer;
 mod ledger;
+mod link;
 mod metrics;
 mod outbox;
 pub mod propagation;
 mod sampling;
 mod service;
+mod spool;
 mod stack;
 mod telemetry;
 mod trail;
@@ -52,12 +54,12 @@ mod trail;
 pub use crate::metrics::recorder::Recorder;
 pub use crate::{
     builder::{Builder, Exporter, builder},
-    delivery::Protocol,
+    delivery::{Compression, Protocol},
     env::{Environment, Warning},
     error::{FlushError, InitError},
     exception::{ErrorId, ParseErrorIdError, ResultExt, capture},
     layer::{CrumbtrailLayer, Route},
-    ledger::{Lost, Signal, SignalStats, Stats},
+    ledger::{FlushReport, Lost, Signal, SignalStats, Stats},
     sampling::Sampler,
     service::Service,
     telemetry::{Guard, Telemetry},

@@ -5,11 +5,10 @@ use std::{
     fmt,
     io::IsTerminal as _,
     panic::Location,
-    sync::{Arc, Mutex, OnceLock, PoisonError, Weak, mpsc},
+    sync::{Arc, OnceLock, PoisonError, Weak, mpsc},
     time::{Duration, Instant},
 };
 
-use tokio::sync::mpsc::UnboundedSender;
 use tracing_core::Subscriber;
 use tracing_subscriber::{Layer, Registry, layer::SubscriberExt as _, registry::LookupSpan, util::SubscriberInitExt as _};
 
@@ -17,13 +16,10 @@ use crate::{
     env::Warning,
     error::{FlushError, InitError},
     exception::{self, ErrorId},
-    export::{
-        Exporter,
-        worker::{self, Command, Settled, WorkerConfig},
-    },
+    export::worker::Alive,
     layer::{CrumbtrailLayer, RouteFilter, core::Core},
-    ledger::{Signal, Stats},
-    metrics::Meters,
+    ledger::{FlushReport, Signal, Stats},
+    link::{Command, Settled},
 };
 
 /// A handle to running telemetry: cheap to clone, all clones are one. From [`Builder::build`](crate::Builder::build).
@@ -36,8 +32,7 @@ pub struct Telemetry {
 
 struct Inner {
     core: Arc<Core>,
-    commands: UnboundedSender<Command>,
-    worker: Mutex<Option<std::thread::JoinHandle<()>>>,
+    alive: Arc<Alive>,
     extras: Extras,
 }
 
@@ -57,21 +52,13 @@ impl fmt::Debug for Telemetry {
 }
 
 impl Telemetry {
-    pub(crate) fn start(
-        core: Arc<Core>,
-        exporter: Exporter,
-        meters: Meters,
-        config: WorkerConfig,
-        extras: Extras,
-    ) -> Result<Self, InitError> {
-        let (commands, receiver) = tokio::sync::mpsc::unbounded_channel();
-        let worker = if extras.disabled {
+    pub(crate) fn start(core: Arc<Core>, alive: Arc<Alive>, extras: Extras) -> Result<Self, InitError> {
+        if extras.disabled {
             core.close();
-            None
         } else {
-            Some(worker::spawn(core.clone(), exporter, meters, config, receiver).map_err(InitError::Thread)?)
-        };
-        Ok(Self { inner: Arc::new(Inner { core, commands, worker: Mutex::new(worker), extras }) })
+            (core.start)(&core, core.links.newest()).map_err(InitError::Thread)?;
+        }
+        Ok(Self { inner: Arc::new(Inner { core, alive, extras }) })
     }
 
     /// The layer, for a subscriber of your own:
@@ -93,13 +80,12 @@ impl Telemetry {
     where
         S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
     {
-        CrumbtrailLayer::new(self.inner.core.clone(), false, Arc::new(self.inner.commands.clone()))
-            .with_filter(RouteFilter(self.inner.core.clone()))
+        CrumbtrailLayer::new(self.inner.core.clone(), false, self.inner.alive.clone()).with_filter(RouteFilter(self.inner.core.clone()))
     }
 
     /// The layer for a subscriber that has no other: its routes decide which callsites exist at all. A little cheaper than [`layer`](Self::layer); any layer beside it would miss what the routes do not want.
     pub fn sole_layer(&self) -> CrumbtrailLayer {
-        CrumbtrailLayer::new(self.inner.core.clone(), true, Arc::new(self.inner.commands.clone()))
+        CrumbtrailLayer::new(self.inner.core.clone(), true, self.inner.alive.clone())
     }
 
     /// Reports an error to this telemetry, see [`capture`](crate::capture).
@@ -121,21 +107,25 @@ impl Telemetry {
 
     /// Waits until everything recorded before the call is delivered, at most `timeout`. Blocks the calling thread and no other; needs no runtime and is safe within one, except that an async task should call it through `spawn_blocking`.
     ///
+    /// What is on disk when the time is up is reported as spooled: it is safe, and not an error.
+    ///
     /// # Errors
-    /// What was not delivered in time, or was refused or given up while waiting. What was not delivered is still tried.
-    pub fn flush(&self, timeout: Duration) -> Result<(), FlushError> {
+    /// Something is still on its way and in memory only, or was lost while waiting. What was not delivered is still tried.
+    pub fn flush(&self, timeout: Duration) -> Result<FlushReport, FlushError> {
         if self.inner.core.is_closed() {
-            return Ok(());
+            return Ok(FlushReport::default());
         }
         self.settle(timeout, |deadline, reply| Command::Flush { deadline, reply })
     }
 
-    /// As [`flush`](Self::flush), and then ends: nothing is recorded any more, and what is not delivered in time is lost and counted. A second call does nothing.
+    /// As [`flush`](Self::flush), and then ends: nothing is recorded any more. What is not delivered in time goes to disk if there is a spool for it, or is lost and counted. `timeout` bounds all signals together. A second call does nothing.
     ///
     /// # Errors
-    /// What was lost.
-    pub fn shutdown(&self, timeout: Duration) -> Result<(), FlushError> {
-        let Some(worker) = self.inner.worker.lock().unwrap_or_else(PoisonError::into_inner).take() else { return Ok(()) };
+    /// Something was lost.
+    pub fn shutdown(&self, timeout: Duration) -> Result<FlushReport, FlushError> {
+        let link = self.inner.core.link_here();
+        let worker = link.worker.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(worker) = worker else { return Ok(FlushReport::default()) };
         // First: what is recorded from now on is not recorded, rather than lost between the last look and the end.
         self.inner.core.close();
         let outcome = self.settle(timeout, |deadline, reply| Command::Shutdown { deadline, reply });
@@ -148,7 +138,7 @@ impl Telemetry {
 
     /// What became of everything recorded so far.
     pub fn stats(&self) -> Stats {
-        self.inner.core.ledger.stats(self.inner.core.pool.starved())
+        self.inner.core.stats()
     }
 
     /// What was wrong with the environment. [`install`](crate::Builder::install) says it on stderr.
@@ -161,21 +151,25 @@ impl Telemetry {
         Guard { telemetry: self.clone() }
     }
 
-    fn settle(&self, timeout: Duration, command: impl FnOnce(Instant, mpsc::SyncSender<Settled>) -> Command) -> Result<(), FlushError> {
+    fn settle(
+        &self,
+        timeout: Duration,
+        command: impl FnOnce(Instant, mpsc::SyncSender<Settled>) -> Command,
+    ) -> Result<FlushReport, FlushError> {
         // A year is for ever, and can be added to an instant.
         let timeout = timeout.min(Duration::from_secs(365 * 86_400));
-        let lost = |stats: &Stats| Signal::ALL.iter().map(|signal| stats.signal(*signal).lost()).sum::<u64>();
-        let before = lost(&self.stats());
+        let link = self.inner.core.link_here();
+        let before = self.stats();
         let (reply, settled) = mpsc::sync_channel(1);
-        let sent = self.inner.commands.send(command(Instant::now() + timeout, reply));
+        let sent = link.commands.send(command(Instant::now() + timeout, reply));
         // The worker answers at the deadline; a little more is granted for it to get a processor.
-        let answer = sent.ok().and_then(|()| settled.recv_timeout(timeout + Duration::from_millis(200)).ok());
+        let answer = sent.ok().and_then(|()| settled.recv_timeout(timeout + Duration::from_millis(150)).ok());
         let undelivered = match answer {
             Some(settled) => settled.undelivered,
             None => Signal::ALL.iter().map(|signal| self.stats().signal(*signal).pending()).sum::<u64>().max(1),
         };
-        let lost = lost(&self.stats()).saturating_sub(before);
-        if undelivered == 0 && lost == 0 { Ok(()) } else { Err(FlushError { undelivered, lost, timeout }) }
+        let report = FlushReport::between(&before, &self.stats());
+        if undelivered == 0 && report.lost() == 0 { Ok(report) } else { Err(FlushError { undelivered, report, timeout }) }
     }
 }
 

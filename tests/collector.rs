@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crumbtrail::{Builder, Protocol};
+use crumbtrail::{Builder, Compression, Protocol};
 use serde_json::Value;
 use support::PATIENCE;
 use tracing::{debug, error, info, info_span};
@@ -162,6 +162,7 @@ fn through_the_collector(configure: impl Fn(Builder, &str, &str) -> Builder) {
         "exception.message",
         "exception.stacktrace",
         "exception.type",
+        "log.record.uid",
         "thread.id",
         "thread.name",
         "user.id",
@@ -204,7 +205,7 @@ fn the_official_collector_receives_everything_over_http() {
 #[test]
 #[cfg(feature = "gzip")]
 fn the_official_collector_receives_compressed_requests() {
-    through_the_collector(|builder, http, _| builder.with_endpoint(http).with_gzip(true));
+    through_the_collector(|builder, http, _| builder.with_endpoint(http).with_compression(Compression::Gzip));
 }
 
 #[test]

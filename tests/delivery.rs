@@ -4,7 +4,7 @@ mod support;
 
 use std::time::Duration;
 
-use crumbtrail::{Environment, Exporter, Lost, Protocol, Sampler, Signal, propagation::SpanContext};
+use crumbtrail::{Compression, Environment, Exporter, Lost, Protocol, Sampler, Signal, propagation::SpanContext};
 use support::{PATIENCE, Pipeline};
 use tracing::{error, info, info_span};
 
@@ -27,10 +27,11 @@ fn assert_all_arrived(pipeline: &Pipeline) {
 }
 
 fn protocols() -> Vec<(&'static str, Pipeline)> {
-    let http = Pipeline::new(|builder, _| builder.with_gzip(true));
+    let http = Pipeline::new(|builder, _| builder.with_compression(Compression::Gzip));
     #[cfg(feature = "grpc")]
-    let grpc =
-        Pipeline::new(|builder, receiver| builder.with_protocol(Protocol::Grpc).with_endpoint(receiver.grpc_endpoint()).with_gzip(true));
+    let grpc = Pipeline::new(|builder, receiver| {
+        builder.with_protocol(Protocol::Grpc).with_endpoint(receiver.grpc_endpoint()).with_compression(Compression::Gzip)
+    });
     vec![
         ("http", http),
         #[cfg(feature = "grpc")]
@@ -111,7 +112,7 @@ fn a_refused_request_is_lost_and_said_to_be() {
     pipeline.receiver.answer_with(Some(400));
     pipeline.run(work);
     let error = pipeline.telemetry.flush(PATIENCE).unwrap_err();
-    assert_eq!((error.undelivered(), error.lost() >= 3), (0, true), "{error}");
+    assert_eq!((error.undelivered(), error.report().lost() >= 3), (0, true), "{error}");
     assert_eq!(pipeline.telemetry.stats().signal(Signal::Exceptions).lost_to(Lost::Rejected), 1);
 }
 
@@ -136,7 +137,7 @@ fn an_unreachable_receiver_costs_a_bounded_shutdown_and_every_loss_is_counted() 
     for signal in [Signal::Exceptions, Signal::Logs, Signal::Spans] {
         assert_eq!(stats.signal(signal).lost_to(Lost::Shutdown), 1, "{stats}");
     }
-    assert_eq!(pipeline.telemetry.shutdown(Duration::from_secs(1)), Ok(()), "a second call does nothing");
+    assert_eq!(pipeline.telemetry.shutdown(Duration::from_secs(1)).map(|report| report.lost()), Ok(0), "a second call does nothing");
     pipeline.run(work);
     assert_eq!(pipeline.telemetry.stats(), stats, "nothing is recorded any more");
 }

@@ -55,6 +55,7 @@ fn the_record_has_exactly_the_documented_attributes() {
         "exception.message",
         "exception.stacktrace",
         "exception.type",
+        "log.record.uid",
         "order",
         "thread.id",
         "thread.name",

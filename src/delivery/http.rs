@@ -1,88 +1,162 @@
-//! OTLP over HTTP with binary protobuf.
+//! OTLP over HTTP, with binary protobuf or JSON.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
-use super::{Accepted, Failure, LaneConfig, accepted, describe};
+use super::transport::{Accepted, Compression, Failure, LaneConfig, MAX_RESPONSE, USER_AGENT, accepted, describe};
+use crate::ledger::Signal;
 
-/// Bytes of a response that are read at most (OTLP: 4 MiB).
-const MAX_RESPONSE: usize = 4 << 20;
-/// No Retry-After is waited for longer than this at a time.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
+/// Time for a connection to come about.
+const CONNECT: Duration = Duration::from_secs(5);
 
 /// A client with its own connections, for one endpoint.
 pub(super) struct Http {
     client: reqwest::Client,
     endpoint: String,
-    gzip: bool,
+    compression: Compression,
+    /// Requests leave as JSON of this signal.
+    json: Option<Signal>,
 }
 
 impl Http {
-    pub(super) fn new(config: &LaneConfig) -> Result<Self, String> {
+    pub(super) fn new(config: &LaneConfig, json: Option<Signal>) -> Result<Self, String> {
         let mut headers = HeaderMap::new();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
-        headers.insert(header::USER_AGENT, HeaderValue::from_static(super::USER_AGENT));
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static(if json.is_some() { "application/json" } else { "application/x-protobuf" }),
+        );
+        headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
+        if let Some(encoding) = encoding(config.compression) {
+            headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(encoding));
+        }
         for (name, value) in &config.headers {
             headers.insert(name, value.clone());
         }
-        // A redirect would carry keys to another host and turn a POST into a GET.
-        let mut client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().default_headers(headers);
-        if !config.timeout.is_zero() {
-            client = client.timeout(config.timeout);
+        // A redirect would carry keys to another host and turn a POST into a GET. A proxy is used only where one was asked for.
+        let mut client = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .connect_timeout(if config.timeout.is_zero() { CONNECT } else { CONNECT.min(config.timeout) })
+            .tcp_keepalive(Duration::from_secs(30))
+            .default_headers(headers);
+        if let Some(proxy) = &config.proxy {
+            let proxy = reqwest::Proxy::all(proxy.0.to_string()).map_err(|_| "the proxy's address cannot be used".to_owned())?;
+            client = client.proxy(proxy);
         }
-        let client = client.build().map_err(|error| format!("the HTTP client could not be built: {error}"))?;
-        Ok(Self { client, endpoint: config.endpoint.to_string(), gzip: config.gzip })
+        #[cfg(feature = "tls")]
+        {
+            client = client.tls_backend_preconfigured(config.tls.client()?);
+        }
+        let client = client.build().map_err(|error| format!("the HTTP client could not be built: {}", describe(&error.without_url())))?;
+        Ok(Self { client, endpoint: config.endpoint.to_string(), compression: config.compression, json })
     }
 
-    pub(super) async fn send(&self, body: Bytes) -> Result<Accepted, Failure> {
-        let mut request = self.client.post(&self.endpoint);
-        if self.gzip {
-            request = request.header(header::CONTENT_ENCODING, "gzip").body(compressed(&body));
-        } else {
-            request = request.body(body);
-        }
+    pub(super) fn prepare(&self, body: Bytes) -> Result<Bytes, Failure> {
+        let body = match self.json {
+            #[cfg(feature = "json")]
+            Some(signal) => super::json::from_protobuf(signal, &body)
+                .map_err(|error| Failure::Permanent { why: format!("the request could not be written as JSON: {error}") })?,
+            _ => body,
+        };
+        compressed(self.compression, body)
+            .map_err(|error| Failure::Permanent { why: format!("the request could not be compressed: {error}") })
+    }
+
+    pub(super) async fn send(&self, prepared: Bytes) -> Result<Accepted, Failure> {
         // Without the URL: it may hold credentials.
         let retry = |error: reqwest::Error| Failure::Retry { after: None, why: describe(&error.without_url()) };
-        let mut response = request.send().await.map_err(retry)?;
+        let mut response = self.client.post(&self.endpoint).body(prepared).send().await.map_err(retry)?;
         let status = response.status();
         if !status.is_success() {
-            let why = format!("HTTP status {status}");
-            return Err(match status {
-                StatusCode::TOO_MANY_REQUESTS | StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
-                    Failure::Retry { after: retry_after(response.headers()), why }
-                }
-                _ => Failure::Permanent { why },
-            });
+            return Err(failure(status, response.headers()));
         }
         // The status has said it: what is wrong with the rest of the answer must not make us send again.
         let mut answer = Vec::new();
         while let Ok(Some(chunk)) = response.chunk().await {
             if answer.len() + chunk.len() > MAX_RESPONSE {
-                return Ok(accepted(&[]));
+                answer.clear();
+                break;
             }
             answer.extend_from_slice(&chunk);
+        }
+        #[cfg(feature = "json")]
+        if self.json.is_some() {
+            return Ok(super::json::accepted(&answer));
         }
         Ok(accepted(&answer))
     }
 }
 
+/// What a status means for the request.
+fn failure(status: StatusCode, headers: &HeaderMap) -> Failure {
+    let why = format!("HTTP status {status}");
+    match status {
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
+            Failure::Retry { after: retry_after(headers), why }
+        }
+        StatusCode::PAYLOAD_TOO_LARGE => Failure::Content { why, too_large: true },
+        StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => Failure::Content { why, too_large: false },
+        status if status.is_redirection() => Failure::Permanent {
+            why: format!("{why}: redirects are not followed, as they would carry your keys elsewhere; set the endpoint to where it leads"),
+        },
+        StatusCode::NOT_FOUND => {
+            Failure::Permanent { why: format!("{why}: is this an OTLP endpoint? Ours end in /v1/logs, /v1/traces, /v1/metrics") }
+        }
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Failure::Permanent { why: format!("{why}: are the headers right?") },
+        _ => Failure::Permanent { why },
+    }
+}
+
+/// Seconds, or a date (RFC 9110, 10.2.3). A date that has passed is now.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds).min(MAX_RETRY_AFTER))
+    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    match text.parse() {
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
+        Err(_) => Some(httpdate::parse_http_date(text).ok()?.duration_since(SystemTime::now()).unwrap_or_default()),
+    }
 }
 
-#[cfg(feature = "gzip")]
-fn compressed(body: &Bytes) -> Bytes {
-    use std::io::Write;
-    let mut encoder = flate2::write::GzEncoder::new(Vec::with_capacity(body.len() / 4), flate2::Compression::fast());
-    // Writing to memory cannot fail.
-    let _ = encoder.write_all(body);
-    encoder.finish().unwrap_or_default().into()
+fn encoding(compression: Compression) -> Option<&'static str> {
+    match compression {
+        Compression::None => None,
+        Compression::Gzip => cfg!(feature = "gzip").then_some("gzip"),
+        Compression::Zstd => cfg!(feature = "zstd").then_some("zstd"),
+    }
 }
 
-#[cfg(not(feature = "gzip"))]
-fn compressed(body: &Bytes) -> Bytes {
-    body.clone()
+fn compressed(compression: Compression, body: Bytes) -> std::io::Result<Bytes> {
+    match compression {
+        #[cfg(feature = "gzip")]
+        Compression::Gzip => {
+            use std::io::Write;
+            let mut encoder = flate2::write::GzEncoder::new(Vec::with_capacity(body.len() / 4), flate2::Compression::fast());
+            encoder.write_all(&body)?;
+            Ok(encoder.finish()?.into())
+        }
+        #[cfg(feature = "zstd")]
+        Compression::Zstd => Ok(zstd::bulk::compress(&body, 1)?.into()),
+        _ => Ok(body),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(text: &str) -> Option<Duration> {
+        retry_after(&HeaderMap::from_iter([(header::RETRY_AFTER, HeaderValue::from_str(text).unwrap())]))
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        assert_eq!(after("60"), Some(Duration::from_secs(60)));
+        assert_eq!(after("Wed, 21 Oct 2015 07:28:00 GMT"), Some(Duration::ZERO), "it has passed");
+        let later = after(&httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(100))).unwrap();
+        assert!((98..=100).contains(&later.as_secs()), "{later:?}");
+        for unusable in ["soon", "-1", "", "1.5"] {
+            assert_eq!(after(unusable), None, "{unusable:?}");
+        }
+    }
 }

@@ -16,6 +16,7 @@ use crate::{
     layer::{self, CrumbtrailLayer, SpanState, core::Core},
     ledger::{Lost, Signal},
     outbox::Weight,
+    spool::Ticket,
     stack,
     trail::{
         callsite::Callsite,
@@ -94,6 +95,8 @@ pub(crate) struct Draft {
     pub(crate) open_spans: Vec<Vec<u8>>,
     pub(crate) thread_name: Option<String>,
     pub(crate) thread_id: Option<i64>,
+    /// A first form of its record is on disk.
+    pub(crate) ticket: Option<Ticket>,
 }
 
 impl Draft {
@@ -226,7 +229,7 @@ fn raise(core: &Arc<Core>, state: Option<&Arc<SpanState>>, id: ErrorId, time: u6
         open_spans.push(span.snapshot());
         next = span.parent.as_ref();
     }
-    let draft = Box::new(Draft {
+    let mut draft = Box::new(Draft {
         id,
         time,
         mechanism: raised.mechanism,
@@ -242,13 +245,25 @@ fn raise(core: &Arc<Core>, state: Option<&Arc<SpanState>>, id: ErrorId, time: u6
         open_spans,
         thread_name: thread.name().map(str::to_owned),
         thread_id: number_of(&thread),
+        ticket: None,
     });
     if let Some(state) = state {
         state.mark_exception(id.to_bytes(), time, draft.message());
     }
     (core.count_exception)(&draft);
-    if !core.express.push(draft, &core.waker) {
-        core.ledger.lost(Signal::Exceptions, Lost::QueueOverflow, 1);
+    let link = core.link_here();
+    if raised.mechanism == Mechanism::Panic {
+        // The process may not live to see the worker take it.
+        draft.ticket = link.keep(core, &draft);
+    }
+    let on_disk = draft.ticket.is_some();
+    if !link.express.push(draft, &link.waker) {
+        if on_disk {
+            link.ledger.accepted(Signal::Exceptions, 1);
+            link.ledger.spooled(Signal::Exceptions, 1);
+        } else {
+            link.ledger.dropped(Signal::Exceptions, Lost::QueueOverflow, 1);
+        }
     }
 }
 

@@ -73,3 +73,10 @@ impl Batch<Span> {
         }
     }
 }
+
+/// A request with one log record.
+pub(crate) fn single(scope: Cow<'static, str>, record: LogRecord, resource: &Resource, schema_url: &str) -> ExportLogsServiceRequest {
+    let mut batch = Batch::default();
+    batch.push(scope, record);
+    batch.request(resource, schema_url)
+}

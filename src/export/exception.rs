@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     exception::{Draft, ERROR_FIELDS, Mechanism},
-    stack::resolve::{Frame, Resolver},
+    stack::resolve::{Bases, Frame, Resolver},
     trail::record::{Kind, Record, Value, flag, floor_char_boundary, key, records},
 };
 
@@ -42,10 +42,27 @@ pub(crate) struct Exported {
     pub(crate) lean: Vec<KeyValue>,
 }
 
+/// How frames get their names.
+pub(crate) enum Names<'a> {
+    /// From debug information, which may take a while.
+    Resolved(&'a mut Resolver),
+    /// Not at all: their places in the binaries will do. For a record that may have to be the last.
+    Bare(&'a Bases),
+}
+
+impl Names<'_> {
+    fn stack(&mut self, addresses: &[usize]) -> Vec<Frame> {
+        match self {
+            Self::Resolved(resolver) => resolver.stack(addresses),
+            Self::Bare(bases) => bases.stack(addresses),
+        }
+    }
+}
+
 /// Makes the record.
-pub(crate) fn from_draft(draft: &Draft, callsites: &mut Callsites, resolver: &mut Resolver, observed: u64) -> Exported {
-    let frames = resolver.stack(&draft.frames);
-    let fatal = is_fatal(draft, resolver);
+pub(crate) fn from_draft(draft: &Draft, callsites: &mut Callsites, mut names: Names<'_>, observed: u64) -> Exported {
+    let frames = names.stack(&draft.frames);
+    let fatal = is_fatal(draft, &frames);
     let message = cut(draft.message(), limit::MESSAGE);
     let type_name = cut(draft.type_name(), limit::TYPE);
     let mut record = LogRecord {
@@ -64,6 +81,8 @@ pub(crate) fn from_draft(draft: &Draft, callsites: &mut Callsites, resolver: &mu
         value::attribute("exception.type", value::string(type_name)),
         value::attribute("exception.message", value::string(message)),
         value::attribute("error.type", value::string(type_name)),
+        // A backend that gets it twice, as after a crash, can drop one.
+        value::attribute("log.record.uid", value::string(draft.id.to_string())),
         value::attribute("crumbtrail.error.id", value::string(draft.id.to_string())),
         value::attribute("crumbtrail.group.id", value::string(draft.group.to_string())),
         value::attribute("crumbtrail.mechanism", value::string(draft.mechanism.as_str())),
@@ -73,6 +92,9 @@ pub(crate) fn from_draft(draft: &Draft, callsites: &mut Callsites, resolver: &mu
     }
     if !frames.is_empty() {
         own.push(value::attribute("exception.stacktrace", value::string(stack_text(frames.iter(), limit::STACK))));
+        if matches!(names, Names::Bare(_)) {
+            own.push(value::attribute("crumbtrail.stacktrace.unresolved", value::bool(true)));
+        }
     }
     if draft.links.len() > 1 {
         own.push(value::attribute("crumbtrail.chain", value::string(chain_text(draft))));
@@ -139,7 +161,7 @@ pub(crate) fn from_draft(draft: &Draft, callsites: &mut Callsites, resolver: &mu
 }
 
 /// Whether the process goes down with it: a panic where panics abort, or one on the main thread that nothing on the stack catches.
-fn is_fatal(draft: &Draft, resolver: &mut Resolver) -> bool {
+fn is_fatal(draft: &Draft, frames: &[Frame]) -> bool {
     if draft.mechanism != Mechanism::Panic {
         return false;
     }
@@ -150,7 +172,6 @@ fn is_fatal(draft: &Draft, resolver: &mut Resolver) -> bool {
         return false;
     }
     // `main` itself runs under one catch_unwind of the runtime, below it on the stack; a task or handler under another.
-    let frames = resolver.stack(&draft.frames);
     !frames
         .iter()
         .take_while(|frame| !frame.function.ends_with("::main") && !frame.function.starts_with("std::rt::lang_start"))

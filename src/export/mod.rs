@@ -7,6 +7,7 @@ mod breadcrumbs;
 mod exception;
 mod lean;
 mod log;
+mod outage;
 pub(crate) mod resource;
 mod span;
 mod timestamp;
@@ -19,16 +20,24 @@ use std::{
     sync::Arc,
 };
 
-use opentelemetry_proto::tonic::{logs::v1::LogRecord, trace::v1::Span};
+use opentelemetry_proto::tonic::{
+    collector::logs::v1::ExportLogsServiceRequest, logs::v1::LogRecord, resource::v1::Resource, trace::v1::Span,
+};
+use prost::Message;
 
-pub(crate) use self::span::SpanLimits;
-use self::{batch::Batch, lean::LeanEvents};
+use self::{batch::Batch, exception::Names, lean::LeanEvents};
+pub(crate) use self::{batch::MAX_BYTES, span::SpanLimits};
 use crate::{
     clock::now,
+    delivery::Outage,
     exception::Draft,
     layer::core::Core,
     ledger::{Lost, Signal},
-    stack::{in_app::OwnCrates, resolve::Resolver},
+    spool::{Ticket, Writer},
+    stack::{
+        in_app::OwnCrates,
+        resolve::{Bases, Resolver},
+    },
     trail::{
         callsite::Callsite,
         record::{Kind, Record, SpanIds, records},
@@ -48,7 +57,7 @@ pub(crate) struct Exporter {
     resolver: Resolver,
     span_limits: SpanLimits,
     lean: LeanEvents,
-    pub(crate) exceptions: Batch<LogRecord>,
+    bases: Arc<Bases>,
     pub(crate) logs: Batch<LogRecord>,
     pub(crate) spans: Batch<Span>,
 }
@@ -61,18 +70,33 @@ impl Exporter {
             resolver: Resolver::new(own),
             span_limits,
             lean: LeanEvents::new(exception_span_events),
-            exceptions: Batch::default(),
+            bases: Arc::new(Bases::of_this_process()),
             logs: Batch::default(),
             spans: Batch::default(),
         }
     }
 
-    /// Takes one exception. Before the spans that carry it.
-    pub(crate) fn exception(&mut self, draft: &Draft) {
-        self.core.ledger.accepted(Signal::Exceptions, 1);
-        let exported = exception::from_draft(draft, &mut self.callsites, &mut self.resolver, now());
+    /// An exception's request. It is made before the spans that carry the exception.
+    pub(crate) fn exception(&mut self, draft: &Draft, resource: &Resource) -> ExportLogsServiceRequest {
+        let exported = exception::from_draft(draft, &mut self.callsites, Names::Resolved(&mut self.resolver), now());
         self.lean.remember(draft.id, exported.lean);
-        self.exceptions.push(exported.scope, exported.record);
+        batch::single(exported.scope, exported.record, resource, SCHEMA_URL)
+    }
+
+    /// Whether making an exception's request takes no reading of debug information.
+    pub(crate) fn knows(&self, draft: &Draft) -> bool {
+        self.resolver.knows(&draft.frames)
+    }
+
+    /// The same without names for its frames.
+    pub(crate) fn bare(&mut self, draft: &Draft, resource: &Resource) -> ExportLogsServiceRequest {
+        let exported = exception::from_draft(draft, &mut self.callsites, Names::Bare(&self.bases), now());
+        batch::single(exported.scope, exported.record, resource, SCHEMA_URL)
+    }
+
+    /// Says, as a log record, what an outage has cost.
+    pub(crate) fn outage(&mut self, outage: &Outage) {
+        self.logs.push("crumbtrail".into(), outage::record(outage, now()));
     }
 
     /// Takes a run of records from the outboxes, up to where a batch is full; returns what is left. A panic on the way is ours: it costs the record it met, and is counted.
@@ -81,9 +105,9 @@ impl Exporter {
         for record in records(bytes) {
             rest = &rest[record.as_bytes().len()..];
             let signal = if record.kind == Kind::Span { Signal::Spans } else { Signal::Logs };
-            self.core.ledger.accepted(signal, 1);
+            self.core.ledger().accepted(signal, 1);
             if !catch_unwind(AssertUnwindSafe(|| self.record(&record, observed))).unwrap_or(false) {
-                self.core.ledger.lost(signal, Lost::InternalError, 1);
+                self.core.ledger().lost(signal, Lost::InternalError, 1);
             }
             if self.logs.is_full(max_batch[0]) || self.spans.is_full(max_batch[1]) {
                 break;
@@ -113,6 +137,13 @@ impl Exporter {
     pub(crate) fn housekeeping(&mut self) {
         self.resolver.sweep();
     }
+}
+
+/// Writes an exception to disk from the thread it happened on, for the case that the process does not live to send it. Runs in the panic hook: no file is read, no user code runs, and nothing can panic (`tests/…` below).
+pub(crate) fn keep_at_once(core: &Arc<Core>, resource: &Resource, bases: &Bases, spool: &Writer, draft: &Draft) -> Option<Ticket> {
+    let mut callsites = Callsites { core: core.clone(), known: HashMap::new() };
+    let exported = exception::from_draft(draft, &mut callsites, Names::Bare(bases), now());
+    spool.append(&batch::single(exported.scope, exported.record, resource, SCHEMA_URL).encode_to_vec())
 }
 
 /// The worker's copy of the callsite table.

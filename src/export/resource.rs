@@ -7,6 +7,10 @@ use super::value;
 /// The version of OpenTelemetry's Rust crates this is built with.
 const OPENTELEMETRY_VERSION: &str = "0.33";
 
+/// Which process, and which instance of the service.
+const PROCESS: &str = "process.pid";
+pub(crate) const INSTANCE: &str = "service.instance.id";
+
 /// The resource: what the machine and process say, then `attributes` over it, later ones first.
 pub(crate) fn resource(attributes: &[(String, String)]) -> Resource {
     let mut all: Vec<KeyValue> = Vec::new();
@@ -15,12 +19,24 @@ pub(crate) fn resource(attributes: &[(String, String)]) -> Resource {
             &mut all,
             &key,
             match (key.as_str(), text.parse()) {
-                ("process.pid", Ok(pid)) => value::int(pid),
+                (PROCESS, Ok(pid)) => value::int(pid),
                 _ => value::string(text),
             },
         );
     }
     Resource { attributes: all, dropped_attributes_count: 0, ..Default::default() }
+}
+
+/// The same, in this process: a forked child is another instance.
+pub(crate) fn of_this_process(resource: &Resource) -> Resource {
+    let mut resource = resource.clone();
+    let process = i64::from(std::process::id());
+    let made_here = resource.attributes.iter().any(|attribute| attribute.key == PROCESS && attribute.value == Some(value::int(process)));
+    if !made_here {
+        value::set(&mut resource.attributes, PROCESS, value::int(process));
+        value::set(&mut resource.attributes, INSTANCE, value::string(uuid::Uuid::new_v4().to_string()));
+    }
+    resource
 }
 
 fn detected() -> Vec<(String, String)> {
@@ -32,7 +48,7 @@ fn detected() -> Vec<(String, String)> {
         ("telemetry.sdk.version", Some(OPENTELEMETRY_VERSION.to_owned())),
         ("telemetry.distro.name", Some("crumbtrail".to_owned())),
         ("telemetry.distro.version", Some(env!("CARGO_PKG_VERSION").to_owned())),
-        ("process.pid", Some(std::process::id().to_string())),
+        (PROCESS, Some(std::process::id().to_string())),
         ("process.executable.name", executable),
         ("host.name", line("/proc/sys/kernel/hostname").or_else(|| std::env::var("HOSTNAME").ok())),
         ("host.arch", Some(architecture().to_owned())),

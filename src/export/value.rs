@@ -17,6 +17,11 @@ pub(crate) fn int(number: i64) -> AnyValue {
     any(any_value::Value::IntValue(number))
 }
 
+/// A number.
+pub(crate) fn double(number: f64) -> AnyValue {
+    any(any_value::Value::DoubleValue(number))
+}
+
 /// A truth value.
 pub(crate) fn bool(value: bool) -> AnyValue {
     any(any_value::Value::BoolValue(value))
@@ -30,7 +35,7 @@ pub(crate) fn from_record(value: &Value<'_>) -> AnyValue {
         Value::U64(value) => i64::try_from(*value).map_or_else(|_| string(value.to_string()), int),
         Value::I128(value) => i64::try_from(*value).map_or_else(|_| string(value.to_string()), int),
         Value::U128(value) => i64::try_from(*value).map_or_else(|_| string(value.to_string()), int),
-        Value::F64(value) => any(any_value::Value::DoubleValue(*value)),
+        Value::F64(value) => double(*value),
         Value::Str(text) | Value::Text(text) => string(*text),
         Value::Error { messages, .. } => string(messages.join(": ")),
         Value::Bytes(bytes) => any(any_value::Value::BytesValue(bytes.to_vec())),

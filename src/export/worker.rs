@@ -3,35 +3,45 @@
 //! One OS thread with its own current-thread runtime; no host runtime is needed, used or blocked.
 
 use std::{
+    io,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
+    path::PathBuf,
+    sync::{Arc, Weak},
     time::{Duration, Instant},
 };
 
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message;
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::UnboundedReceiver;
 
-use super::{Exporter, SCHEMA_URL};
+use super::{Exporter, SCHEMA_URL, SpanLimits, resource};
 use crate::{
     clock::{Keeper, now},
     console,
     delivery::{Delivery, LaneConfig, Watermark},
+    exception::Draft,
     layer::{self, core::Core},
     ledger::{Lost, Signal},
+    link::{Command, Link, Settled},
     metrics::Meters,
+    spool::{self, Spool, step},
+    stack::{in_app::OwnCrates, resolve::Bases},
 };
 
 /// Where a signal goes.
 #[derive(Clone, Debug)]
 pub(crate) enum Destination {
-    Otlp(LaneConfig),
+    Otlp(Box<LaneConfig>),
     Console,
     Nowhere,
 }
 
 /// How often, how much, and to where.
 pub(crate) struct WorkerConfig {
+    pub(crate) own: OwnCrates,
+    pub(crate) span_limits: SpanLimits,
+    pub(crate) exception_span_events: bool,
+    pub(crate) spool: Option<SpoolConfig>,
     pub(crate) resource: Resource,
     /// Exceptions, logs, spans, metrics.
     pub(crate) destinations: [Destination; 4],
@@ -42,77 +52,121 @@ pub(crate) struct WorkerConfig {
     pub(crate) max_batch: [u64; 2],
 }
 
-/// A request to the worker.
-pub(crate) enum Command {
-    /// Send everything recorded so far; answer when it is delivered or the time is up.
-    Flush { deadline: Instant, reply: std::sync::mpsc::SyncSender<Settled> },
-    /// The same, then end.
-    Shutdown { deadline: Instant, reply: std::sync::mpsc::SyncSender<Settled> },
-}
-
-/// The answer to a flush.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Settled {
-    /// Records still on their way at the deadline (for a shutdown: lost).
-    pub(crate) undelivered: u64,
+/// Where undelivered requests wait.
+pub(crate) struct SpoolConfig {
+    pub(crate) path: PathBuf,
+    pub(crate) limits: spool::Limits,
+    pub(crate) signals: [bool; Signal::ALL.len()],
 }
 
 /// How long records may lie in an outbox that is not filling up.
 const POLL: Duration = Duration::from_millis(100);
 
+/// How often files that are not needed are closed.
+const HOUSEKEEPING: Duration = Duration::from_secs(10);
+/// How often the state directory is searched.
+const ADOPTION: Duration = Duration::from_secs(60);
 /// Exceptions made in one turn at most.
 const EXCEPTIONS_A_TURN: usize = 64;
 /// Bytes that the buffer of taken records keeps.
 const KEEP_TAKEN: usize = 4 << 20;
 
-/// Starts the thread. An error means that the operating system refused it.
-pub(crate) fn spawn(
-    core: Arc<Core>,
-    exporter: Exporter,
-    meters: Meters,
-    config: WorkerConfig,
-    commands: mpsc::UnboundedReceiver<Command>,
-) -> std::io::Result<std::thread::JoinHandle<()>> {
-    std::thread::Builder::new().name("crumbtrail".to_owned()).spawn(move || {
+/// Lost handles and layers are noticed by this: while there is one, the worker runs.
+pub(crate) struct Alive;
+
+/// Starts the thread, at the other end of `link`.
+///
+/// # Errors
+/// The operating system refuses the thread or what its runtime needs.
+pub(crate) fn start(
+    core: &Arc<Core>,
+    link: &Arc<Link>,
+    config: &Arc<WorkerConfig>,
+    meters: &Arc<Meters>,
+    alive: &Weak<Alive>,
+) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().on_thread_start(layer::mark_own_thread).build()?;
+    let resource = resource::of_this_process(&config.resource);
+    let spool = config.spool.as_ref().and_then(|spool| open_spool(spool, link, &resource));
+    let Some(commands) = link.take_receiver() else { return Err(io::Error::other("it has been started already")) };
+    let ended = Ended { core: core.clone(), link: link.clone() };
+    let ends = Ends { link: link.clone(), commands, spool, resource };
+    let (core, config, meters, alive) = (core.clone(), config.clone(), meters.clone(), alive.clone());
+    let thread = std::thread::Builder::new().name("crumbtrail".to_owned()).spawn(move || {
         layer::mark_own_thread();
-        let _ended = Ended(core.clone());
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().on_thread_start(layer::mark_own_thread).build();
-        match runtime {
-            Ok(runtime) => {
-                let local = tokio::task::LocalSet::new();
-                local.block_on(&runtime, async {
-                    Worker::new(core, exporter, meters, config, commands).run().await;
-                });
-                // A blocking look-up of a name may be under way; it must not hold up the process.
-                runtime.shutdown_background();
-            }
-            Err(error) => crate::diagnose(format_args!("the worker could not start, nothing is exported: {error}")),
-        }
-    })
+        let _ended = ended;
+        let local = tokio::task::LocalSet::new();
+        let worker = local.block_on(&runtime, async { Worker::new(core, ends, config, meters, alive) });
+        work(worker, &local, &runtime);
+        drop(local);
+        // A blocking look-up of a name may be under way; it must not hold up the process.
+        runtime.shutdown_background();
+    })?;
+    *link.worker.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(thread);
+    Ok(())
+}
+
+/// Runs the worker to its end. A panic in it is ours: it is counted, and the worker goes on.
+fn work(mut worker: Worker, local: &tokio::task::LocalSet, runtime: &tokio::runtime::Runtime) {
+    let mut pause = Duration::from_millis(10);
+    while catch_unwind(AssertUnwindSafe(|| local.block_on(runtime, worker.run()))).is_err() {
+        worker.core.fault("exporting");
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_secs(1));
+    }
+}
+
+/// Opens the spool; without it everything works, in memory.
+fn open_spool(config: &SpoolConfig, link: &Link, resource: &Resource) -> Option<Arc<Spool>> {
+    let spool = Spool::open(&config.path, config.limits, config.signals).map(Arc::new);
+    let spool = spool.map_err(|problem| crate::diagnose(format_args!("{problem}"))).ok()?;
+    let (writer, resource, bases) = (spool.writer(), resource.clone(), Bases::of_this_process());
+    link.keeps_by(Box::new(move |core, draft| super::keep_at_once(core, &resource, &bases, &writer, draft)));
+    let weak = Arc::downgrade(&spool);
+    link.on_fork(move || weak.upgrade().iter().for_each(|spool| spool.disown()));
+    Some(spool)
 }
 
 /// However the thread ends: nothing is recorded that nobody would send.
-struct Ended(Arc<Core>);
+struct Ended {
+    core: Arc<Core>,
+    link: Arc<Link>,
+}
 
 impl Drop for Ended {
     fn drop(&mut self) {
-        self.0.close();
-        self.0.outboxes.close();
+        self.core.close();
+        self.link.outboxes.close();
     }
+}
+
+/// What one process's worker works with.
+struct Ends {
+    link: Arc<Link>,
+    commands: UnboundedReceiver<Command>,
+    spool: Option<Arc<Spool>>,
+    resource: Resource,
 }
 
 struct Worker {
     core: Arc<Core>,
+    link: Arc<Link>,
     exporter: Exporter,
-    meters: Meters,
-    config: WorkerConfig,
-    commands: mpsc::UnboundedReceiver<Command>,
+    meters: Arc<Meters>,
+    config: Arc<WorkerConfig>,
+    resource: Resource,
+    commands: UnboundedReceiver<Command>,
     delivery: Delivery,
+    spool: Option<Arc<Spool>>,
+    alive: Weak<Alive>,
     /// Bytes taken from the outboxes; reused.
     taken: Vec<u8>,
     /// When the oldest record of a batch came: logs, spans.
     since: [Option<Instant>; 2],
     next_metrics: Instant,
+    /// When to look for what processes that are gone have left.
+    next_adoption: Instant,
+    next_housekeeping: Instant,
     flushes: Vec<Flush>,
     clock: Keeper,
 }
@@ -125,57 +179,81 @@ struct Flush {
 }
 
 impl Worker {
-    fn new(core: Arc<Core>, exporter: Exporter, meters: Meters, config: WorkerConfig, commands: mpsc::UnboundedReceiver<Command>) -> Self {
+    fn new(core: Arc<Core>, ends: Ends, config: Arc<WorkerConfig>, meters: Arc<Meters>, alive: Weak<Alive>) -> Self {
         let lane = |destination: &Destination| match destination {
-            Destination::Otlp(lane) => Some(lane.clone()),
+            Destination::Otlp(lane) => Some((**lane).clone()),
             Destination::Console | Destination::Nowhere => None,
         };
-        let delivery = Delivery::new(core.clone(), config.destinations.each_ref().map(lane));
-        let next_metrics = Instant::now() + config.metric_interval;
+        let delivery = Delivery::new(core.clone(), config.destinations.each_ref().map(lane), ends.spool.as_deref());
+        let exporter = Exporter::new(core.clone(), config.own.clone(), config.span_limits, config.exception_span_events);
+        let now = Instant::now();
         Self {
             core,
+            link: ends.link,
             exporter,
             meters,
-            config,
-            commands,
+            resource: ends.resource,
             delivery,
+            spool: ends.spool,
+            alive,
+            commands: ends.commands,
             taken: Vec::new(),
             since: [None; 2],
-            next_metrics,
+            next_metrics: now + config.metric_interval,
+            next_adoption: now,
+            next_housekeeping: now + HOUSEKEEPING,
             flushes: Vec::new(),
             clock: Keeper::new(),
+            config,
         }
     }
 
-    async fn run(mut self) {
-        let mut housekeeping = Instant::now();
+    async fn run(&mut self) {
         loop {
             let wake = self.flushes.iter().map(|flush| flush.deadline).fold(Instant::now() + POLL, Instant::min);
             tokio::select! {
                 biased;
-                command = self.commands.recv() => match command {
-                    Some(command) => self.command(command),
-                    // Every handle is gone without a shutdown: send what there is, briefly.
-                    None => return self.abandon().await,
-                },
-                () = self.core.waker.woken() => self.drain(),
+                Some(command) = self.commands.recv() => self.command(command),
+                () = self.link.waker.woken() => self.drain(),
                 () = self.delivery.progress() => {}
                 () = tokio::time::sleep_until(wake.into()) => self.drain(),
             }
-            if self.core.express.len() > 0 {
-                self.core.waker.wake();
+            step("worker::turn");
+            if self.link.express.len() > 0 {
+                self.link.waker.wake();
             }
             // Callers that never rest must not keep the lanes from sending.
             tokio::task::yield_now().await;
             self.send_due();
             self.clock.keep();
+            self.core.links.beat(now());
             if self.settle() {
                 return;
             }
-            if housekeeping.elapsed() > Duration::from_secs(10) {
-                housekeeping = Instant::now();
-                self.exporter.housekeeping();
+            if self.alive.strong_count() == 0 && self.flushes.is_empty() {
+                // Every handle is gone without a shutdown: send what there is, briefly.
+                return self.abandon().await;
             }
+            self.keep_house();
+        }
+    }
+
+    /// What is to be done now and then.
+    fn keep_house(&mut self) {
+        let now = Instant::now();
+        if now >= self.next_housekeeping {
+            self.next_housekeeping = now + HOUSEKEEPING;
+            self.exporter.housekeeping();
+        }
+        if now >= self.next_adoption {
+            self.next_adoption = now + ADOPTION;
+            if let Some(spool) = &self.spool {
+                self.delivery.recover(spool);
+            }
+        }
+        for outage in self.delivery.ended_outages() {
+            self.core.ledger().accepted(Signal::Logs, 1);
+            self.exporter.outage(&outage);
         }
     }
 
@@ -197,18 +275,16 @@ impl Worker {
         // Outboxes first, exceptions after: so the exception of a span that has left is already here. (In a storm, of which this takes a share, a span may go without its event; the record comes.)
         self.taken.clear();
         self.taken.shrink_to(KEEP_TAKEN);
-        self.core.outboxes.drain(&mut self.taken);
-        for _ in 0..exceptions {
-            let Some(draft) = self.core.express.pop() else { break };
-            // A panic in here is ours: it costs the record it met, and is counted.
-            if catch_unwind(AssertUnwindSafe(|| self.exporter.exception(&draft))).is_err() {
-                self.core.ledger.lost(Signal::Exceptions, Lost::InternalError, 1);
-            }
-            if self.exporter.exceptions.is_full(u64::MAX) {
-                self.send_exceptions();
-            }
+        self.link.outboxes.drain(&mut self.taken);
+        let mut drafts: Vec<Box<Draft>> = (0..exceptions).map_while(|_| self.link.express.pop()).collect();
+        self.link.ledger.accepted(Signal::Exceptions, drafts.len() as u64);
+        // Naming frames for the first time reads debug information, which takes a while: what is to survive us goes to disk before.
+        for draft in &mut drafts {
+            self.write_ahead(draft);
         }
-        self.send_exceptions();
+        for draft in drafts {
+            self.exception(*draft);
+        }
         let observed = now();
         let taken = std::mem::take(&mut self.taken);
         let mut rest = &taken[..];
@@ -217,7 +293,7 @@ impl Worker {
             rest = self.exporter.records(rest, observed, &self.config.max_batch);
             if rest.len() == before {
                 // Not a record: cannot be, and must not keep us here.
-                self.core.ledger.lost(Signal::Logs, Lost::InternalError, 1);
+                self.core.ledger().dropped(Signal::Logs, Lost::InternalError, 1);
                 break;
             }
             if self.exporter.logs.is_full(self.config.max_batch[0]) {
@@ -230,9 +306,33 @@ impl Worker {
         self.taken = taken;
     }
 
+    fn write_ahead(&mut self, draft: &mut Draft) {
+        if self.spool.is_none() || draft.ticket.is_some() || self.exporter.knows(draft) {
+            return;
+        }
+        let bare = catch_unwind(AssertUnwindSafe(|| self.exporter.bare(draft, &self.resource).encode_to_vec()));
+        draft.ticket = bare.ok().and_then(|bare| self.delivery.write_ahead(Signal::Exceptions, &bare.into(), 1));
+    }
+
+    /// A panic in here is ours: it costs the record it met, and is counted.
+    fn exception(&mut self, mut draft: Draft) {
+        let earlier = draft.ticket.take();
+        match catch_unwind(AssertUnwindSafe(|| self.exporter.exception(&draft, &self.resource))) {
+            Ok(request) => match &self.config.destinations[Signal::Exceptions as usize] {
+                Destination::Otlp(_) => self.delivery.submit(Signal::Exceptions, request.encode_to_vec().into(), 1, earlier),
+                Destination::Console | Destination::Nowhere => self.send(Signal::Exceptions, 1, &request, console::print_logs),
+            },
+            Err(_) => {
+                self.core.fault("making an exception record");
+                self.link.ledger.lost(Signal::Exceptions, Lost::InternalError, 1);
+                earlier.into_iter().for_each(spool::Ticket::settle);
+            }
+        }
+    }
+
     /// Everything that is here now.
     fn take_all(&mut self) {
-        self.take(self.core.express.len());
+        self.take(self.link.express.len());
         self.send_all();
     }
 
@@ -258,25 +358,16 @@ impl Worker {
     }
 
     fn send_all(&mut self) {
-        self.send_exceptions();
         self.send_logs();
         self.send_spans();
         self.send_metrics();
-    }
-
-    fn send_exceptions(&mut self) {
-        let count = self.exporter.exceptions.count();
-        if count > 0 {
-            let request = self.exporter.exceptions.request(&self.config.resource, SCHEMA_URL);
-            self.send(Signal::Exceptions, count, &request, console::print_logs);
-        }
     }
 
     fn send_logs(&mut self) {
         let count = self.exporter.logs.count();
         if count > 0 {
             self.since[0] = None;
-            let request = self.exporter.logs.request(&self.config.resource, SCHEMA_URL);
+            let request = self.exporter.logs.request(&self.resource, SCHEMA_URL);
             self.send(Signal::Logs, count, &request, console::print_logs);
         }
     }
@@ -285,26 +376,26 @@ impl Worker {
         let count = self.exporter.spans.count();
         if count > 0 {
             self.since[1] = None;
-            let request = self.exporter.spans.request(&self.config.resource, SCHEMA_URL);
+            let request = self.exporter.spans.request(&self.resource, SCHEMA_URL);
             self.send(Signal::Spans, count, &request, console::print_spans);
         }
     }
 
     fn send_metrics(&mut self) {
-        if let Some((count, request)) = self.meters.collect(&self.config.resource, SCHEMA_URL) {
-            self.core.ledger.accepted(Signal::Metrics, count);
+        if let Some((count, request)) = self.meters.collect(&self.resource, SCHEMA_URL) {
+            self.core.ledger().accepted(Signal::Metrics, count);
             self.send(Signal::Metrics, count, &request, console::print_metrics);
         }
     }
 
     fn send<T: Message>(&self, signal: Signal, count: u64, request: &T, print: impl FnOnce(&T)) {
         match &self.config.destinations[signal as usize] {
-            Destination::Otlp(_) => self.delivery.submit(signal, request.encode_to_vec().into(), count),
+            Destination::Otlp(_) => self.delivery.submit(signal, request.encode_to_vec().into(), count, None),
             Destination::Console => {
                 print(request);
-                self.core.ledger.delivered(signal, count);
+                self.core.ledger().delivered(signal, count);
             }
-            Destination::Nowhere => self.core.ledger.delivered(signal, count),
+            Destination::Nowhere => self.core.ledger().delivered(signal, count),
         }
     }
 
@@ -318,12 +409,14 @@ impl Worker {
         }
         let delivery = &self.delivery;
         self.flushes.retain(|flush| {
-            let undelivered = delivery.undelivered(&flush.watermark);
-            if undelivered > 0 && now < flush.deadline {
+            let waiting = delivery.waiting(&flush.watermark);
+            if waiting.all > 0 && now < flush.deadline {
                 return true;
             }
+            let mut undelivered = waiting.in_memory;
             if flush.last {
-                delivery.give_up();
+                // What can still go to disk does.
+                undelivered = delivery.give_up();
                 ended = true;
             }
             // Nobody waits any more: fine.
@@ -336,9 +429,10 @@ impl Worker {
     async fn abandon(&mut self) {
         self.take_all();
         let watermark = self.delivery.watermark();
+        self.core.close();
         let patience = tokio::time::sleep(Duration::from_secs(2));
         tokio::pin!(patience);
-        while self.delivery.undelivered(&watermark) > 0 {
+        while self.delivery.waiting(&watermark).all > 0 {
             tokio::select! {
                 () = self.delivery.progress() => {}
                 () = &mut patience => break,

@@ -1,15 +1,18 @@
 //! What every thread and the worker share: configuration, the callsite table, the pool, the lanes to the worker, the ledger.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
 };
 
 use crate::{
     exception::Draft,
     layer::{route::Routes, spans::OpenSpans},
-    ledger::Ledger,
-    outbox::{Express, Outboxes, Waker},
+    ledger::{Ledger, Stats},
+    link::{Link, Links},
     sampling::Sampler,
     trail::{callsite::CallsiteTable, encode::Limits, pool::Pool},
 };
@@ -29,15 +32,20 @@ pub(crate) struct Core {
     pub(crate) callsites: CallsiteTable,
     pub(crate) spans: OpenSpans,
     pub(crate) pool: Arc<Pool>,
-    pub(crate) outboxes: Outboxes,
-    pub(crate) express: Express<Draft>,
-    pub(crate) waker: Waker,
-    pub(crate) ledger: Ledger,
+    pub(crate) outbox_bytes: usize,
+    pub(crate) links: Links,
+    /// Starts a worker at the other end of a link.
+    pub(crate) start: Start,
+    /// Panics of ours that were caught.
+    faults: AtomicU64,
     /// Counts an exception in the metrics. On the caller, so that no limit of any queue hides one.
     pub(crate) count_exception: Box<dyn Fn(&Draft) + Send + Sync>,
     /// After shutdown nothing is recorded any more.
     pub(crate) closed: AtomicBool,
 }
+
+/// Starts a worker. Fails where the operating system refuses a thread or what its runtime needs.
+pub(crate) type Start = Box<dyn Fn(&Arc<Core>, &Arc<Link>) -> io::Result<()> + Send + Sync>;
 
 /// What a [`Core`] is made from.
 pub(crate) struct CoreConfig {
@@ -52,10 +60,8 @@ pub(crate) struct CoreConfig {
     pub(crate) trail_bytes: usize,
     pub(crate) outbox_bytes: usize,
     pub(crate) count_exception: Box<dyn Fn(&Draft) + Send + Sync>,
+    pub(crate) start: Start,
 }
-
-/// Exceptions that may wait for the worker, in number and in bytes.
-const EXPRESS: (usize, usize) = (1024, 16 << 20);
 
 impl Core {
     pub(crate) fn new(config: CoreConfig) -> Self {
@@ -72,10 +78,10 @@ impl Core {
             callsites: CallsiteTable::new(),
             spans: OpenSpans::new(),
             pool: Arc::new(Pool::new(config.trail_bytes)),
-            outboxes: Outboxes::new(config.outbox_bytes),
-            express: Express::new(EXPRESS.0, EXPRESS.1),
-            waker: Waker::default(),
-            ledger: Ledger::default(),
+            outbox_bytes: config.outbox_bytes,
+            links: Links::new(Link::new(config.outbox_bytes)),
+            start: config.start,
+            faults: AtomicU64::new(0),
             count_exception: config.count_exception,
             closed: AtomicBool::new(false),
         }
@@ -83,5 +89,20 @@ impl Core {
 
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn ledger(&self) -> &Ledger {
+        &self.links.newest().ledger
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        self.ledger().stats(self.pool.starved(), self.faults.load(Ordering::Relaxed))
+    }
+
+    /// A panic of ours was caught.
+    pub(crate) fn fault(&self, at: &str) {
+        if self.faults.fetch_add(1, Ordering::Relaxed) == 0 {
+            crate::diagnose(format_args!("a fault of ours while {at}, please report it; it goes on"));
+        }
     }
 }

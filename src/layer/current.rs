@@ -44,8 +44,9 @@ pub(crate) struct Instance {
     entered: Vec<Entered>,
     /// Spans this thread opened or entered last, by id: the next to enter is most likely one of them.
     recent: [Option<Entered>; RECENT],
-    /// Made with the first record that is exported.
+    /// Made with the first record that is exported; and of which link.
     outbox: Option<Arc<Outbox>>,
+    generation: u64,
     states: Vec<Arc<SpanState>>,
     trails: Vec<Arc<Trail>>,
 }
@@ -167,6 +168,7 @@ impl Instance {
             entered: Vec::with_capacity(16),
             recent: Default::default(),
             outbox: None,
+            generation: 0,
             states: Vec::with_capacity(SPARES),
             trails: Vec::with_capacity(SPARES),
         }
@@ -174,11 +176,17 @@ impl Instance {
 
     /// Hands a record to the worker. `false`: no room, or no worker any more.
     #[inline]
-    pub(crate) fn push(&mut self, record: &[u8], core: &Core) -> bool {
-        if self.outbox.is_none() {
-            self.outbox = core.outboxes.register();
+    pub(crate) fn push(&mut self, record: &[u8], core: &Arc<Core>) -> bool {
+        if self.outbox.is_none() || self.generation != core.links.generation() {
+            self.register(core);
         }
-        self.outbox.as_ref().is_some_and(|outbox| outbox.push(record, &core.waker))
+        self.outbox.as_ref().is_some_and(|outbox| outbox.push(record, &core.links.newest().waker))
+    }
+
+    #[cold]
+    fn register(&mut self, core: &Arc<Core>) {
+        let link = core.link_here();
+        (self.outbox, self.generation) = (link.outboxes.register(), core.links.generation());
     }
 
     #[inline]

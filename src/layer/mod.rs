@@ -56,7 +56,7 @@ pub struct CrumbtrailLayer {
     /// The routes also decide which callsites exist for the whole subscriber. Only when we own the subscriber.
     narrows: bool,
     /// The worker runs as long as there is a layer, even if nobody kept a handle.
-    _worker: Arc<dyn Any + Send + Sync>,
+    _alive: Arc<dyn Any + Send + Sync>,
 }
 
 impl std::fmt::Debug for CrumbtrailLayer {
@@ -66,8 +66,8 @@ impl std::fmt::Debug for CrumbtrailLayer {
 }
 
 impl CrumbtrailLayer {
-    pub(crate) fn new(core: Arc<Core>, narrows: bool, worker: Arc<dyn Any + Send + Sync>) -> Self {
-        Self { core, narrows, _worker: worker }
+    pub(crate) fn new(core: Arc<Core>, narrows: bool, alive: Arc<dyn Any + Send + Sync>) -> Self {
+        Self { core, narrows, _alive: alive }
     }
 
     pub(crate) fn core(&self) -> &Arc<Core> {
@@ -157,6 +157,9 @@ impl CrumbtrailLayer {
             return;
         }
         let time = now();
+        if core.links.is_silent(time) {
+            core.link_here();
+        }
         let mut buf = thread.take_scratch();
         let mut encoder = Encoder::new(&mut buf, Kind::Event, callsite, time, core.event_limits);
         let looks_at_errors = feeds & (feeds::EXCEPTION | feeds::BRIDGE) != 0;
@@ -187,7 +190,7 @@ impl CrumbtrailLayer {
                 trail.push(&buf);
             }
             if log && !instance.push(&buf, core) {
-                core.ledger.lost(Signal::Logs, Lost::QueueOverflow, 1);
+                core.ledger().dropped(Signal::Logs, Lost::QueueOverflow, 1);
             }
             None
         });
@@ -203,12 +206,15 @@ impl CrumbtrailLayer {
     fn close(&self, thread: &Thread, id: u64, mut state: Arc<SpanState>) {
         let core = &self.core;
         let end = now();
+        if core.links.is_silent(end) {
+            core.link_here();
+        }
         thread.instance(core, |instance| {
             instance.forget(id);
             if core.exports_spans && !core.is_closed() && state.ids.flags & flag::SAMPLED != 0 {
                 SpanState::finish(&mut state, end, |record| {
                     if !instance.push(record, core) {
-                        core.ledger.lost(Signal::Spans, Lost::QueueOverflow, 1);
+                        core.ledger().dropped(Signal::Spans, Lost::QueueOverflow, 1);
                     }
                 });
             }
@@ -273,9 +279,9 @@ impl<S: Subscriber> Layer<S> for CrumbtrailLayer {
         };
         let (_, feeds) = self.look_up(event.metadata());
         if feeds & feeds::EXCEPTION != 0 {
-            self.core.ledger.lost(Signal::Exceptions, reason, 1);
+            self.core.ledger().dropped(Signal::Exceptions, reason, 1);
         } else if feeds & feeds::LOG != 0 {
-            self.core.ledger.lost(Signal::Logs, reason, 1);
+            self.core.ledger().dropped(Signal::Logs, reason, 1);
         }
     }
 
@@ -300,7 +306,7 @@ impl<S: Subscriber> Layer<S> for CrumbtrailLayer {
         state.mark_closed();
         let exported = self.core.exports_spans && state.ids.flags & flag::SAMPLED != 0;
         if current::at(|thread| self.close(thread, id.into_u64(), state)).is_none() && exported {
-            self.core.ledger.lost(Signal::Spans, Lost::ThreadEnding, 1);
+            self.core.ledger().dropped(Signal::Spans, Lost::ThreadEnding, 1);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Metrics: OpenTelemetry instruments, read by the worker. Comes in: the `metrics` facade and our own counter of exceptions. Goes out: one export request for each interval.
 
+mod own;
 #[cfg(feature = "metrics")]
 pub(crate) mod recorder;
 
@@ -24,6 +25,7 @@ use opentelemetry_sdk::{
     metrics::{InstrumentKind, ManualReader, Pipeline, SdkMeterProvider, Temporality, data::ResourceMetrics, reader::MetricReader},
 };
 
+pub(crate) use self::own::self_metrics;
 use crate::exception::Draft;
 
 /// Time series of one metric at most; the rest is summed under `otel.metric.overflow` (metrics SDK specification, "Cardinality limits").
@@ -38,7 +40,7 @@ pub(crate) struct Meters {
     reader: SharedReader,
     descriptions: Descriptions,
     /// What has to happen before each reading.
-    before: Vec<Box<dyn Fn() + Send>>,
+    before: Vec<Box<dyn Fn() + Send + Sync>>,
 }
 
 impl Meters {
@@ -64,7 +66,7 @@ impl Meters {
     }
 
     #[cfg(feature = "metrics")]
-    pub(crate) fn before_each_reading(&mut self, run: impl Fn() + Send + 'static) {
+    pub(crate) fn before_each_reading(&mut self, run: impl Fn() + Send + Sync + 'static) {
         self.before.push(Box::new(run));
     }
 
@@ -111,7 +113,8 @@ pub(crate) fn exception_counter(meter: &Meter, release: Option<String>) -> impl 
     }
 }
 
-fn data_points(metric: &Metric) -> u64 {
+/// Data points of a metric.
+pub(crate) fn data_points(metric: &Metric) -> u64 {
     let points = match &metric.data {
         Some(Data::Gauge(gauge)) => gauge.data_points.len(),
         Some(Data::Sum(sum)) => sum.data_points.len(),

@@ -69,6 +69,11 @@ impl Resolver {
         frames
     }
 
+    /// Whether all of these have their names already: naming them takes no time.
+    pub(crate) fn knows(&self, addresses: &[usize]) -> bool {
+        addresses.iter().all(|address| self.named.contains_key(address))
+    }
+
     /// Closes what has not been used for a while.
     pub(crate) fn sweep(&mut self) {
         if !self.loaded.is_empty() && self.used.elapsed() > IDLE {
@@ -91,8 +96,7 @@ impl Resolver {
     }
 
     fn look_up(&mut self, address: usize) -> Vec<Frame> {
-        let unknown =
-            |module| vec![Frame { function: "<unknown>".to_owned(), file: None, line: None, column: None, in_app: false, module }];
+        let unknown = |module| vec![unknown(module)];
         let Some((path, file_offset)) = self.locate(address) else { return unknown(None) };
         let binary = self.loaded.entry(path).or_insert_with_key(Binary::open);
         let Some(binary) = binary else { return unknown(None) };
@@ -213,6 +217,34 @@ impl Binary {
         let (offset, _, address) = self.segments.iter().find(|(offset, length, _)| (*offset..offset + length).contains(&file_offset))?;
         Some(file_offset - offset + address)
     }
+}
+
+/// Where each file is mapped in this process, for naming addresses without reading a file. As it was when this was made: a library loaded later is not known.
+pub(crate) struct Bases(Vec<(Module, usize, Arc<str>)>);
+
+impl Bases {
+    pub(crate) fn of_this_process() -> Self {
+        let modules = mappings();
+        let base = |module: &Module| module.start.saturating_sub(module.offset as usize);
+        let named = modules.into_iter().filter_map(|module| {
+            let name = module.path.file_name()?.to_string_lossy().into();
+            Some((base(&module), name, module))
+        });
+        Self(named.map(|(base, name, module)| (module, base, name)).collect())
+    }
+
+    /// Frames with nothing but their place in a binary. Reads nothing.
+    pub(crate) fn stack(&self, addresses: &[usize]) -> Vec<Frame> {
+        let module = |address: usize| {
+            let (_, base, name) = self.0.iter().find(|(module, ..)| module.holds(address))?;
+            Some((name.clone(), (address - base) as u64))
+        };
+        addresses.iter().map(|address| unknown(module(address.saturating_sub(1)))).collect()
+    }
+}
+
+fn unknown(module: Option<(Arc<str>, u64)>) -> Frame {
+    Frame { function: "<unknown>".to_owned(), file: None, line: None, column: None, in_app: false, module }
 }
 
 /// The executable mappings of this process. `/proc/self/maps` is a line each: `start-end perms offset device inode path`.

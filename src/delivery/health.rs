@@ -1,0 +1,127 @@
+//! Whether receivers can be reached, as a whole: what is wrong is said once, and when it is well again there is an account of what it cost.
+
+use std::{
+    cell::RefCell,
+    collections::BTreeSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    layer::core::Core,
+    ledger::{Lost, Signal, Stats},
+};
+
+/// A time in which something could not be delivered, and what was lost during it.
+#[derive(Debug)]
+pub(crate) struct Outage {
+    pub(crate) lasted: Duration,
+    /// What was wrong, as far as it was said.
+    pub(crate) reasons: Vec<String>,
+    pub(crate) lost: Vec<(Signal, Lost, u64)>,
+}
+
+/// What the lanes have met. Shared by them, on the worker's thread.
+pub(super) struct Health {
+    core: Arc<Core>,
+    trouble: RefCell<Option<Trouble>>,
+    ended: RefCell<Vec<Outage>>,
+    remarks: RefCell<BTreeSet<String>>,
+}
+
+struct Trouble {
+    since: Instant,
+    before: Stats,
+    lanes: [State; Signal::ALL.len()],
+    said: BTreeSet<String>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum State {
+    Well,
+    Failing,
+    /// It failed, and has nothing left to try with.
+    Idle,
+}
+
+/// Different things said in one outage at most.
+const MAX_SAID: usize = 8;
+
+impl Health {
+    pub(super) fn new(core: Arc<Core>) -> Self {
+        Self { core, trouble: RefCell::default(), ended: RefCell::default(), remarks: RefCell::default() }
+    }
+
+    /// A signal cannot be delivered.
+    pub(super) fn fails(&self, signal: Signal, endpoint: &str, why: &str) {
+        let mut trouble = self.trouble.borrow_mut();
+        let trouble = trouble.get_or_insert_with(|| Trouble {
+            since: Instant::now(),
+            before: self.core.stats(),
+            lanes: [State::Well; Signal::ALL.len()],
+            said: BTreeSet::new(),
+        });
+        trouble.lanes[signal as usize] = State::Failing;
+        say(&mut trouble.said, format!("cannot deliver to {endpoint}: {why}"));
+    }
+
+    /// A signal has nothing left to deliver: it does not hold up the end of the outage.
+    pub(super) fn is_idle(&self, signal: Signal) {
+        if let Some(trouble) = self.trouble.borrow_mut().as_mut()
+            && trouble.lanes[signal as usize] == State::Failing
+        {
+            trouble.lanes[signal as usize] = State::Idle;
+        }
+    }
+
+    /// A signal is delivered. When none fails any more, the outage is over.
+    pub(super) fn is_well(&self, signal: Signal) {
+        let mut slot = self.trouble.borrow_mut();
+        let Some(trouble) = slot.as_mut() else { return };
+        trouble.lanes[signal as usize] = State::Well;
+        if trouble.lanes.contains(&State::Failing) {
+            return;
+        }
+        let Some(trouble) = slot.take() else { return };
+        let after = self.core.stats();
+        let lines = Signal::ALL.into_iter().flat_map(|signal| Lost::ALL.into_iter().map(move |reason| (signal, reason)));
+        let lost = lines.filter_map(|(signal, reason)| {
+            let count = after.signal(signal).lost_to(reason).saturating_sub(trouble.before.signal(signal).lost_to(reason));
+            (count > 0).then_some((signal, reason, count))
+        });
+        let outage = Outage { lasted: trouble.since.elapsed(), reasons: trouble.said.into_iter().collect(), lost: lost.collect() };
+        crate::diagnose(format_args!("{outage}"));
+        self.ended.borrow_mut().push(outage);
+    }
+
+    /// A receiver took the request and said something about it.
+    pub(super) fn remarks(&self, endpoint: &str, remark: &str) {
+        // Not an outage: the request was taken.
+        say(&mut self.remarks.borrow_mut(), format!("{endpoint} took a request, but says: {remark}"));
+    }
+
+    /// Outages that have ended since the last call.
+    pub(super) fn ended(&self) -> Vec<Outage> {
+        self.ended.take()
+    }
+}
+
+fn say(said: &mut BTreeSet<String>, complaint: String) {
+    if said.len() < MAX_SAID && !said.contains(&complaint) {
+        crate::diagnose(format_args!("{complaint}"));
+        said.insert(complaint);
+    }
+}
+
+impl std::fmt::Display for Outage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "delivery works again after {:.1} s; ", self.lasted.as_secs_f64())?;
+        if self.lost.is_empty() {
+            return write!(f, "nothing was lost");
+        }
+        write!(f, "lost meanwhile:")?;
+        self.lost.iter().enumerate().try_for_each(|(index, (signal, reason, count))| {
+            write!(f, "{} {count} {} to {}", if index > 0 { "," } else { "" }, signal.as_str(), reason.as_str())
+        })
+    }
+}

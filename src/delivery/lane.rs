@@ -1,0 +1,367 @@
+//! One signal's way to its receiver: a queue, and one request at a time.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+
+use super::{
+    health::Health,
+    queue::{Gone, Load, Parcel, Queue},
+    retry::Backoff,
+    split::{Piece, split},
+    transport::{Failure, LaneConfig, Transport, shown},
+};
+use crate::{
+    layer::core::Core,
+    ledger::{Lost, Signal},
+    spool::{Chain, Ticket},
+};
+
+/// No request is larger than this (OTLP specification: 64 MiB before compression).
+const MAX_REQUEST: usize = 64 << 20;
+
+/// A queue this large is full. Exceptions get more room: they are what this is for.
+const fn queue_limit(signal: Signal) -> usize {
+    match signal {
+        Signal::Exceptions => 32 << 20,
+        _ => 8 << 20,
+    }
+}
+
+/// A record that is in memory only is given up after this long.
+const fn patience(signal: Signal) -> Duration {
+    match signal {
+        Signal::Exceptions => Duration::from_secs(3600),
+        _ => Duration::from_secs(300),
+    }
+}
+
+pub(super) struct Lane {
+    signal: Signal,
+    config: LaneConfig,
+    core: Arc<Core>,
+    health: Rc<Health>,
+    queue: RefCell<Queue>,
+    /// Where its requests are on disk.
+    chain: Option<RefCell<Chain>>,
+    /// Requests go to disk as they come; or else when there is trouble, and at the end.
+    ahead: bool,
+    /// Records of the load in hand that are accounted for already: parts of it that were delivered or refused.
+    accounted: Cell<u64>,
+    filled: Notify,
+    progress: Rc<Notify>,
+    backoff: RefCell<Backoff>,
+    /// A request was divided in vain: what the receiver dislikes is not in one record.
+    dislikes_all: Cell<bool>,
+    /// The last answer was one that deserves one more try before it is taken for a word about the content.
+    tried_again: Cell<bool>,
+}
+
+/// How an attempt at a load ended.
+enum Outcome {
+    Done,
+    /// The whole of it is to be tried again.
+    Again,
+}
+
+impl Lane {
+    pub(super) fn new(
+        signal: Signal,
+        config: LaneConfig,
+        chain: Option<Chain>,
+        core: Arc<Core>,
+        health: Rc<Health>,
+        progress: Rc<Notify>,
+    ) -> Self {
+        Self {
+            signal,
+            config,
+            core,
+            health,
+            queue: RefCell::new(Queue::new(queue_limit(signal), patience(signal))),
+            chain: chain.map(RefCell::new),
+            ahead: signal == Signal::Exceptions,
+            accounted: Cell::new(0),
+            filled: Notify::new(),
+            progress,
+            backoff: RefCell::new(Backoff::new()),
+            dislikes_all: Cell::new(false),
+            tried_again: Cell::new(false),
+        }
+    }
+
+    /// Takes a request in. `earlier` is a place on disk where a first form of it is already.
+    pub(super) fn submit(&self, body: Bytes, records: u64, earlier: Option<Ticket>) {
+        let fresh = if self.ahead || self.backoff.borrow().is_in_trouble() { self.to_disk(&body, records) } else { None };
+        let ticket = match (fresh, earlier) {
+            (Some(fresh), earlier) => {
+                // Only now: at no moment is there none.
+                earlier.into_iter().for_each(Ticket::settle);
+                Some(fresh)
+            }
+            (None, earlier) => earlier,
+        };
+        if ticket.is_some() {
+            self.core.ledger().spooled(self.signal, records);
+        }
+        self.put(Some(body), records, ticket);
+    }
+
+    /// Takes in what another process left on disk.
+    pub(super) fn recover(&self, ticket: Ticket, records: u64) {
+        self.core.ledger().recovered(self.signal, records);
+        self.put(None, records, Some(ticket));
+    }
+
+    pub(super) fn chain(&self) -> Option<&RefCell<Chain>> {
+        self.chain.as_ref()
+    }
+
+    pub(super) fn next_sequence(&self) -> u64 {
+        self.queue.borrow().next_sequence()
+    }
+
+    /// Records submitted before `sequence` that are still here: all, and those in memory only.
+    pub(super) fn waiting(&self, sequence: u64) -> (u64, u64) {
+        let (all, memory) = self.queue.borrow().waiting(sequence);
+        let accounted = self.accounted.get();
+        (all.saturating_sub(accounted), memory.saturating_sub(accounted))
+    }
+
+    /// The end: what is not on disk goes there if it can, or is lost. Returns how much.
+    pub(super) fn give_up(&self) -> u64 {
+        if self.accounted.get() == 0 {
+            self.queue.borrow_mut().put_back();
+        }
+        self.spool_all();
+        let mut lost = 0;
+        let mut accounted = self.accounted.take();
+        for parcel in self.queue.borrow_mut().drain() {
+            let known = accounted.min(parcel.records);
+            accounted -= known;
+            // What is on disk is the next process's.
+            if parcel.ticket.is_none() {
+                self.core.ledger().lost(self.signal, Lost::Shutdown, parcel.records - known);
+                lost += parcel.records - known;
+            }
+        }
+        lost
+    }
+
+    /// Sends what is in the queue, for ever.
+    pub(super) async fn run(&self) {
+        let mut transport = None;
+        loop {
+            let Some(load) = self.take() else {
+                self.health.is_idle(self.signal);
+                self.filled.notified().await;
+                continue;
+            };
+            match self.deliver(&mut transport, load).await {
+                Outcome::Done => {
+                    self.accounted.set(0);
+                    let done = self.queue.borrow_mut().finish();
+                    done.into_iter().filter_map(|parcel| parcel.ticket).for_each(Ticket::settle);
+                    self.progress.notify_one();
+                }
+                Outcome::Again => self.queue.borrow_mut().put_back(),
+            }
+        }
+    }
+
+    /// After a fault of ours: what was in hand is lost, lest it be met again.
+    pub(super) fn abandon_load(&self) {
+        let mut accounted = self.accounted.take();
+        for mut parcel in self.queue.borrow_mut().finish() {
+            let known = accounted.min(parcel.records);
+            (accounted, parcel.records) = (accounted - known, parcel.records - known);
+            self.lose(parcel, Lost::InternalError);
+        }
+        self.progress.notify_one();
+    }
+
+    fn put(&self, body: Option<Bytes>, records: u64, ticket: Option<Ticket>) {
+        for evicted in self.queue.borrow_mut().push(body, records, ticket) {
+            self.core.ledger().lost(self.signal, Lost::QueueOverflow, evicted.records);
+        }
+        self.filled.notify_one();
+    }
+
+    /// Makes room on disk if there has to be, oldest first, and writes.
+    fn to_disk(&self, body: &Bytes, records: u64) -> Option<Ticket> {
+        let mut chain = self.chain.as_ref()?.try_borrow_mut().ok()?;
+        while !chain.has_room(body.len()) {
+            let evicted = self.queue.borrow_mut().evict_from_disk()?;
+            self.lose(evicted, Lost::SpoolOverflow);
+        }
+        chain.append(body, records)
+    }
+
+    fn spool_all(&self) {
+        let Some(chain) = &self.chain else { return };
+        let mut chain = chain.borrow_mut();
+        self.queue.borrow_mut().each_without_ticket(|body, records| {
+            let ticket = if chain.has_room(body.len()) { chain.append(body, records) } else { None };
+            if ticket.is_some() {
+                self.core.ledger().spooled(self.signal, records);
+            }
+            ticket
+        });
+    }
+
+    fn take(&self) -> Option<Load> {
+        let gone = |parcel: Parcel, why| {
+            let on_disk = parcel.ticket.is_some();
+            self.lose(
+                parcel,
+                match why {
+                    Gone::Damaged => Lost::Damaged,
+                    Gone::Expired if on_disk => Lost::Expired,
+                    Gone::Expired => Lost::NetworkError,
+                },
+            );
+            self.progress.notify_one();
+        };
+        self.queue.borrow_mut().take(gone)
+    }
+
+    fn lose(&self, parcel: Parcel, reason: Lost) {
+        if let Some(ticket) = parcel.ticket {
+            self.core.ledger().unspooled(self.signal, parcel.records);
+            ticket.settle();
+        }
+        self.core.ledger().lost(self.signal, reason, parcel.records);
+    }
+
+    /// Sends a load: whole, or in parts if that is what it takes.
+    async fn deliver(&self, transport: &mut Option<Transport>, load: Load) -> Outcome {
+        let on_disk = load.on_disk;
+        // To find one culprit among n takes 2·log₂ n requests; this is enough for two. What is too large as a whole may have to be divided more often.
+        let mut budget = (2 * (u64::BITS - load.piece.records.leading_zeros()), 256);
+        let (mut pieces, mut whole, mut some_delivered) = (vec![load.piece], true, false);
+        while let Some(piece) = pieces.pop() {
+            let began = Instant::now();
+            let (after, why, silent) = match self.attempt(transport, &piece).await {
+                Ok(rejected) => {
+                    some_delivered = true;
+                    self.dislikes_all.set(false);
+                    self.account(on_disk, piece.records - rejected, None);
+                    self.account(on_disk, rejected, Some(Lost::Rejected));
+                    self.health.is_well(self.signal);
+                    continue;
+                }
+                Err(Failure::Permanent { why }) => {
+                    self.complain(&why);
+                    self.account(on_disk, piece.records, Some(Lost::Rejected));
+                    continue;
+                }
+                Err(Failure::Content { why, too_large }) => {
+                    let left = if too_large { &mut budget.1 } else { &mut budget.0 };
+                    let may = *left > 0 && (too_large || !self.dislikes_all.get());
+                    match if may { split(self.signal, &piece) } else { None } {
+                        Some([first, second]) => {
+                            *left -= 1;
+                            whole = false;
+                            pieces.extend([second, first]);
+                        }
+                        None => {
+                            self.complain(&why);
+                            self.account(on_disk, piece.records, Some(if too_large { Lost::TooLarge } else { Lost::Rejected }));
+                        }
+                    }
+                    continue;
+                }
+                Err(Failure::Retry { after, why }) => (after, why, false),
+                Err(Failure::RetryThenContent { why }) => (None, why, false),
+                Err(Failure::Silent { why }) => (None, why, true),
+            };
+            self.complain(&why);
+            if self.backoff.borrow_mut().failed(silent) {
+                self.spool_all();
+            }
+            let pause = self.backoff.borrow_mut().pause(began, after);
+            tokio::time::sleep(pause).await;
+            if whole {
+                return Outcome::Again;
+            }
+            pieces.push(piece);
+            if self.queue.borrow().in_hand_is_expired() {
+                let left = pieces.drain(..).map(|piece| piece.records).sum();
+                self.account(on_disk, left, Some(if on_disk { Lost::Expired } else { Lost::NetworkError }));
+            }
+        }
+        if !whole && !some_delivered {
+            self.dislikes_all.set(true);
+        }
+        Outcome::Done
+    }
+
+    /// One request. Returns how many of its records were refused.
+    async fn attempt(&self, transport: &mut Option<Transport>, piece: &Piece) -> Result<u64, Failure> {
+        if piece.body.len() > MAX_REQUEST {
+            return Err(Failure::Content {
+                why: format!("a request of {} bytes is more than OTLP allows", piece.body.len()),
+                too_large: true,
+            });
+        }
+        let transport = match transport {
+            Some(transport) => transport,
+            // It is tried again: a machine that is out of file descriptors recovers, and what is on disk waits for a better configuration.
+            None => transport.insert(Transport::new(&self.config, self.signal).map_err(|why| Failure::Retry { after: None, why })?),
+        };
+        let limit = self.backoff.borrow_mut().limit(self.config.timeout);
+        let outcome = match transport.prepare(piece.body.clone()) {
+            Ok(prepared) => transport.send(prepared, limit).await,
+            Err(failure) => Err(failure),
+        };
+        match outcome {
+            Ok(accepted) => {
+                self.answered();
+                let rejected = accepted.rejected.min(piece.records);
+                if rejected > 0 || !accepted.message.is_empty() {
+                    self.health
+                        .remarks(&shown(&self.config.endpoint), &format!("{rejected} of {} refused: {}", piece.records, accepted.message));
+                }
+                Ok(rejected)
+            }
+            Err(Failure::RetryThenContent { why }) if self.tried_again.replace(true) => {
+                self.answered();
+                Err(Failure::Content { why, too_large: true })
+            }
+            Err(failure @ (Failure::Permanent { .. } | Failure::Content { .. })) => {
+                self.answered();
+                Err(failure)
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// The receiver is there, whatever it said.
+    fn answered(&self) {
+        self.tried_again.set(false);
+        self.backoff.borrow_mut().reset();
+    }
+
+    /// Enters a part of the load in hand into the ledger: delivered, or lost for a reason.
+    fn account(&self, on_disk: bool, records: u64, lost: Option<Lost>) {
+        let ledger = &self.core.ledger();
+        if on_disk {
+            ledger.unspooled(self.signal, records);
+        }
+        match lost {
+            None => ledger.delivered(self.signal, records),
+            Some(reason) => ledger.lost(self.signal, reason, records),
+        }
+        self.accounted.set(self.accounted.get() + records);
+    }
+
+    fn complain(&self, why: &str) {
+        self.health.fails(self.signal, &shown(&self.config.endpoint), why);
+    }
+}

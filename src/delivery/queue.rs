@@ -1,0 +1,181 @@
+//! One lane's parcels, oldest first. Those in front may be in hand: on their way to the receiver right now.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+
+use super::split::Piece;
+use crate::{export::MAX_BYTES, spool::Ticket};
+
+/// Bytes of requests that are on disk, too, kept in memory at most.
+const KEEP: usize = 2 << 20;
+
+/// An encoded request waiting for delivery.
+pub(super) struct Parcel {
+    /// `None`: on disk only.
+    body: Option<Bytes>,
+    bytes: usize,
+    pub(super) records: u64,
+    since: Instant,
+    pub(super) ticket: Option<Ticket>,
+    /// Its place in the order of submission.
+    sequence: u64,
+}
+
+/// What goes out in one request: the parcels in hand, joined. (Concatenated protobuf messages are one message with the repeated fields of all.)
+pub(super) struct Load {
+    pub(super) piece: Piece,
+    pub(super) on_disk: bool,
+}
+
+/// Why a parcel leaves the queue without having been sent.
+pub(super) enum Gone {
+    Expired,
+    Damaged,
+}
+
+pub(super) struct Queue {
+    parcels: VecDeque<Parcel>,
+    in_hand: usize,
+    /// Of bodies in memory that are not on disk.
+    bytes: usize,
+    /// Of bodies in memory that are.
+    kept: usize,
+    limit: usize,
+    patience: Duration,
+    next: u64,
+}
+
+impl Queue {
+    pub(super) fn new(limit: usize, patience: Duration) -> Self {
+        Self { parcels: VecDeque::new(), in_hand: 0, bytes: 0, kept: 0, limit, patience, next: 0 }
+    }
+
+    /// Adds a request. What has no room in memory and no place on disk makes room, oldest first: the parcels returned.
+    pub(super) fn push(&mut self, body: Option<Bytes>, records: u64, ticket: Option<Ticket>) -> Vec<Parcel> {
+        let bytes = body.as_ref().map_or(0, Bytes::len);
+        let body = match &ticket {
+            Some(_) if self.kept + bytes > KEEP => None,
+            Some(_) => {
+                self.kept += bytes;
+                body
+            }
+            None => {
+                self.bytes += bytes;
+                body
+            }
+        };
+        self.parcels.push_back(Parcel { body, bytes, records, since: Instant::now(), ticket, sequence: self.next });
+        self.next += 1;
+        let mut evicted = Vec::new();
+        // The newest stays, however large.
+        while self.bytes > self.limit {
+            let last = self.parcels.len() - 1;
+            let Some(oldest) = (self.in_hand..last).find(|index| self.parcels[*index].ticket.is_none()) else { break };
+            evicted.extend(self.remove(oldest));
+        }
+        evicted
+    }
+
+    /// The oldest parcel on disk that is not in hand.
+    pub(super) fn evict_from_disk(&mut self) -> Option<Parcel> {
+        let oldest = (self.in_hand..self.parcels.len()).find(|index| self.parcels[*index].ticket.is_some())?;
+        self.remove(oldest)
+    }
+
+    /// Joins parcels from the front into a load. Parcels that are too old or unreadable are handed to `gone` instead.
+    pub(super) fn take(&mut self, mut gone: impl FnMut(Parcel, Gone)) -> Option<Load> {
+        let (mut bodies, mut bytes, mut records, mut on_disk) = (Vec::new(), 0, 0, false);
+        while let Some(parcel) = self.parcels.get(self.in_hand) {
+            let why = if parcel.is_expired(self.patience) {
+                Gone::Expired
+            } else if !bodies.is_empty() && (on_disk != parcel.ticket.is_some() || bytes + parcel.bytes > MAX_BYTES) {
+                break;
+            } else if let Some(body) = parcel.body() {
+                on_disk = parcel.ticket.is_some();
+                bytes += body.len();
+                records += parcel.records;
+                bodies.push(body);
+                self.in_hand += 1;
+                continue;
+            } else {
+                Gone::Damaged
+            };
+            gone(self.remove(self.in_hand)?, why);
+        }
+        let body = match bodies.len() {
+            0 => return None,
+            1 => bodies.pop()?,
+            _ => bodies.concat().into(),
+        };
+        Some(Load { piece: Piece { body, records }, on_disk })
+    }
+
+    /// The oldest parcel in hand is too old to be tried again.
+    pub(super) fn in_hand_is_expired(&self) -> bool {
+        self.parcels.front().is_some_and(|parcel| self.in_hand > 0 && parcel.is_expired(self.patience))
+    }
+
+    /// Nothing is in hand any more; what was stays in the queue.
+    pub(super) fn put_back(&mut self) {
+        self.in_hand = 0;
+    }
+
+    /// The parcels in hand are done with.
+    pub(super) fn finish(&mut self) -> Vec<Parcel> {
+        let done = std::mem::take(&mut self.in_hand);
+        (0..done).filter_map(|_| self.remove(0)).collect()
+    }
+
+    pub(super) fn drain(&mut self) -> Vec<Parcel> {
+        self.in_hand = self.parcels.len();
+        self.finish()
+    }
+
+    /// Gives those that have none yet a place on disk.
+    pub(super) fn each_without_ticket(&mut self, mut spool: impl FnMut(&Bytes, u64) -> Option<Ticket>) {
+        for parcel in self.parcels.iter_mut().skip(self.in_hand).filter(|parcel| parcel.ticket.is_none()) {
+            let Some(body) = &parcel.body else { continue };
+            let Some(ticket) = spool(body, parcel.records) else { return };
+            (parcel.ticket, parcel.body) = (Some(ticket), None);
+            self.bytes -= parcel.bytes;
+        }
+    }
+
+    /// What was submitted so far has a lower number than this.
+    pub(super) fn next_sequence(&self) -> u64 {
+        self.next
+    }
+
+    /// Records submitted before `sequence` that are still here: all, and those in memory only.
+    pub(super) fn waiting(&self, sequence: u64) -> (u64, u64) {
+        let before = self.parcels.iter().take_while(|parcel| parcel.sequence < sequence);
+        before
+            .fold((0, 0), |(all, memory), parcel| (all + parcel.records, memory + if parcel.ticket.is_none() { parcel.records } else { 0 }))
+    }
+
+    fn remove(&mut self, index: usize) -> Option<Parcel> {
+        let parcel = self.parcels.remove(index)?;
+        if parcel.body.is_some() {
+            let line = if parcel.ticket.is_some() { &mut self.kept } else { &mut self.bytes };
+            *line -= parcel.bytes;
+        }
+        Some(parcel)
+    }
+}
+
+impl Parcel {
+    fn body(&self) -> Option<Bytes> {
+        self.body.clone().or_else(|| self.ticket.as_ref()?.read())
+    }
+
+    fn is_expired(&self, patience: Duration) -> bool {
+        match &self.ticket {
+            Some(ticket) => ticket.is_expired(),
+            None => self.since.elapsed() > patience,
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! The link between the calling threads and the worker of one process: the lanes, the ledger, the way to wake it. A forked child gets a link and a worker of its own; nothing of its parent's is touched.
+
+use std::{
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use crate::{
+    exception::Draft,
+    layer::core::Core,
+    ledger::Ledger,
+    outbox::{Express, Outboxes, Waker},
+    spool::Ticket,
+};
+
+/// A request to the worker.
+pub(crate) enum Command {
+    /// Send everything recorded so far; answer when it is delivered or the time is up.
+    Flush { deadline: Instant, reply: std::sync::mpsc::SyncSender<Settled> },
+    /// The same, then end.
+    Shutdown { deadline: Instant, reply: std::sync::mpsc::SyncSender<Settled> },
+}
+
+/// The answer to a flush.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Settled {
+    /// Records still on their way at the deadline, in memory only (for a shutdown: lost).
+    pub(crate) undelivered: u64,
+}
+
+pub(crate) type Keep = Box<dyn Fn(&Arc<Core>, &Draft) -> Option<Ticket> + Send + Sync>;
+
+/// See the [module](self).
+pub(crate) struct Link {
+    /// The process it belongs to.
+    process: u32,
+    pub(crate) outboxes: Outboxes,
+    pub(crate) express: Express<Draft>,
+    pub(crate) waker: Waker,
+    pub(crate) ledger: Ledger,
+    pub(crate) commands: UnboundedSender<Command>,
+    pub(crate) worker: Mutex<Option<std::thread::JoinHandle<()>>>,
+    /// Writes an exception to disk at once, on the calling thread.
+    keep: OnceLock<Keep>,
+    /// For the worker, which takes it.
+    receiver: Mutex<Option<UnboundedReceiver<Command>>>,
+    /// What is to be done with it in a forked child.
+    on_fork: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    /// A forked child's.
+    next: OnceLock<Arc<Link>>,
+}
+
+/// Exceptions that may wait for the worker, in number and in bytes.
+const EXPRESS: (usize, usize) = (1024, 16 << 20);
+/// A worker that has not been heard of for this long may not be there.
+const SILENCE: u64 = 2_000_000_000;
+
+impl Link {
+    pub(crate) fn new(outbox_bytes: usize) -> Arc<Self> {
+        let (commands, receiver) = unbounded_channel();
+        Arc::new(Self {
+            process: std::process::id(),
+            outboxes: Outboxes::new(outbox_bytes),
+            express: Express::new(EXPRESS.0, EXPRESS.1),
+            waker: Waker::default(),
+            ledger: Ledger::default(),
+            commands,
+            worker: Mutex::default(),
+            keep: OnceLock::new(),
+            receiver: Mutex::new(Some(receiver)),
+            on_fork: OnceLock::new(),
+            next: OnceLock::new(),
+        })
+    }
+
+    /// The worker's end of the commands, once.
+    pub(crate) fn take_receiver(&self) -> Option<UnboundedReceiver<Command>> {
+        self.receiver.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    pub(crate) fn keeps_by(&self, keep: Keep) {
+        let _ = self.keep.set(keep);
+    }
+
+    /// Writes an exception to disk now, if there is a spool. Waits for nobody.
+    pub(crate) fn keep(&self, core: &Arc<Core>, draft: &Draft) -> Option<Ticket> {
+        (self.keep.get()?)(core, draft)
+    }
+
+    pub(crate) fn on_fork(&self, run: impl Fn() + Send + Sync + 'static) {
+        let _ = self.on_fork.set(Box::new(run));
+    }
+}
+
+/// A process's link, and its forked children's.
+pub(crate) struct Links {
+    first: Arc<Link>,
+    /// How many there have been: a thread's outbox belongs to one of them.
+    generation: AtomicU64,
+    /// When the worker was last heard of, nanoseconds since the Unix epoch.
+    beat: AtomicU64,
+}
+
+impl Links {
+    pub(crate) fn new(first: Arc<Link>) -> Self {
+        Self { first, generation: AtomicU64::new(0), beat: AtomicU64::new(crate::clock::now()) }
+    }
+
+    pub(crate) fn newest(&self) -> &Arc<Link> {
+        let mut newest = &self.first;
+        while let Some(next) = newest.next.get() {
+            newest = next;
+        }
+        newest
+    }
+
+    #[inline]
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Relaxed)
+    }
+
+    /// The worker is there.
+    pub(crate) fn beat(&self, now: u64) {
+        self.beat.store(now, Ordering::Relaxed);
+    }
+
+    /// Whether it is time to look if this is still the process the worker runs in. A thread that records finds out by the clock it reads anyway; asking the system every time would cost more than an event.
+    #[inline]
+    pub(crate) fn is_silent(&self, now: u64) -> bool {
+        now.saturating_sub(self.beat.load(Ordering::Relaxed)) > SILENCE
+    }
+}
+
+impl Core {
+    /// The link of this process. Asks the system which process this is; in a forked child it starts afresh.
+    pub(crate) fn link_here(self: &Arc<Self>) -> &Arc<Link> {
+        let link = self.links.newest();
+        if link.process == std::process::id() { link } else { self.restart(link) }
+    }
+
+    #[cold]
+    fn restart<'a>(self: &'a Arc<Self>, parents: &'a Link) -> &'a Arc<Link> {
+        parents.next.get_or_init(|| {
+            if let Some(run) = parents.on_fork.get() {
+                run();
+            }
+            let link = Link::new(self.outbox_bytes);
+            self.links.generation.fetch_add(1, Ordering::Relaxed);
+            self.links.beat(crate::clock::now());
+            if !self.is_closed()
+                && let Err(error) = (self.start)(self, &link)
+            {
+                crate::diagnose(format_args!("nothing is exported from the forked process {}: {error}", std::process::id()));
+                link.outboxes.close();
+            }
+            link
+        })
+    }
+}

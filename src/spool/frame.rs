@@ -1,0 +1,204 @@
+//! The format of a segment: frames, one after the other.
+//!
+//! ```text
+//! offset  bytes
+//!      0      4  magic "CtF1"
+//!      4      4  state: 0 while it waits, the complement of the checksum once it is settled
+//!      8      4  CRC-32C of the bytes from 12 on
+//!     12      4  length of the payload
+//!     16      1  signal: 0 exceptions, 1 logs, 2 spans, 3 metrics
+//!     17      3  0
+//!     20      4  records in the payload
+//!     24      8  when it was written, nanoseconds since the Unix epoch
+//!     32      …  payload: an encoded OTLP export request
+//! ```
+//!
+//! Numbers are little-endian. What is not a valid frame is skipped up to the next one that is, and reported; zeros (room that was reserved and never written) are skipped silently. No single byte turns a waiting frame into a settled one.
+
+use crc::{CRC_32_ISCSI, Crc, Table};
+
+use crate::ledger::Signal;
+
+/// Bytes before the payload.
+pub(crate) const HEADER: usize = 32;
+/// Bytes of a payload at most; what claims to be longer is damaged.
+pub(crate) const MAX_PAYLOAD: usize = 64 << 20;
+
+const MAGIC: [u8; 4] = *b"CtF1";
+/// Where the state is.
+pub(crate) const STATE: u64 = 4;
+
+static CRC: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&CRC_32_ISCSI);
+
+/// What a segment holds at some offset.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Found<'a> {
+    /// A request that waits.
+    Waiting(Frame<'a>),
+    /// One that has been delivered, or given up.
+    Settled,
+    /// Bytes that are no frame.
+    Damaged { bytes: usize },
+}
+
+/// A valid frame.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Frame<'a> {
+    pub(crate) offset: usize,
+    pub(crate) signal: Signal,
+    pub(crate) records: u32,
+    pub(crate) written: u64,
+    pub(crate) payload: &'a [u8],
+    pub(crate) checksum: u32,
+}
+
+/// A frame with this payload, waiting.
+pub(crate) fn encode(signal: Signal, records: u32, written: u64, payload: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::with_capacity(HEADER + payload.len());
+    frame.extend_from_slice(&MAGIC);
+    frame.extend_from_slice(&[0; 8]);
+    frame.extend_from_slice(&(payload.len() as u32).to_le_bytes());
+    frame.extend_from_slice(&[signal as u8, 0, 0, 0]);
+    frame.extend_from_slice(&records.to_le_bytes());
+    frame.extend_from_slice(&written.to_le_bytes());
+    frame.extend_from_slice(payload);
+    let checksum = CRC.checksum(&frame[12..]);
+    frame[8..12].copy_from_slice(&checksum.to_le_bytes());
+    frame
+}
+
+/// The state of a settled frame.
+pub(crate) fn settled(checksum: u32) -> [u8; 4] {
+    (!checksum).to_le_bytes()
+}
+
+/// The checksum an encoded frame carries.
+pub(crate) fn checksum(frame: &[u8]) -> u32 {
+    word(frame, 8).unwrap_or_default()
+}
+
+/// Everything in a segment, in order. Never panics, whatever the bytes.
+pub(crate) fn frames(segment: &[u8]) -> Frames<'_> {
+    Frames { segment, at: 0 }
+}
+
+pub(crate) struct Frames<'a> {
+    segment: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Iterator for Frames<'a> {
+    type Item = Found<'a>;
+
+    fn next(&mut self) -> Option<Found<'a>> {
+        // Zeros at a frame's place are room nobody wrote to.
+        self.at += self.segment.get(self.at..)?.iter().take_while(|byte| **byte == 0).count();
+        if self.at >= self.segment.len() {
+            return None;
+        }
+        if let Some((frame, state)) = read(self.segment, self.at) {
+            self.at += HEADER + frame.payload.len();
+            return Some(if state == settled(frame.checksum) { Found::Settled } else { Found::Waiting(frame) });
+        }
+        let from = self.at;
+        self.at = (from + 1..self.segment.len()).find(|at| read(self.segment, *at).is_some()).unwrap_or(self.segment.len());
+        Some(Found::Damaged { bytes: self.at - from })
+    }
+}
+
+/// The frame at an offset with its state, if there is a valid one.
+pub(crate) fn read(segment: &[u8], offset: usize) -> Option<(Frame<'_>, [u8; 4])> {
+    let bytes = segment.get(offset..)?;
+    let (header, rest) = bytes.split_at_checked(HEADER)?;
+    if header[..4] != MAGIC {
+        return None;
+    }
+    let length = word(header, 12)? as usize;
+    let payload = rest.get(..length).filter(|_| length <= MAX_PAYLOAD)?;
+    let checksum = word(header, 8)?;
+    if CRC.checksum(&bytes[12..HEADER + length]) != checksum {
+        return None;
+    }
+    let signal = *Signal::ALL.get(usize::from(header[16]))?;
+    let written = u64::from_le_bytes(header[24..32].try_into().ok()?);
+    let frame = Frame { offset, signal, records: word(header, 20)?, written, payload, checksum };
+    Some((frame, header[4..8].try_into().ok()?))
+}
+
+fn word(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn payloads() -> impl Strategy<Value = Vec<Vec<u8>>> {
+        proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..200), 1..12)
+    }
+
+    fn segment(payloads: &[Vec<u8>]) -> Vec<u8> {
+        payloads.iter().enumerate().flat_map(|(number, payload)| encode(Signal::Exceptions, 1, number as u64, payload)).collect()
+    }
+
+    fn waiting(segment: &[u8]) -> Vec<(u64, Vec<u8>)> {
+        let frames = frames(segment).filter_map(|found| match found {
+            Found::Waiting(frame) => Some((frame.written, frame.payload.to_vec())),
+            _ => None,
+        });
+        frames.collect()
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_written_is_read(payloads in payloads(), gap in 0usize..64) {
+            let mut bytes = segment(&payloads);
+            bytes.extend(std::iter::repeat_n(0, gap));
+            let read: Vec<_> = waiting(&bytes).into_iter().map(|(_, payload)| payload).collect();
+            prop_assert_eq!(read, payloads);
+        }
+
+        #[test]
+        fn a_damaged_byte_costs_one_frame_and_is_noticed(payloads in payloads(), at in any::<prop::sample::Index>(), flip in 1u8..) {
+            let mut bytes = segment(&payloads);
+            let at = at.index(bytes.len());
+            bytes[at] ^= flip;
+            let read = waiting(&bytes);
+            let noticed = frames(&bytes).any(|found| matches!(found, Found::Damaged { .. }));
+            // A byte of the state changes nothing: the frame still waits.
+            prop_assert!(read.len() == payloads.len() || (read.len() == payloads.len() - 1 && noticed));
+            for (number, payload) in read {
+                prop_assert_eq!(&payload, &payloads[number as usize], "nothing wrong is passed on");
+            }
+        }
+
+        #[test]
+        fn a_cut_segment_keeps_what_is_whole(payloads in payloads(), at in any::<prop::sample::Index>()) {
+            let bytes = segment(&payloads);
+            let at = at.index(bytes.len());
+            let read = waiting(&bytes[..at]);
+            let mut end = 0;
+            let whole = payloads.iter().take_while(|payload| { end += HEADER + payload.len(); end <= at }).count();
+            prop_assert_eq!(read.len(), whole);
+        }
+
+        #[test]
+        fn settled_frames_stay_settled(payloads in payloads(), which in any::<prop::sample::Index>()) {
+            let mut bytes = segment(&payloads);
+            let which = which.index(payloads.len());
+            let offset: usize = payloads[..which].iter().map(|payload| HEADER + payload.len()).sum();
+            let state = settled(checksum(&bytes[offset..]));
+            bytes[offset + 4..offset + 8].copy_from_slice(&state);
+            prop_assert_eq!(waiting(&bytes).len(), payloads.len() - 1);
+            let damaged = frames(&bytes).any(|found| matches!(found, Found::Damaged { .. }));
+            prop_assert!(!damaged);
+        }
+
+        #[test]
+        fn any_bytes_are_read_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..2_000)) {
+            let all: usize = frames(&bytes).count();
+            prop_assert!(all <= bytes.len());
+        }
+    }
+}

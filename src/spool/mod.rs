@@ -1,0 +1,128 @@
+//! The spool: requests that could not be delivered yet wait on disk, and survive the process. Comes in: encoded requests. Goes out: the same, to the lane that wrote them or to the next process.
+//!
+//! ```text
+//! <state directory>/                   0700, ours
+//!   3f0c….run/                         one for each running process, locked (flock) while it lives
+//!     exceptions-00000001.seg          frames; see `frame.rs`
+//!     exceptions-00000002.seg
+//! ```
+//!
+//! A request is a frame of its own, so that a damaged byte costs one request and never the store. Exceptions are written one to a frame, before they are first sent. A frame is marked when its request is acknowledged; a full segment with nothing left in it is deleted. A process that starts, and every process once a minute, takes over the directories whose owner is gone. Files are written, not synced: they survive the process, not the machine.
+//!
+//! Nothing here is trusted that another user could have written: see `dir.rs`.
+
+#[cfg(all(feature = "spool", unix))]
+mod chain;
+#[cfg(all(feature = "spool", unix))]
+mod dir;
+#[cfg(feature = "spool")]
+pub(crate) mod frame;
+#[cfg(all(feature = "spool", unix))]
+mod segment;
+
+#[cfg(all(feature = "spool", unix))]
+pub(crate) use self::{
+    chain::{Chain, Spool, Writer},
+    segment::Ticket,
+};
+#[cfg(not(all(feature = "spool", unix)))]
+pub(crate) use absent::{Chain, Spool, Ticket, Writer};
+
+/// How much may lie on disk, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Bytes of one signal.
+    pub(crate) bytes: u64,
+    /// Age of a record.
+    pub(crate) age: std::time::Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { bytes: 64 << 20, age: std::time::Duration::from_secs(72 * 3600) }
+    }
+}
+
+/// What a process that is gone has left: a request and its number of records, or places that are damaged.
+#[cfg_attr(not(all(feature = "spool", unix)), expect(dead_code, reason = "there is no spool"))]
+pub(crate) enum Adopted {
+    Request(Ticket, u64),
+    Damaged(u64),
+}
+
+/// A named step of writing, for tests that end the process there.
+#[inline]
+pub(crate) fn step(name: &'static str) {
+    let _ = name;
+    #[cfg(feature = "failpoints")]
+    fail::fail_point!(name);
+}
+
+/// Where there is no spool, none of these can exist.
+#[cfg(not(all(feature = "spool", unix)))]
+mod absent {
+    use std::{convert::Infallible, path::Path};
+
+    use bytes::Bytes;
+
+    use super::{Adopted, Limits};
+    use crate::ledger::Signal;
+
+    pub(crate) struct Spool(Infallible);
+    pub(crate) struct Chain(Infallible);
+    pub(crate) struct Ticket(Infallible);
+    pub(crate) struct Writer(Infallible);
+
+    impl Spool {
+        pub(crate) fn open(path: &Path, limits: Limits, _: [bool; Signal::ALL.len()]) -> Result<Self, String> {
+            let _ = (limits.bytes, limits.age);
+            Err(format!("the state directory {} is not used: that needs crumbtrail's feature \"spool\", and Unix", path.display()))
+        }
+
+        pub(crate) fn writer(&self) -> Writer {
+            match self.0 {}
+        }
+
+        pub(crate) fn disown(&self) {
+            match self.0 {}
+        }
+
+        pub(crate) fn chain(&self, _: Signal) -> Option<Chain> {
+            match self.0 {}
+        }
+
+        pub(crate) fn adopt(&self, _: &mut dyn FnMut(Signal, Adopted)) {
+            match self.0 {}
+        }
+    }
+
+    impl Chain {
+        pub(crate) fn has_room(&self, _: usize) -> bool {
+            match self.0 {}
+        }
+
+        pub(crate) fn append(&mut self, _: &Bytes, _: u64) -> Option<Ticket> {
+            match self.0 {}
+        }
+    }
+
+    impl Ticket {
+        pub(crate) fn read(&self) -> Option<Bytes> {
+            match self.0 {}
+        }
+
+        pub(crate) fn is_expired(&self) -> bool {
+            match self.0 {}
+        }
+
+        pub(crate) fn settle(self) {
+            match self.0 {}
+        }
+    }
+
+    impl Writer {
+        pub(crate) fn append(&self, _: &[u8]) -> Option<Ticket> {
+            match self.0 {}
+        }
+    }
+}
