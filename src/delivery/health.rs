@@ -44,6 +44,8 @@ enum State {
     Idle,
 }
 
+/// An outage that lasted this long, or cost something, is told of in the data, too.
+const WORTH_A_RECORD: Duration = Duration::from_secs(5);
 /// Different things said in one outage at most.
 const MAX_SAID: usize = 8;
 
@@ -91,7 +93,9 @@ impl Health {
         });
         let outage = Outage { lasted: trouble.since.elapsed(), reasons: trouble.said.into_iter().collect(), lost: lost.collect() };
         crate::diagnose(format_args!("{outage}"));
-        self.ended.borrow_mut().push(outage);
+        if outage.lasted > WORTH_A_RECORD || !outage.lost.is_empty() {
+            self.ended.borrow_mut().push(outage);
+        }
     }
 
     /// A receiver took the request and said something about it.

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     layer::core::Core,
     ledger::{Lost, Signal},
-    spool::{Chain, Ticket},
+    spool::{Chain, Ticket, step},
 };
 
 /// No request is larger than this (OTLP specification: 64 MiB before compression).
@@ -66,7 +66,7 @@ pub(super) struct Lane {
 /// How an attempt at a load ended.
 enum Outcome {
     Done,
-    /// The whole of it is to be tried again.
+    /// The whole of it is to be tried again, and back in the queue.
     Again,
 }
 
@@ -96,20 +96,22 @@ impl Lane {
         }
     }
 
-    /// Takes a request in. `earlier` is a place on disk where a first form of it is already.
+    /// Takes a request in. `earlier` is a place on disk where a first form of it is already, and counted as spooled.
     pub(super) fn submit(&self, body: Bytes, records: u64, earlier: Option<Ticket>) {
-        let fresh = if self.ahead || self.backoff.borrow().is_in_trouble() { self.to_disk(&body, records) } else { None };
+        let ahead = self.ahead || self.backoff.borrow().is_in_trouble();
+        let fresh = if ahead { self.to_disk(&body, records, earlier.is_none()) } else { None };
         let ticket = match (fresh, earlier) {
-            (Some(fresh), earlier) => {
+            (Some(fresh), Some(earlier)) => {
                 // Only now: at no moment is there none.
-                earlier.into_iter().for_each(Ticket::settle);
+                earlier.settle();
+                Some(fresh)
+            }
+            (Some(fresh), None) => {
+                self.core.ledger().spooled(self.signal, records);
                 Some(fresh)
             }
             (None, earlier) => earlier,
         };
-        if ticket.is_some() {
-            self.core.ledger().spooled(self.signal, records);
-        }
         self.put(Some(body), records, ticket);
     }
 
@@ -145,10 +147,15 @@ impl Lane {
         for parcel in self.queue.borrow_mut().drain() {
             let known = accounted.min(parcel.records);
             accounted -= known;
-            // What is on disk is the next process's.
-            if parcel.ticket.is_none() {
-                self.core.ledger().lost(self.signal, Lost::Shutdown, parcel.records - known);
-                lost += parcel.records - known;
+            match parcel.ticket {
+                // Parts of a load go in order, so these are the parcels that were accounted for.
+                Some(ticket) if known == parcel.records => ticket.settle(),
+                // What is on disk is the next process's.
+                Some(_) => {}
+                None => {
+                    self.core.ledger().lost(self.signal, Lost::Shutdown, parcel.records - known);
+                    lost += parcel.records - known;
+                }
             }
         }
         lost
@@ -170,9 +177,17 @@ impl Lane {
                     done.into_iter().filter_map(|parcel| parcel.ticket).for_each(Ticket::settle);
                     self.progress.notify_one();
                 }
-                Outcome::Again => self.queue.borrow_mut().put_back(),
+                Outcome::Again => {}
             }
         }
+    }
+
+    /// What was under way is to be sent again, but for what is accounted for.
+    pub(super) fn put_back(&self) {
+        if self.accounted.get() > 0 {
+            self.abandon_load();
+        }
+        self.queue.borrow_mut().put_back();
     }
 
     /// After a fault of ours: what was in hand is lost, lest it be met again.
@@ -193,12 +208,18 @@ impl Lane {
         self.filled.notify_one();
     }
 
-    /// Makes room on disk if there has to be, oldest first, and writes.
-    fn to_disk(&self, body: &Bytes, records: u64) -> Option<Ticket> {
+    /// Makes room on disk if it is `worth` it, oldest first, and writes.
+    fn to_disk(&self, body: &Bytes, records: u64, worth: bool) -> Option<Ticket> {
         let mut chain = self.chain.as_ref()?.try_borrow_mut().ok()?;
         while !chain.has_room(body.len()) {
-            let evicted = self.queue.borrow_mut().evict_from_disk()?;
-            self.lose(evicted, Lost::SpoolOverflow);
+            if !worth {
+                return None;
+            }
+            let evicted = self.queue.borrow_mut().evict_from_disk();
+            if evicted.is_empty() {
+                return None;
+            }
+            evicted.into_iter().for_each(|parcel| self.lose(parcel, Lost::SpoolOverflow));
         }
         chain.append(body, records)
     }
@@ -242,8 +263,11 @@ impl Lane {
     /// Sends a load: whole, or in parts if that is what it takes.
     async fn deliver(&self, transport: &mut Option<Transport>, load: Load) -> Outcome {
         let on_disk = load.on_disk;
-        // To find one culprit among n takes 2·log₂ n requests; this is enough for two. What is too large as a whole may have to be divided more often.
-        let mut budget = (2 * (u64::BITS - load.piece.records.leading_zeros()), 256);
+        // To find one culprit among n takes 2·log₂ n requests; this is enough for two. What is too large as a whole may have to be divided more often. A receiver that has just refused every part of a request is not asked as patiently again.
+        let mut budget = match self.dislikes_all.get() {
+            false => (2 * (u64::BITS - load.piece.records.leading_zeros()), 256),
+            true => (2, 8),
+        };
         let (mut pieces, mut whole, mut some_delivered) = (vec![load.piece], true, false);
         while let Some(piece) = pieces.pop() {
             let began = Instant::now();
@@ -263,8 +287,7 @@ impl Lane {
                 }
                 Err(Failure::Content { why, too_large }) => {
                     let left = if too_large { &mut budget.1 } else { &mut budget.0 };
-                    let may = *left > 0 && (too_large || !self.dislikes_all.get());
-                    match if may { split(self.signal, &piece) } else { None } {
+                    match if *left > 0 { split(self.signal, &piece) } else { None } {
                         Some([first, second]) => {
                             *left -= 1;
                             whole = false;
@@ -282,6 +305,9 @@ impl Lane {
                 Err(Failure::Silent { why }) => (None, why, true),
             };
             self.complain(&why);
+            if whole {
+                self.queue.borrow_mut().put_back();
+            }
             if self.backoff.borrow_mut().failed(silent) {
                 self.spool_all();
             }
@@ -315,6 +341,7 @@ impl Lane {
             // It is tried again: a machine that is out of file descriptors recovers, and what is on disk waits for a better configuration.
             None => transport.insert(Transport::new(&self.config, self.signal).map_err(|why| Failure::Retry { after: None, why })?),
         };
+        step("lane::attempt");
         let limit = self.backoff.borrow_mut().limit(self.config.timeout);
         let outcome = match transport.prepare(piece.body.clone()) {
             Ok(prepared) => transport.send(prepared, limit).await,

@@ -62,11 +62,19 @@ impl Delivery {
             let signal = Signal::ALL[index];
             index += 1;
             let chain = spool.and_then(|spool| spool.chain(signal));
-            let lane = Rc::new(Lane::new(signal, config?, chain, core.clone(), health.clone(), progress.clone()));
-            tokio::task::spawn_local(supervise(lane.clone(), core.clone()));
-            Some(lane)
+            Some(Rc::new(Lane::new(signal, config?, chain, core.clone(), health.clone(), progress.clone())))
         });
-        Self { lanes, health, progress, core }
+        let delivery = Self { lanes, health, progress, core };
+        delivery.restart();
+        delivery
+    }
+
+    /// Begins to send; again, if the runtime is another than before.
+    pub(crate) fn restart(&self) {
+        for lane in self.lanes.iter().flatten() {
+            lane.put_back();
+            tokio::task::spawn_local(supervise(lane.clone(), self.core.clone()));
+        }
     }
 
     /// Takes a request in. If a queue is full the oldest of it goes, and is counted.

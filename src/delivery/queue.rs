@@ -80,10 +80,23 @@ impl Queue {
         evicted
     }
 
-    /// The oldest parcel on disk that is not in hand.
-    pub(super) fn evict_from_disk(&mut self) -> Option<Parcel> {
-        let oldest = (self.in_hand..self.parcels.len()).find(|index| self.parcels[*index].ticket.is_some())?;
-        self.remove(oldest)
+    /// Takes out the parcels of the oldest file none of which is in hand: room on disk comes a file at a time.
+    pub(super) fn evict_from_disk(&mut self) -> Vec<Parcel> {
+        let file = |parcel: &Parcel| parcel.ticket.as_ref().map(Ticket::file);
+        let pinned: Vec<_> = self.parcels.iter().take(self.in_hand).filter_map(file).collect();
+        let Some(oldest) = self.parcels.iter().skip(self.in_hand).filter_map(file).find(|file| !pinned.contains(file)) else {
+            return Vec::new();
+        };
+        let mut evicted = Vec::new();
+        let mut index = self.in_hand;
+        while let Some(parcel) = self.parcels.get(index) {
+            if file(parcel) == Some(oldest) {
+                evicted.extend(self.remove(index));
+            } else {
+                index += 1;
+            }
+        }
+        evicted
     }
 
     /// Joins parcels from the front into a load. Parcels that are too old or unreadable are handed to `gone` instead.

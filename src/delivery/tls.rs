@@ -1,4 +1,4 @@
-//! Certificates and keys, for both transports. rustls with ring, TLS 1.2 and 1.3. Nothing here turns verification off.
+//! Certificates and keys, for both transports. rustls, TLS 1.2 and 1.3. Nothing here turns verification off.
 
 use std::{fmt, sync::Arc};
 
@@ -62,7 +62,10 @@ mod rustls_impl {
         /// For HTTP.
         #[cfg(feature = "http")]
         pub(crate) fn client(&self) -> Result<rustls::ClientConfig, String> {
-            use rustls::{ClientConfig, RootCertStore, crypto::ring};
+            use rustls::{
+                ClientConfig, RootCertStore,
+                crypto::{CryptoProvider, aws_lc_rs},
+            };
             let mut roots = RootCertStore::empty();
             match &self.authority {
                 Some(pem) => {
@@ -77,7 +80,8 @@ mod rustls_impl {
                     roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
                 }
             }
-            let builder = ClientConfig::builder_with_provider(std::sync::Arc::new(ring::default_provider()))
+            let provider = CryptoProvider::get_default().cloned().unwrap_or_else(|| std::sync::Arc::new(aws_lc_rs::default_provider()));
+            let builder = ClientConfig::builder_with_provider(provider)
                 .with_safe_default_protocol_versions()
                 .map_err(|error| error.to_string())?
                 .with_root_certificates(roots);

@@ -26,6 +26,11 @@ impl LeanEvents {
         if !self.enabled {
             return;
         }
+        // A second form, with names for its frames, replaces the first.
+        if let Some(known) = self.recent.get_mut(&id) {
+            *known = attributes;
+            return;
+        }
         if self.order.len() >= MAX_RECENT
             && let Some(oldest) = self.order.pop_front()
         {

@@ -7,6 +7,7 @@ mod breadcrumbs;
 mod exception;
 mod lean;
 mod log;
+mod naming;
 mod outage;
 pub(crate) mod resource;
 mod span;
@@ -54,7 +55,9 @@ const TRUNCATED: &str = "crumbtrail.truncated";
 pub(crate) struct Exporter {
     core: Arc<Core>,
     callsites: Callsites,
-    resolver: Resolver,
+    own: OwnCrates,
+    /// `None` while it is at work elsewhere.
+    resolver: Option<Resolver>,
     span_limits: SpanLimits,
     lean: LeanEvents,
     bases: Arc<Bases>,
@@ -67,7 +70,8 @@ impl Exporter {
         Self {
             callsites: Callsites { core: core.clone(), known: HashMap::new() },
             core,
-            resolver: Resolver::new(own),
+            resolver: Some(Resolver::new(own.clone())),
+            own,
             span_limits,
             lean: LeanEvents::new(exception_span_events),
             bases: Arc::new(Bases::of_this_process()),
@@ -76,22 +80,23 @@ impl Exporter {
         }
     }
 
-    /// An exception's request. It is made before the spans that carry the exception.
-    pub(crate) fn exception(&mut self, draft: &Draft, resource: &Resource) -> ExportLogsServiceRequest {
-        let exported = exception::from_draft(draft, &mut self.callsites, Names::Resolved(&mut self.resolver), now());
+    /// An exception's request: with names where they are known, and bare where the resolver is away. It is made before the spans that carry the exception.
+    pub(crate) fn exception(&mut self, draft: &Draft, named: bool, resource: &Resource) -> ExportLogsServiceRequest {
+        let names = match &mut self.resolver {
+            Some(resolver) if named => Names::Resolved(resolver),
+            _ => Names::Bare(&self.bases),
+        };
+        let exported = exception::from_draft(draft, &mut self.callsites, names, now());
         self.lean.remember(draft.id, exported.lean);
         batch::single(exported.scope, exported.record, resource, SCHEMA_URL)
     }
 
-    /// Whether making an exception's request takes no reading of debug information.
-    pub(crate) fn knows(&self, draft: &Draft) -> bool {
-        self.resolver.knows(&draft.frames)
-    }
-
-    /// The same without names for its frames.
-    pub(crate) fn bare(&mut self, draft: &Draft, resource: &Resource) -> ExportLogsServiceRequest {
-        let exported = exception::from_draft(draft, &mut self.callsites, Names::Bare(&self.bases), now());
-        batch::single(exported.scope, exported.record, resource, SCHEMA_URL)
+    /// The resolver is back; or gone, and there is a new one.
+    pub(crate) fn resolver_returns(&mut self, resolver: Option<Resolver>) {
+        if resolver.is_none() {
+            self.core.fault("naming frames");
+        }
+        self.resolver = Some(resolver.unwrap_or_else(|| Resolver::new(self.own.clone())));
     }
 
     /// Says, as a log record, what an outage has cost.
@@ -135,11 +140,11 @@ impl Exporter {
 
     /// What is to be done now and then.
     pub(crate) fn housekeeping(&mut self) {
-        self.resolver.sweep();
+        self.resolver.iter_mut().for_each(Resolver::sweep);
     }
 }
 
-/// Writes an exception to disk from the thread it happened on, for the case that the process does not live to send it. Runs in the panic hook: no file is read, no user code runs, and nothing can panic (`tests/…` below).
+/// Writes an exception to disk from the thread it happened on, for the case that the process does not live to send it. Runs in the panic hook: no file is read, no user code runs, nothing can panic.
 pub(crate) fn keep_at_once(core: &Arc<Core>, resource: &Resource, bases: &Bases, spool: &Writer, draft: &Draft) -> Option<Ticket> {
     let mut callsites = Callsites { core: core.clone(), known: HashMap::new() };
     let exported = exception::from_draft(draft, &mut callsites, Names::Bare(bases), now());

@@ -14,7 +14,11 @@ use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message;
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use super::{Exporter, SCHEMA_URL, SpanLimits, resource};
+use super::{
+    Exporter, SCHEMA_URL, SpanLimits,
+    naming::{Naming, Next},
+    resource,
+};
 use crate::{
     clock::{Keeper, now},
     console,
@@ -85,7 +89,7 @@ pub(crate) fn start(
     meters: &Arc<Meters>,
     alive: &Weak<Alive>,
 ) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().on_thread_start(layer::mark_own_thread).build()?;
+    let runtime = runtime()?;
     let resource = resource::of_this_process(&config.resource);
     let spool = config.spool.as_ref().and_then(|spool| open_spool(spool, link, &resource));
     let Some(commands) = link.take_receiver() else { return Err(io::Error::other("it has been started already")) };
@@ -95,25 +99,49 @@ pub(crate) fn start(
     let thread = std::thread::Builder::new().name("crumbtrail".to_owned()).spawn(move || {
         layer::mark_own_thread();
         let _ended = ended;
-        let local = tokio::task::LocalSet::new();
-        let worker = local.block_on(&runtime, async { Worker::new(core, ends, config, meters, alive) });
-        work(worker, &local, &runtime);
-        drop(local);
-        // A blocking look-up of a name may be under way; it must not hold up the process.
-        runtime.shutdown_background();
+        let turn = Turn { local: tokio::task::LocalSet::new(), runtime };
+        let mut worker = turn.local.block_on(&turn.runtime, async { Worker::new(core, ends, config, meters, alive) });
+        turn.work(&mut worker);
     })?;
     *link.worker.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(thread);
     Ok(())
 }
 
-/// Runs the worker to its end. A panic in it is ours: it is counted, and the worker goes on.
-fn work(mut worker: Worker, local: &tokio::task::LocalSet, runtime: &tokio::runtime::Runtime) {
-    let mut pause = Duration::from_millis(10);
-    while catch_unwind(AssertUnwindSafe(|| local.block_on(runtime, worker.run()))).is_err() {
-        worker.core.fault("exporting");
-        std::thread::sleep(pause);
-        pause = (pause * 2).min(Duration::from_secs(1));
+/// What the worker runs on.
+struct Turn {
+    local: tokio::task::LocalSet,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Turn {
+    /// Runs the worker to its end. A panic in it is ours: it is counted, and the worker goes on.
+    fn work(mut self, worker: &mut Worker) {
+        let mut faults = 0;
+        loop {
+            let began = Instant::now();
+            if catch_unwind(AssertUnwindSafe(|| self.local.block_on(&self.runtime, worker.run()))).is_ok() {
+                break;
+            }
+            worker.core.fault("exporting");
+            faults = if began.elapsed() > Duration::from_secs(10) { 1 } else { faults + 1 };
+            std::thread::sleep(Duration::from_millis(10 << faults.min(7)));
+            if faults >= 3
+                && let Ok(runtime) = runtime()
+            {
+                // Perhaps the host has closed the runtime's descriptors. Their numbers may be others' by now: what held them is not dropped, lest those be closed.
+                let fresh = Self { local: tokio::task::LocalSet::new(), runtime };
+                std::mem::forget(std::mem::replace(&mut self, fresh));
+                self.local.block_on(&self.runtime, async { worker.delivery.restart() });
+            }
+        }
+        drop(self.local);
+        // A blocking look-up of a name may be under way; it must not hold up the process.
+        self.runtime.shutdown_background();
     }
+}
+
+fn runtime() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().on_thread_start(layer::mark_own_thread).build()
 }
 
 /// Opens the spool; without it everything works, in memory.
@@ -159,6 +187,7 @@ struct Worker {
     delivery: Delivery,
     spool: Option<Arc<Spool>>,
     alive: Weak<Alive>,
+    naming: Naming,
     /// Bytes taken from the outboxes; reused.
     taken: Vec<u8>,
     /// When the oldest record of a batch came: logs, spans.
@@ -173,7 +202,10 @@ struct Worker {
 
 struct Flush {
     deadline: Instant,
-    watermark: Watermark,
+    /// From when on nothing waits for names.
+    at_once: Instant,
+    /// Up to where, as soon as all that was recorded before is on its way.
+    watermark: Option<Watermark>,
     reply: std::sync::mpsc::SyncSender<Settled>,
     last: bool,
 }
@@ -197,6 +229,7 @@ impl Worker {
             spool: ends.spool,
             alive,
             commands: ends.commands,
+            naming: Naming::default(),
             taken: Vec::new(),
             since: [None; 2],
             next_metrics: now + config.metric_interval,
@@ -209,13 +242,20 @@ impl Worker {
     }
 
     async fn run(&mut self) {
+        // First of all what others have left: it is the oldest.
+        self.keep_house();
         loop {
-            let wake = self.flushes.iter().map(|flush| flush.deadline).fold(Instant::now() + POLL, Instant::min);
+            let due = |flush: &Flush| if flush.watermark.is_none() { flush.at_once } else { flush.deadline };
+            let wake = self.flushes.iter().map(due).fold(Instant::now() + POLL, Instant::min);
             tokio::select! {
                 biased;
                 Some(command) = self.commands.recv() => self.command(command),
                 () = self.link.waker.woken() => self.drain(),
                 () = self.delivery.progress() => {}
+                resolver = self.naming.done() => {
+                    self.exporter.resolver_returns(resolver);
+                    self.make(false);
+                }
                 () = tokio::time::sleep_until(wake.into()) => self.drain(),
             }
             step("worker::turn");
@@ -262,8 +302,10 @@ impl Worker {
             Command::Flush { deadline, reply } => (deadline, reply, false),
             Command::Shutdown { deadline, reply } => (deadline, reply, true),
         };
-        self.take_all();
-        self.flushes.push(Flush { deadline, watermark: self.delivery.watermark(), reply, last });
+        self.take(self.link.express.len());
+        // Names may take half of the time; the other half is for delivery.
+        let at_once = Instant::now() + deadline.saturating_duration_since(Instant::now()) / 2;
+        self.flushes.push(Flush { deadline, at_once, watermark: None, reply, last });
     }
 
     /// Takes what is in the outboxes, and a share of the exceptions: more may come faster than they can be made.
@@ -273,27 +315,54 @@ impl Worker {
 
     fn take(&mut self, exceptions: usize) {
         // Outboxes first, exceptions after: so the exception of a span that has left is already here. (In a storm, of which this takes a share, a span may go without its event; the record comes.)
-        self.taken.clear();
-        self.taken.shrink_to(KEEP_TAKEN);
         self.link.outboxes.drain(&mut self.taken);
-        let mut drafts: Vec<Box<Draft>> = (0..exceptions).map_while(|_| self.link.express.pop()).collect();
-        self.link.ledger.accepted(Signal::Exceptions, drafts.len() as u64);
-        // Naming frames for the first time reads debug information, which takes a while: what is to survive us goes to disk before.
-        for draft in &mut drafts {
-            self.write_ahead(draft);
+        for _ in 0..exceptions {
+            let Some(mut draft) = self.link.express.pop() else { break };
+            self.link.ledger.accepted(Signal::Exceptions, 1);
+            self.write_ahead(&mut draft);
+            self.naming.push(draft);
         }
-        for draft in drafts {
-            self.exception(*draft);
+        self.make(false);
+    }
+
+    /// Makes the requests of exceptions that need not wait for names, and then of the records that were taken with them. `at_once`: none may wait.
+    fn make(&mut self, at_once: bool) {
+        self.make_known(at_once);
+        if !self.naming.begin(&mut self.exporter.resolver) {
+            self.exporter.resolver_returns(None);
+            self.make_known(at_once);
         }
+        if self.naming.is_empty() || self.taken.len() > KEEP_TAKEN {
+            // Spans that close before their exception has names carry it without.
+            for draft in self.naming.drafts() {
+                let _ = catch_unwind(AssertUnwindSafe(|| self.exporter.exception(draft, false, &self.resource)));
+            }
+            self.convert();
+        }
+    }
+
+    fn make_known(&mut self, at_once: bool) {
+        loop {
+            let (draft, named) = match self.naming.next(self.exporter.resolver.as_ref(), at_once) {
+                Next::Named(draft) => (draft, true),
+                Next::Bare(draft) => (draft, false),
+                Next::Nothing => return,
+            };
+            self.exception(*draft, named);
+        }
+    }
+
+    /// Records become log records and spans.
+    fn convert(&mut self) {
         let observed = now();
-        let taken = std::mem::take(&mut self.taken);
+        let mut taken = std::mem::take(&mut self.taken);
         let mut rest = &taken[..];
         while !rest.is_empty() {
             let before = rest.len();
             rest = self.exporter.records(rest, observed, &self.config.max_batch);
             if rest.len() == before {
                 // Not a record: cannot be, and must not keep us here.
-                self.core.ledger().dropped(Signal::Logs, Lost::InternalError, 1);
+                self.link.ledger.dropped(Signal::Logs, Lost::InternalError, 1);
                 break;
             }
             if self.exporter.logs.is_full(self.config.max_batch[0]) {
@@ -303,37 +372,42 @@ impl Worker {
                 self.send_spans();
             }
         }
+        taken.clear();
+        taken.shrink_to(KEEP_TAKEN);
         self.taken = taken;
     }
 
+    /// What is to survive us goes to disk before it waits for names.
     fn write_ahead(&mut self, draft: &mut Draft) {
-        if self.spool.is_none() || draft.ticket.is_some() || self.exporter.knows(draft) {
-            return;
+        if self.spool.is_some()
+            && draft.ticket.is_none()
+            && !self.exporter.resolver.as_ref().is_some_and(|resolver| resolver.knows(&draft.frames))
+        {
+            let bare = catch_unwind(AssertUnwindSafe(|| self.exporter.exception(draft, false, &self.resource).encode_to_vec()));
+            draft.ticket = bare.ok().and_then(|bare| self.delivery.write_ahead(Signal::Exceptions, &bare.into(), 1));
         }
-        let bare = catch_unwind(AssertUnwindSafe(|| self.exporter.bare(draft, &self.resource).encode_to_vec()));
-        draft.ticket = bare.ok().and_then(|bare| self.delivery.write_ahead(Signal::Exceptions, &bare.into(), 1));
+        if draft.ticket.is_some() {
+            self.link.ledger.spooled(Signal::Exceptions, 1);
+        }
     }
 
     /// A panic in here is ours: it costs the record it met, and is counted.
-    fn exception(&mut self, mut draft: Draft) {
+    fn exception(&mut self, mut draft: Draft, named: bool) {
         let earlier = draft.ticket.take();
-        match catch_unwind(AssertUnwindSafe(|| self.exporter.exception(&draft, &self.resource))) {
+        match catch_unwind(AssertUnwindSafe(|| self.exporter.exception(&draft, named, &self.resource))) {
             Ok(request) => match &self.config.destinations[Signal::Exceptions as usize] {
                 Destination::Otlp(_) => self.delivery.submit(Signal::Exceptions, request.encode_to_vec().into(), 1, earlier),
                 Destination::Console | Destination::Nowhere => self.send(Signal::Exceptions, 1, &request, console::print_logs),
             },
             Err(_) => {
                 self.core.fault("making an exception record");
+                if let Some(earlier) = earlier {
+                    self.link.ledger.unspooled(Signal::Exceptions, 1);
+                    earlier.settle();
+                }
                 self.link.ledger.lost(Signal::Exceptions, Lost::InternalError, 1);
-                earlier.into_iter().for_each(spool::Ticket::settle);
             }
         }
-    }
-
-    /// Everything that is here now.
-    fn take_all(&mut self) {
-        self.take(self.link.express.len());
-        self.send_all();
     }
 
     fn send_due(&mut self) {
@@ -402,14 +476,25 @@ impl Worker {
     /// Answers the flushes that are done or out of time. `true`: the last one was a shutdown.
     fn settle(&mut self) -> bool {
         let now = Instant::now();
-        let mut ended = false;
         if self.flushes.iter().any(|flush| flush.last && now >= flush.deadline) {
             // What raced the closing is accounted for, too.
-            self.take_all();
+            self.take(self.link.express.len());
+            self.make(true);
+            self.send_all();
         }
-        let delivery = &self.delivery;
+        for index in 0..self.flushes.len() {
+            let Flush { watermark: None, at_once, .. } = self.flushes[index] else { continue };
+            if now >= at_once {
+                self.make(true);
+            }
+            if self.naming.is_empty() {
+                self.send_all();
+                self.flushes[index].watermark = Some(self.delivery.watermark());
+            }
+        }
+        let (delivery, mut ended) = (&self.delivery, false);
         self.flushes.retain(|flush| {
-            let waiting = delivery.waiting(&flush.watermark);
+            let Some(waiting) = flush.watermark.map(|watermark| delivery.waiting(&watermark)) else { return true };
             if waiting.all > 0 && now < flush.deadline {
                 return true;
             }
@@ -427,9 +512,11 @@ impl Worker {
     }
 
     async fn abandon(&mut self) {
-        self.take_all();
-        let watermark = self.delivery.watermark();
         self.core.close();
+        self.take(self.link.express.len());
+        self.make(true);
+        self.send_all();
+        let watermark = self.delivery.watermark();
         let patience = tokio::time::sleep(Duration::from_secs(2));
         tokio::pin!(patience);
         while self.delivery.waiting(&watermark).all > 0 {

@@ -176,7 +176,7 @@ impl Chain {
     fn segment(&mut self) -> Result<Arc<Segment>, Unusable> {
         let current = self.current.lock().unwrap_or_else(PoisonError::into_inner).clone();
         // After a failure, a file of its own: the present one may be the reason.
-        if let Some(segment) = current.as_ref().filter(|segment| !segment.is_full() && self.failed.is_none()) {
+        if let Some(segment) = current.as_ref().filter(|segment| segment.length() < self.limits.segment() && self.failed.is_none()) {
             return Ok(segment.clone());
         }
         self.number += 1;

@@ -37,6 +37,14 @@ pub(crate) struct Limits {
     pub(crate) age: std::time::Duration,
 }
 
+impl Limits {
+    /// A file takes no new request beyond this: small enough that the oldest of them can make room.
+    #[cfg(all(feature = "spool", unix))]
+    fn segment(self) -> u64 {
+        (self.bytes / 16).clamp(32 << 10, 4 << 20)
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self { bytes: 64 << 20, age: std::time::Duration::from_secs(72 * 3600) }
@@ -112,6 +120,10 @@ mod absent {
         }
 
         pub(crate) fn is_expired(&self) -> bool {
+            match self.0 {}
+        }
+
+        pub(crate) fn file(&self) -> usize {
             match self.0 {}
         }
 

@@ -37,10 +37,8 @@ pub(super) struct Segment {
     bytes: Arc<AtomicU64>,
 }
 
-/// A segment takes no new frame beyond this.
-pub(super) const SEALED_AT: u64 = 4 << 20;
-/// And not even one that was reserved by several at once.
-const MAX: u64 = 4 * SEALED_AT;
+/// No frame goes beyond this, however many threads add at once.
+const MAX: u64 = 16 << 20;
 
 impl Segment {
     pub(super) fn create(run: Arc<RunDir>, signal: Signal, number: u32, bytes: Arc<AtomicU64>) -> Result<Self, Unusable> {
@@ -140,8 +138,8 @@ impl Segment {
         Ok(())
     }
 
-    pub(super) fn is_full(&self) -> bool {
-        self.tail.load(Ordering::Relaxed) >= SEALED_AT
+    pub(super) fn length(&self) -> u64 {
+        self.tail.load(Ordering::Relaxed)
     }
 
     /// No frame is added any more: once nothing waits in it, it goes.
@@ -203,6 +201,11 @@ impl Ticket {
 
     pub(crate) fn is_expired(&self) -> bool {
         now() > self.expires
+    }
+
+    /// Tells files apart.
+    pub(crate) fn file(&self) -> usize {
+        Arc::as_ptr(&self.segment).addr()
     }
 
     /// The request is delivered or given up: nobody is to send it again.

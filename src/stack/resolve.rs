@@ -69,6 +69,13 @@ impl Resolver {
         frames
     }
 
+    /// Finds the names of these, for later.
+    pub(crate) fn learn(&mut self, addresses: &[usize]) {
+        for address in addresses {
+            self.frames(*address);
+        }
+    }
+
     /// Whether all of these have their names already: naming them takes no time.
     pub(crate) fn knows(&self, addresses: &[usize]) -> bool {
         addresses.iter().all(|address| self.named.contains_key(address))

@@ -1,7 +1,9 @@
-//! An OTLP receiver on loopback: HTTP with binary protobuf and gRPC, all three signals, gzip. Keeps what arrives and lets a test or an example look at it.
+//! An OTLP receiver on loopback: HTTP with protobuf or JSON, and gRPC; all three signals; gzip and zstd. Keeps what arrives and lets a test or an example look at it. It can be told how to answer; a [`Proxy`] before it misbehaves as networks do.
 //!
 //! Its own threads, its own runtime: it works beside whatever the code under test does to its runtime.
 
+mod proxy;
+mod script;
 mod server;
 mod view;
 
@@ -11,6 +13,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub use proxy::{Mode, Proxy};
+pub use script::{Answer, Arrival};
+pub use tokio_rustls::rustls;
 pub use view::{Attributes, Log, Metric, Point, Received, Span, Value};
 
 /// A running receiver. Ends with its last handle.
@@ -26,8 +31,8 @@ pub struct Receiver {
 pub(crate) struct Shared {
     received: Mutex<Received>,
     arrived: Condvar,
-    /// HTTP status to answer with instead of 200.
-    status: Mutex<Option<u16>>,
+    arrivals: Mutex<Vec<Arrival>>,
+    script: Mutex<Option<Arc<script::Script>>>,
 }
 
 impl Shared {
@@ -36,8 +41,15 @@ impl Shared {
         self.arrived.notify_all();
     }
 
-    pub(crate) fn status(&self) -> Option<u16> {
-        *self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    /// How to answer a request; it is kept if that is to accept it.
+    pub(crate) fn judge(&self, arrival: Arrival) -> Answer {
+        let script = self.script.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let answer = script.map_or(Answer::Accept, |script| script(&arrival));
+        let mut arrivals = self.arrivals.lock().unwrap_or_else(PoisonError::into_inner);
+        arrivals.push(arrival);
+        drop(arrivals);
+        self.arrived.notify_all();
+        answer
     }
 }
 
@@ -81,6 +93,19 @@ impl Receiver {
 
     /// Answers HTTP requests with a status from now on; `None` accepts again.
     pub fn answer_with(&self, status: Option<u16>) {
-        *self.shared.status.lock().unwrap_or_else(PoisonError::into_inner) = status;
+        match status {
+            Some(status) => self.answer_by(move |_| Answer::Status { status, headers: Vec::new() }),
+            None => *self.shared.script.lock().unwrap_or_else(PoisonError::into_inner) = None,
+        }
+    }
+
+    /// Decides about every request from now on.
+    pub fn answer_by(&self, script: impl Fn(&Arrival) -> Answer + Send + Sync + 'static) {
+        *self.shared.script.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(script));
+    }
+
+    /// Every request so far, accepted or not.
+    pub fn arrivals(&self) -> Vec<Arrival> {
+        self.shared.arrivals.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

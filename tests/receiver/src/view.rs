@@ -16,7 +16,7 @@ pub struct Received {
     pub spans: Vec<Span>,
     pub metrics: Vec<Metric>,
     pub requests: usize,
-    /// Bytes of the largest HTTP request, decompressed.
+    /// Bytes of the largest request, decompressed.
     pub largest_request: usize,
 }
 
@@ -139,6 +139,14 @@ impl Received {
     /// The newest state of a metric.
     pub fn metric(&self, name: &str) -> Option<&Metric> {
         self.metrics.iter().rev().find(|metric| metric.name == name)
+    }
+
+    pub(crate) fn merge(&mut self, other: Self) {
+        self.logs.extend(other.logs);
+        self.spans.extend(other.spans);
+        self.metrics.extend(other.metrics);
+        self.requests += other.requests;
+        self.largest_request = self.largest_request.max(other.largest_request);
     }
 
     pub(crate) fn add_logs(&mut self, request: ExportLogsServiceRequest) {

@@ -1,0 +1,96 @@
+//! Exceptions that wait for the names of their frames. Reading debug information for the first time takes a while (0.1 s for a small program, seconds for a large one on a busy machine), so it happens on a helper thread of the worker's runtime, and delivery goes on.
+
+use std::{
+    collections::VecDeque,
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::{Duration, Instant},
+};
+
+use tokio::task::JoinHandle;
+
+use crate::{exception::Draft, stack::resolve::Resolver};
+
+/// An exception does not wait for longer than this; it goes without names then.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// When no thread was to be had, another is asked for after this long; until then exceptions go without names.
+const REFUSED: Duration = Duration::from_secs(30);
+
+/// The queue, and the resolver while it is at work.
+#[derive(Default)]
+pub(super) struct Naming {
+    waiting: VecDeque<(Box<Draft>, Instant)>,
+    at_work: Option<JoinHandle<Resolver>>,
+    /// When there was no thread to be had for it.
+    refused: Option<Instant>,
+}
+
+/// What is to be done with the oldest.
+pub(super) enum Next {
+    /// Its names are known.
+    Named(Box<Draft>),
+    /// It goes without.
+    Bare(Box<Draft>),
+    /// It waits, or there is none.
+    Nothing,
+}
+
+impl Naming {
+    pub(super) fn push(&mut self, draft: Box<Draft>) {
+        self.waiting.push_back((draft, Instant::now()));
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    pub(super) fn drafts(&self) -> impl Iterator<Item = &Draft> {
+        self.waiting.iter().map(|(draft, _)| &**draft)
+    }
+
+    /// The oldest, if it need not wait. `resolver` is `None` while it is at work; `now`: none may wait any longer.
+    pub(super) fn next(&mut self, resolver: Option<&Resolver>, at_once: bool) -> Next {
+        let Some((draft, since)) = self.waiting.front() else { return Next::Nothing };
+        let known = resolver.is_some_and(|resolver| resolver.knows(&draft.frames));
+        let refused = self.refused.is_some_and(|refused| refused.elapsed() < REFUSED);
+        if !(known || at_once || refused || since.elapsed() > PATIENCE) {
+            return Next::Nothing;
+        }
+        match self.waiting.pop_front() {
+            Some((draft, _)) if known => Next::Named(draft),
+            Some((draft, _)) => Next::Bare(draft),
+            None => Next::Nothing,
+        }
+    }
+
+    /// Sends the resolver to work for all that wait. `false`: there is no thread for it.
+    pub(super) fn begin(&mut self, resolver: &mut Option<Resolver>) -> bool {
+        if self.waiting.is_empty() || self.at_work.is_some() {
+            return true;
+        }
+        let Some(mut at_work) = resolver.take() else { return true };
+        let stacks: Vec<Box<[usize]>> = self.waiting.iter().map(|(draft, _)| draft.frames.clone()).collect();
+        let learn = move || {
+            stacks.iter().for_each(|stack| at_work.learn(stack));
+            at_work
+        };
+        // The runtime panics where the operating system refuses a thread.
+        match catch_unwind(AssertUnwindSafe(|| tokio::task::spawn_blocking(learn))) {
+            Ok(at_work) => (self.at_work, self.refused) = (Some(at_work), None),
+            Err(_) => self.refused = Some(Instant::now()),
+        }
+        self.at_work.is_some()
+    }
+
+    /// The resolver, when it comes back; never if it is not away. `None`: it met a fault and is gone.
+    pub(super) async fn done(&mut self) -> Option<Resolver> {
+        match &mut self.at_work {
+            Some(at_work) => {
+                let resolver = at_work.await.ok();
+                self.at_work = None;
+                resolver
+            }
+            None => std::future::pending().await,
+        }
+    }
+}

@@ -1,0 +1,446 @@
+//! The spool: processes that die at every step of writing it, damaged files, directories that are full, hostile or not there.
+
+use std::{
+    fs,
+    os::unix::fs::{FileExt as _, PermissionsExt as _, symlink},
+    path::Path,
+    process::Command,
+};
+
+use crumbtrail_receiver::Mode;
+use rand::{Rng as _, RngExt as _, SeedableRng as _};
+
+use super::{
+    program::Setup,
+    remote::Program,
+    report::{Case, case},
+    world::{World, conserved, exceptions, number},
+};
+
+/// Every named step of writing, and how often it is passed before the end comes: early, and in the middle of work.
+const STEPS: [&str; 12] = [
+    "spool::run::create",
+    "spool::run::locked",
+    "spool::run::ready",
+    "spool::segment::create",
+    "spool::hook::before",
+    "spool::hook::after",
+    "spool::append::before",
+    "spool::append::after",
+    "spool::settle::before",
+    "spool::settle::after",
+    "spool::segment::remove",
+    "spool::adopt",
+];
+
+pub fn cases() -> Vec<Case> {
+    let mut cases: Vec<Case> = STEPS.into_iter().map(|step| case(format!("spool: SIGKILL at {step}"), move || killed_at(step))).collect();
+    cases.push(case("spool: a panic's record is on disk when the hook returns", hook));
+    cases.push(case("spool: exceptions outlive SIGKILL in an outage, and come once", killed_in_outage));
+    cases.push(case("spool: one byte flipped", flipped));
+    cases.push(case("spool: cut short, and with rubbish in it", rubbish));
+    cases.push(case("spool: full, the oldest makes room", overflow));
+    cases.push(case("spool: too old", expired));
+    cases.push(case("spool: logs and spans, if asked for", other_signals));
+    cases.push(case("spool: ten processes share a directory", shared));
+    for (name, prepare) in HOSTILE {
+        cases.push(case(format!("spool: directory {name}"), move || hostile(name, prepare)));
+    }
+    cases.push(case("spool: planted files are left alone", planted));
+    cases.push(case("spool: a full file system", full_file_system));
+    cases.push(case("spool: a read-only file system", read_only));
+    cases.push(case("spool: I/O errors", io_errors));
+    cases.push(case("spool: the systemd variable", systemd));
+    cases
+}
+
+/// Killed at a step, while its receiver is away. What the program knew to be written, and every panic whose hook had returned, is delivered by the next one.
+fn killed_at(step: &'static str) -> String {
+    let mut outcomes = Vec::new();
+    for occasion in [1, 3] {
+        let world = World::new("http");
+        let in_first_life = ["settle", "remove"].iter().any(|part| step.contains(part));
+        if step == "spool::adopt" {
+            leave_exceptions(&world, 5);
+        }
+        world.set(if in_first_life { Mode::Pass } else { Mode::Refuse });
+        // Steps of the start come before any command, so the failpoint does, too.
+        let setup = world.spooling();
+        let mut program = Program::start_as(&setup, |command| {
+            if step.contains("::run::") || step.contains("create") || step == "spool::adopt" {
+                command.env("CRUMBTRAIL_FAULTS_KILL_AT", format!("{step} {occasion}"));
+            }
+        });
+        let mut safe = 0;
+        if program.try_ask(&format!("failpoint {step} {occasion} kill")).is_some() {
+            for number in 0..6 {
+                if program.try_ask(&format!("panic {number}")).is_none() {
+                    break;
+                }
+                safe += 1;
+            }
+            let _ = program.try_ask("flush 300");
+        }
+        program.kill();
+        program.wait();
+        let before = exceptions(&world.receiver.received());
+        let next = world.successor();
+        let after = exceptions(&world.receiver.received());
+        let left = if step == "spool::adopt" { 5 } else { 0 };
+        assert!(after.len() >= safe + left, "{safe} were safe, {} arrived; the successor: {next}", after.len());
+        assert!(after.values().all(|count| *count <= 2), "{after:?}");
+        let twice = after.values().filter(|count| **count > 1).count();
+        // A batch that was acknowledged and not yet marked may come again; so may one whose second form was written and the first not yet marked.
+        assert!(twice <= before.len().max(1), "{twice} of {} came twice", before.len());
+        outcomes.push(format!("{safe} safe, {} delivered, {twice} twice", after.len()));
+    }
+    outcomes.join("; ")
+}
+
+/// A program that dies in an outage with this many exceptions on disk.
+fn leave_exceptions(world: &World, count: u64) {
+    world.set(Mode::Refuse);
+    let mut program = Program::start(&world.spooling());
+    program.ask(&format!("emit exceptions {count}"));
+    let flushed = program.ask("flush 1500");
+    assert_eq!(flushed["spooled"].as_u64(), Some(count), "{flushed}");
+    program.kill();
+    program.wait();
+}
+
+fn hook() -> String {
+    let world = World::new("http");
+    world.set(Mode::Refuse);
+    let mut program = Program::start(&world.spooling());
+    for number in 0..20 {
+        assert_eq!(program.ask(&format!("panic {number}"))["panicked"], true);
+    }
+    // No flush, no rest: the worker may not have seen one of them.
+    program.kill();
+    program.wait();
+    let stats = world.successor();
+    let counts = exceptions(&world.receiver.received());
+    assert_eq!(counts.len(), 20, "{stats}");
+    let received = world.receiver.received();
+    let one = received.exceptions().find(|exception| exception.text("exception.message") == "panic 7").expect("the seventh");
+    assert!(one.text("exception.stacktrace").contains("faults"), "{}", one.text("exception.stacktrace"));
+    assert_eq!(one.text("thread.name"), "panics");
+    format!("20 of 20, {} twice", counts.values().filter(|count| **count > 1).count())
+}
+
+fn killed_in_outage() -> String {
+    let world = World::new("http");
+    leave_exceptions(&world, 200);
+    let stats = world.successor();
+    conserved(&stats, &[("exceptions", 0)]);
+    assert_eq!((number(&stats, "exceptions", "recovered"), number(&stats, "exceptions", "delivered")), (200, 200));
+    let counts = exceptions(&world.receiver.received());
+    assert_eq!((counts.len(), counts.values().copied().max()), (200, Some(1)));
+    assert!(world.segments().is_empty(), "{:?}", world.segments());
+    assert_eq!(fs::read_dir(world.state_dir()).unwrap().count(), 0, "no directory is left");
+    let received = world.receiver.received();
+    let one = received.exceptions().next().expect("one");
+    // Names if there was time for them, places in the binary otherwise.
+    assert!(["::emit", "faults-"].iter().any(|part| one.text("exception.stacktrace").contains(part)), "{one:#?}");
+    "200 of 200, each once, nothing left on disk".to_owned()
+}
+
+/// Any one byte of a spool: at most one record is lost, and that is noticed.
+fn flipped() -> String {
+    let world = World::new("http");
+    leave_exceptions(&world, 20);
+    let [segment] = &world.segments()[..] else { panic!("{:?}", world.segments()) };
+    let run = segment.parent().expect("a directory").to_owned();
+    let whole = fs::read(segment).expect("readable");
+    let mut random = rand::rngs::SmallRng::seed_from_u64(42);
+    let (mut lost_total, trials) = (0, if super::report::is_long() { 200 } else { 25 });
+    for trial in 0..trials {
+        let at = random.random_range(0..whole.len());
+        let mut damaged = whole.clone();
+        damaged[at] ^= (random.next_u32() as u8).max(1);
+        fs::create_dir_all(&run).unwrap();
+        fs::set_permissions(&run, fs::Permissions::from_mode(0o700)).unwrap();
+        fs::write(segment, &damaged).unwrap();
+        fs::set_permissions(segment, fs::Permissions::from_mode(0o600)).unwrap();
+        let before = exceptions(&world.receiver.received()).values().sum::<usize>();
+        let stats = world.successor();
+        let came = exceptions(&world.receiver.received()).values().sum::<usize>() - before;
+        let noticed = number(&stats, "exceptions", "lost");
+        assert!(came == 20 || (came == 19 && noticed == 1), "trial {trial}, byte {at}: {came} came, {noticed} noticed");
+        lost_total += 20 - came;
+    }
+    format!("{trials} trials × 20 records: {lost_total} lost, at most one a trial, each noticed")
+}
+
+fn rubbish() -> String {
+    let world = World::new("http");
+    leave_exceptions(&world, 20);
+    let [segment] = &world.segments()[..] else { panic!("{:?}", world.segments()) };
+    let whole = fs::read(segment).expect("readable");
+    let mut content = vec![0x55; 4_000];
+    content.extend_from_slice(&whole[..whole.len() - 10]);
+    fs::write(segment, content).unwrap();
+    let stats = world.successor();
+    assert_eq!((number(&stats, "exceptions", "delivered"), number(&stats, "exceptions", "lost")), (19, 2), "{stats}");
+    "19 of 20 from a file with 4 kB of rubbish before and 10 bytes missing".to_owned()
+}
+
+fn overflow() -> String {
+    let world = World::new("http");
+    let limit = 2 << 20;
+    let mut program = Program::start(&Setup { spool_limit: Some(limit), ..world.spooling() });
+    // So that the frames have their names.
+    program.ask("emit exceptions 1");
+    program.ask("flush 20000");
+    world.set(Mode::Refuse);
+    let emitted = 3_000;
+    program.ask(&format!("emit exceptions {emitted} 1000 1000"));
+    program.ask("flush 2000");
+    let stats = program.ask("stats");
+    conserved(&stats, &[("exceptions", emitted + 1)]);
+    let (spooled, lost) = (number(&stats, "exceptions", "spooled"), number(&stats, "exceptions", "lost"));
+    assert!(spooled > 100 && lost > 0 && stats["text"].as_str().unwrap().contains("spool_overflow"), "{stats}");
+    let on_disk: u64 = world.segments().iter().map(|file| file.metadata().unwrap().len()).sum();
+    assert!(on_disk <= limit + (64 << 10), "{on_disk} bytes on disk");
+    program.kill();
+    program.wait();
+    let next = world.successor();
+    assert_eq!(number(&next, "exceptions", "delivered"), spooled, "{next}");
+    let received = world.receiver.received();
+    let newest = received.exceptions().filter_map(|exception| match exception.attributes.get("number") {
+        Some(crumbtrail_receiver::Value::Int(number)) => Some(*number as u64),
+        _ => None,
+    });
+    assert_eq!(newest.max(), Some(emitted - 1), "the newest are kept");
+    format!("{spooled} kept in {} kB, {lost} counted as lost to spool_overflow", on_disk / 1000)
+}
+
+fn expired() -> String {
+    let world = World::new("http");
+    leave_exceptions(&world, 5);
+    let mut next = Program::start(&Setup { spool_age_ms: Some(0), ..world.spooling() });
+    next.ask("flush 5000");
+    let stats = next.ask("stats");
+    assert_eq!((number(&stats, "exceptions", "lost"), number(&stats, "exceptions", "delivered")), (5, 0), "{stats}");
+    assert!(stats["text"].as_str().unwrap().contains("5 lost to expired"), "{stats}");
+    "5 of 5 given up and counted".to_owned()
+}
+
+fn other_signals() -> String {
+    let world = World::new("http");
+    world.set(Mode::Refuse);
+    let mut program = Program::start(&Setup { spooled: vec!["logs".to_owned(), "spans".to_owned()], ..world.spooling() });
+    program.ask("emit all 300");
+    let flushed = program.ask("flush 2000");
+    let stats = program.ask("stats");
+    conserved(&stats, &[("exceptions", 300), ("logs", 300), ("spans", 300)]);
+    assert_eq!(number(&stats, "logs", "spooled") + number(&stats, "spans", "spooled"), 600, "{flushed} {stats}");
+    program.kill();
+    program.wait();
+    let next = world.successor();
+    assert_eq!([number(&next, "logs", "recovered"), number(&next, "spans", "recovered")], [300, 300], "{next}");
+    let received = world.receiver.received();
+    assert_eq!(received.spans.len(), 300);
+    "300 logs and 300 spans outlived SIGKILL".to_owned()
+}
+
+fn shared() -> String {
+    let world = World::new("http");
+    world.set(Mode::Refuse);
+    let mut programs: Vec<Program> = (0..10).map(|_| Program::start(&world.spooling())).collect();
+    for program in &mut programs {
+        program.ask("emit exceptions 10");
+    }
+    for program in &mut programs {
+        program.ask("flush 1000");
+    }
+    for mut program in programs {
+        program.kill();
+        program.wait();
+    }
+    // Three successors at once: each directory is one's.
+    world.set(Mode::Pass);
+    let mut successors: Vec<Program> = (0..3).map(|_| Program::start(&world.spooling())).collect();
+    let mut recovered = 0;
+    for successor in &mut successors {
+        successor.ask("flush 20000");
+        recovered += number(&successor.ask("stats"), "exceptions", "recovered");
+    }
+    let counts = exceptions(&world.receiver.received());
+    assert_eq!((recovered, counts.len(), counts.values().copied().max()), (100, 100, Some(1)));
+    "100 exceptions of ten dead processes, each taken over once".to_owned()
+}
+
+type Prepare = fn(&Path);
+
+const HOSTILE: [(&str, Prepare); 5] = [
+    ("is a symbolic link", |path| {
+        fs::create_dir(path.with_extension("elsewhere")).unwrap();
+        symlink(path.with_extension("elsewhere"), path).unwrap();
+    }),
+    ("is writable to all", |path| {
+        fs::create_dir(path).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o777)).unwrap();
+    }),
+    ("is another user's", |path| {
+        fs::create_dir(path).unwrap();
+        // Only root can give it away; anybody else's is somebody else's already.
+        std::os::unix::fs::chown(path, Some(65_534), None).unwrap_or_else(|_| {
+            fs::remove_dir(path).unwrap();
+            symlink("/", path).unwrap();
+        });
+    }),
+    ("is a file", |path| fs::write(path, "not a directory").unwrap()),
+    ("cannot be made", |path| {
+        // Below a file there are no directories, not even for root.
+        fs::write(path.parent().unwrap().join("file"), "").unwrap();
+        let _ = fs::remove_file(path);
+        symlink(path.parent().unwrap().join("file/below"), path).unwrap();
+    }),
+];
+
+/// Not used, said once; everything else works.
+fn hostile(name: &str, prepare: Prepare) -> String {
+    let world = World::new("http");
+    let path = world.directory.path().join("state");
+    prepare(&path);
+    let mut program = Program::start(&world.spooling());
+    program.ask("emit exceptions 5");
+    program.ask("panic 1");
+    assert_eq!(program.ask("flush 20000")["ok"], true);
+    assert_eq!(exceptions(&world.receiver.received()).len(), 6);
+    let written = fs::read_dir(&path).map(|entries| entries.count()).unwrap_or(0);
+    assert_eq!(written, 0, "something was written to a directory that {name}");
+    program.ask("shutdown 2000");
+    let ended = program.end();
+    assert_eq!(ended.stderr.matches("state directory").count(), 1, "{}", ended.stderr);
+    "not used, said once; 6 of 6 delivered from memory".to_owned()
+}
+
+/// A directory of a process that is gone, made by somebody who wants to be read or followed.
+fn planted() -> String {
+    let world = World::new("http");
+    let run = Path::new(&world.state_dir()).join("0123456789abcdef.run");
+    fs::create_dir_all(&run).unwrap();
+    for directory in [run.parent().unwrap(), &run] {
+        fs::set_permissions(directory, fs::Permissions::from_mode(0o700)).unwrap();
+    }
+    let secret = world.directory.path().join("secret");
+    fs::write(&secret, "canary").unwrap();
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
+    symlink(&secret, run.join("exceptions-00000001.seg")).unwrap();
+    fs::hard_link(&secret, run.join("exceptions-00000002.seg")).unwrap();
+    let giant = fs::File::create(run.join("exceptions-00000003.seg")).unwrap();
+    giant.set_len(1 << 40).unwrap();
+    giant.write_all_at(b"CtF1", 0).unwrap();
+    fs::create_dir(run.join("exceptions-00000004.seg")).unwrap();
+    fs::write(run.join("exceptions-..seg"), "x").unwrap();
+    Command::new("mkfifo").arg(run.join("exceptions-00000005.seg")).status().expect("mkfifo");
+    symlink("/", run.parent().unwrap().join("ffff.run")).unwrap();
+    let mut program = Program::start(&world.spooling());
+    let before = program.ask("memory")["bytes"].as_u64().expect("bytes");
+    assert_eq!(program.ask("flush 20000")["ok"], true);
+    let grown = program.ask("memory")["bytes"].as_u64().expect("bytes").saturating_sub(before) >> 20;
+    assert!(grown < 32, "{grown} MiB more");
+    program.ask("emit exceptions 5");
+    assert_eq!(program.ask("flush 20000")["ok"], true);
+    assert_eq!(exceptions(&world.receiver.received()).len(), 5);
+    assert_eq!(fs::read_to_string(&secret).unwrap(), "canary");
+    "links, a pipe, a directory and a file of 1 TiB: none read, none touched".to_owned()
+}
+
+/// Runs in a directory of its own file system; `None` where that may not be mounted.
+fn mounted(options: &str, run: impl FnOnce(&World) -> String) -> String {
+    let world = World::new("http");
+    let path = world.state_dir();
+    fs::create_dir(&path).unwrap();
+    let mount = Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs", &path]).output();
+    if !mount.is_ok_and(|output| output.status.success()) {
+        return "SKIPPED: no file system can be mounted here".to_owned();
+    }
+    let shown = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(&world)));
+    let _ = Command::new("umount").arg(&path).status();
+    shown.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+fn full_file_system() -> String {
+    mounted("size=64k,mode=700", |world| {
+        world.set(Mode::Refuse);
+        let mut program = Program::start(&world.spooling());
+        program.ask("emit exceptions 100 0 500");
+        for number in 0..10 {
+            program.ask(&format!("panic {number}"));
+        }
+        program.ask("flush 1000");
+        let stats = program.ask("stats");
+        let (spooled, pending) = (number(&stats, "exceptions", "spooled"), number(&stats, "exceptions", "pending"));
+        assert_eq!(spooled + pending, 110, "{stats}");
+        world.set(Mode::Pass);
+        assert_eq!(program.ask("flush 20000")["ok"], true);
+        assert_eq!(exceptions(&world.receiver.received()).len(), 110);
+        program.ask("shutdown 2000");
+        let ended = program.end();
+        assert_eq!(ended.stderr.matches("cannot be written to the spool").count(), 1, "{}", ended.stderr);
+        format!("{spooled} on disk, {pending} in memory, said once; 110 of 110 delivered")
+    })
+}
+
+fn read_only() -> String {
+    mounted("size=64k,mode=700,ro", |world| {
+        let mut program = Program::start(&world.spooling());
+        program.ask("emit exceptions 5");
+        assert_eq!(program.ask("flush 20000")["ok"], true);
+        program.ask("shutdown 2000");
+        let ended = program.end();
+        assert_eq!(ended.stderr.matches("state directory").count(), 1, "{}", ended.stderr);
+        assert_eq!(exceptions(&world.receiver.received()).len(), 5);
+        "not used, said once; 5 of 5 delivered from memory".to_owned()
+    })
+}
+
+/// Writes fail as on a dying disk, from some point on.
+fn io_errors() -> String {
+    let world = World::new("http");
+    world.set(Mode::Refuse);
+    let setup = world.spooling();
+    let exe = std::env::current_exe().expect("our own path");
+    if !Command::new("strace").args(["-f", "-o", "/dev/null", "true"]).output().is_ok_and(|output| output.status.success()) {
+        return "SKIPPED: strace is not to be had".to_owned();
+    }
+    let mut program = Program::start_as(&setup, |command| {
+        let mut traced = Command::new("strace");
+        traced.args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=pwrite64", "-e", "inject=pwrite64:error=EIO:when=4+"]).arg(exe);
+        let variables: Vec<_> = command.get_envs().filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned()))).collect();
+        traced.env_clear().envs(variables).env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        traced.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+        *command = traced;
+    });
+    program.ask("emit exceptions 20");
+    program.ask("panic 1");
+    program.ask("flush 1500");
+    let stats = program.ask("stats");
+    assert_eq!(number(&stats, "exceptions", "spooled") + number(&stats, "exceptions", "pending"), 21, "{stats}");
+    world.set(Mode::Pass);
+    assert_eq!(program.ask("flush 20000")["ok"], true);
+    assert_eq!(exceptions(&world.receiver.received()).len(), 21);
+    format!("{} on disk before it died, 21 of 21 delivered", number(&stats, "exceptions", "spooled"))
+}
+
+fn systemd() -> String {
+    let world = World::new("http");
+    world.set(Mode::Refuse);
+    let setup = Setup { from_env: true, ..world.setup() };
+    let given = format!("{}:/nonexistent", world.directory.path().display());
+    let mut program = Program::start_as(&setup, |command| {
+        command.env("STATE_DIRECTORY", &given);
+    });
+    program.ask("panic 1");
+    program.kill();
+    program.wait();
+    let next = Setup { state_dir: Some(world.directory.path().join("crumbtrail").to_string_lossy().into_owned()), ..world.setup() };
+    world.set(Mode::Pass);
+    let mut next = Program::start(&next);
+    assert_eq!(next.ask("flush 20000")["ok"], true);
+    assert_eq!(exceptions(&world.receiver.received()).len(), 1);
+    "the first of $STATE_DIRECTORY is used".to_owned()
+}

@@ -1,0 +1,392 @@
+//! The program under test: a small service that does what its standard input says, and uses the public API only. Its twin does the same with the stock exporters.
+
+use std::{
+    io::{BufRead as _, Write as _},
+    time::{Duration, Instant},
+};
+
+use crumbtrail::{Builder, Compression, Guard, Protocol, Signal, Telemetry};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tracing::{error, info, info_span};
+
+/// How it is set up.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Setup {
+    pub endpoint: String,
+    /// `http`, `json` or `grpc`.
+    pub protocol: String,
+    pub stock: bool,
+    pub state_dir: Option<String>,
+    pub spooled: Vec<String>,
+    pub spool_limit: Option<u64>,
+    pub spool_age_ms: Option<u64>,
+    pub timeout_ms: Option<u64>,
+    pub compression: String,
+    pub headers: Vec<(String, String)>,
+    pub certificate: Option<String>,
+    pub client: Option<(String, String)>,
+    pub proxy: Option<String>,
+    pub from_env: bool,
+    /// Sees everything there is to see.
+    pub unfiltered: bool,
+    pub outbox: Option<usize>,
+}
+
+/// The variable that makes this binary the program.
+pub const VARIABLE: &str = "CRUMBTRAIL_FAULTS_PROGRAM";
+
+/// Runs until its input ends.
+pub fn run(setup: &str) {
+    let setup: Setup = serde_json::from_str(setup).expect("a setup");
+    // A step of the start comes before any command.
+    if let Ok(kill_at) = std::env::var("CRUMBTRAIL_FAULTS_KILL_AT")
+        && let Some((step, occasion)) = kill_at.split_once(' ')
+    {
+        failpoint(step, occasion.parse().expect("a number"), "kill");
+    }
+    let mut telemetry: Box<dyn Running> =
+        if setup.stock { Box::new(super::stock::Stock::start(&setup)) } else { Box::new(Ours::start(&setup)) };
+    say(&json!({ "started": std::process::id() }));
+    for line in std::io::stdin().lock().lines() {
+        let line = line.expect("a line");
+        let words: Vec<&str> = line.split(' ').collect();
+        let number = |index: usize| words.get(index).and_then(|word| word.parse::<u64>().ok()).unwrap_or(0);
+        match words[0] {
+            // kind, how many, how many a second (0: as fast as can be), bytes of padding
+            "emit" => say(&emit(words[1], number(2), number(3), number(4) as usize)),
+            "panic" => {
+                let text = format!("panic {}", number(1));
+                let outcome = std::thread::Builder::new().name("panics".to_owned()).spawn(move || panic!("{text}")).unwrap().join();
+                say(&json!({ "panicked": outcome.is_err() }));
+            }
+            "flush" => say(&timed(|| telemetry.flush(Duration::from_millis(number(1))))),
+            "flush-in-runtime" => {
+                let runtime = runtime(number(2));
+                say(&timed(|| runtime.block_on(async { telemetry.flush(Duration::from_millis(number(1))) })));
+            }
+            "emit-in-runtime" => {
+                let runtime = runtime(number(4));
+                say(&runtime.block_on(async { emit(words[1], number(2), number(3), 0) }));
+            }
+            "shutdown" => say(&timed(|| telemetry.shutdown(Duration::from_millis(number(1))))),
+            "stats" => say(&telemetry.stats()),
+            "debug" => say(&json!({ "debug": telemetry.debug() })),
+            "sleep" => {
+                std::thread::sleep(Duration::from_millis(number(1)));
+                say(&json!({}));
+            }
+            "memory" => say(&json!({ "bytes": memory() })),
+            // step, on which occasion, what happens
+            "failpoint" => {
+                failpoint(words[1], number(2), words[3]);
+                say(&json!({}));
+            }
+            "close-descriptors" => {
+                close_descriptors();
+                say(&json!({}));
+            }
+            "limit-files" => {
+                let limit = rustix::process::Rlimit { current: Some(number(1)), maximum: None };
+                let old = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+                rustix::process::setrlimit(rustix::process::Resource::Nofile, rustix::process::Rlimit { maximum: old.maximum, ..limit })
+                    .unwrap();
+                say(&json!({}));
+            }
+            "fork" => say(&fork(telemetry.as_mut(), number(1), number(2))),
+            "drop" => {
+                let began = Instant::now();
+                telemetry = Box::new(Gone);
+                say(&json!({ "ms": began.elapsed().as_millis() as u64 }));
+            }
+            "exit" => std::process::exit(number(1) as i32),
+            "abort" => std::process::abort(),
+            "return" => return,
+            other => panic!("{other} is no command"),
+        }
+    }
+}
+
+/// What both twins can do.
+pub trait Running {
+    fn flush(&mut self, timeout: Duration) -> Value;
+    fn shutdown(&mut self, timeout: Duration) -> Value;
+    fn stats(&self) -> Value;
+    fn debug(&self) -> String;
+}
+
+struct Gone;
+
+impl Running for Gone {
+    fn flush(&mut self, _: Duration) -> Value {
+        json!({})
+    }
+
+    fn shutdown(&mut self, _: Duration) -> Value {
+        json!({})
+    }
+
+    fn stats(&self) -> Value {
+        json!({})
+    }
+
+    fn debug(&self) -> String {
+        String::new()
+    }
+}
+
+struct Ours {
+    telemetry: Telemetry,
+    setup: Builder,
+    _guard: Guard,
+}
+
+impl Ours {
+    fn start(setup: &Setup) -> Self {
+        let mut builder = crumbtrail::builder(crumbtrail::service!().with_name("program").with_crate("faults"))
+            .with_console(false)
+            .with_export_delay(Signal::Logs, Duration::from_millis(200))
+            .with_export_delay(Signal::Spans, Duration::from_millis(200))
+            .with_metric_interval(Duration::from_secs(2));
+        if setup.from_env {
+            builder = builder.from_env();
+        }
+        if !setup.endpoint.is_empty() {
+            builder = builder.with_endpoint(&setup.endpoint);
+        }
+        builder = match setup.protocol.as_str() {
+            "grpc" => builder.with_protocol(Protocol::Grpc),
+            "json" => builder.with_protocol(Protocol::HttpJson),
+            _ => builder,
+        };
+        builder = match setup.compression.as_str() {
+            "gzip" => builder.with_compression(Compression::Gzip),
+            "zstd" => builder.with_compression(Compression::Zstd),
+            _ => builder,
+        };
+        if let Some(path) = &setup.state_dir {
+            builder = builder.with_state_dir(path);
+        }
+        if let Some(bytes) = setup.spool_limit {
+            builder = builder.with_spool_limit(bytes);
+        }
+        if let Some(age) = setup.spool_age_ms {
+            builder = builder.with_spool_age(Duration::from_millis(age));
+        }
+        if let Some(timeout) = setup.timeout_ms {
+            builder = builder.with_timeout(Duration::from_millis(timeout));
+        }
+        for signal in [Signal::Logs, Signal::Spans, Signal::Metrics] {
+            builder = builder.with_spooled(signal, setup.spooled.iter().any(|name| name == signal.as_str()));
+        }
+        for (name, value) in &setup.headers {
+            builder = builder.with_header(name, value);
+        }
+        if let Some(pem) = &setup.certificate {
+            builder = builder.with_certificate(pem.as_str());
+        }
+        if let Some((chain, key)) = &setup.client {
+            builder = builder.with_client_certificate(chain.as_str(), key.as_str());
+        }
+        if let Some(proxy) = &setup.proxy {
+            builder = builder.with_proxy(proxy);
+        }
+        if let Some(bytes) = setup.outbox {
+            builder = builder.with_outbox_memory(bytes);
+        }
+        let guard = if setup.unfiltered {
+            use tracing_subscriber::prelude::*;
+            let all = |builder: Builder| -> Result<Builder, tracing_subscriber::filter::ParseError> {
+                use crumbtrail::Route;
+                builder
+                    .with_route(Route::Logs, "trace".parse()?)
+                    .with_route(Route::Spans, "trace".parse()?)
+                    .with_route(Route::Breadcrumbs, "trace".parse()?)
+                    .pipe(Ok)
+            };
+            let telemetry = all(builder.clone()).expect("routes").build().expect("telemetry");
+            tracing_subscriber::registry().with(telemetry.layer()).init();
+            telemetry.guard()
+        } else {
+            builder.clone().install().unwrap_or_else(|error| {
+                say(&json!({ "refused": error.to_string(), "debug": format!("{error:?}") }));
+                std::process::exit(3)
+            })
+        };
+        Self { telemetry: guard.telemetry().clone(), setup: builder, _guard: guard }
+    }
+}
+
+trait Pipe: Sized {
+    fn pipe<T>(self, to: impl FnOnce(Self) -> T) -> T {
+        to(self)
+    }
+}
+
+impl Pipe for Builder {}
+
+impl Running for Ours {
+    fn flush(&mut self, timeout: Duration) -> Value {
+        outcome(self.telemetry.flush(timeout))
+    }
+
+    fn shutdown(&mut self, timeout: Duration) -> Value {
+        outcome(self.telemetry.shutdown(timeout))
+    }
+
+    fn stats(&self) -> Value {
+        let stats = self.telemetry.stats();
+        let line = |signal: Signal| {
+            let line = stats.signal(signal);
+            json!({
+                "accepted": line.accepted(), "recovered": line.recovered(), "delivered": line.delivered(),
+                "spooled": line.spooled(), "lost": line.lost(), "pending": line.pending(),
+            })
+        };
+        json!({
+            "exceptions": line(Signal::Exceptions), "logs": line(Signal::Logs), "spans": line(Signal::Spans), "metrics": line(Signal::Metrics),
+            "faults": stats.faults(), "text": stats.to_string(),
+        })
+    }
+
+    fn debug(&self) -> String {
+        format!(
+            "{:?} {:?} {:?} {:?}",
+            self.telemetry,
+            self.setup,
+            self.telemetry.warnings(),
+            self.telemetry.layer::<tracing_subscriber::Registry>().type_id_name()
+        )
+    }
+}
+
+trait TypeName {
+    fn type_id_name(&self) -> &'static str {
+        std::any::type_name::<Self>()
+    }
+}
+
+impl<T> TypeName for T {}
+
+fn outcome(outcome: Result<crumbtrail::FlushReport, crumbtrail::FlushError>) -> Value {
+    match outcome {
+        Ok(report) => json!({ "ok": true, "delivered": report.delivered(), "spooled": report.spooled(), "lost": report.lost() }),
+        Err(error) => {
+            json!({ "ok": false, "undelivered": error.undelivered(), "spooled": error.report().spooled(), "lost": error.report().lost(), "text": error.to_string() })
+        }
+    }
+}
+
+fn say(value: &Value) {
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{value}");
+    let _ = out.flush();
+}
+
+fn timed(run: impl FnOnce() -> Value) -> Value {
+    let began = Instant::now();
+    let mut said = run();
+    said["ms"] = json!(began.elapsed().as_millis() as u64);
+    said
+}
+
+fn runtime(threads: u64) -> tokio::runtime::Runtime {
+    match threads {
+        0 => tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap(),
+        threads => tokio::runtime::Builder::new_multi_thread().worker_threads(threads as usize).enable_all().build().unwrap(),
+    }
+}
+
+/// Emits, at a steady rate if there is one, and tells how long the calls took.
+fn emit(kind: &str, count: u64, rate: u64, padding: usize) -> Value {
+    let padding = "x".repeat(padding);
+    let began = Instant::now();
+    let mut took = Vec::with_capacity(count as usize);
+    for number in 0..count {
+        if let Some(nanos) = (1_000_000_000 * number).checked_div(rate) {
+            std::thread::sleep((began + Duration::from_nanos(nanos)).saturating_duration_since(Instant::now()));
+        }
+        let before = Instant::now();
+        match kind {
+            "exceptions" => error!(number, padding = padding.as_str(), "exception"),
+            "logs" => info!(number, padding = padding.as_str(), "log"),
+            "spans" => drop(info_span!("span", number, padding = padding.as_str())),
+            // One of each.
+            "all" => {
+                let _span = info_span!("span", number).entered();
+                info!(number, "log");
+                error!(number, "exception");
+            }
+            other => panic!("{other} cannot be emitted"),
+        }
+        took.push(before.elapsed().as_nanos() as u64);
+    }
+    took.sort_unstable();
+    let at = |part: f64| took.get(((took.len() as f64 * part) as usize).min(took.len().saturating_sub(1))).copied().unwrap_or(0);
+    json!({ "emitted": count, "p50_ns": at(0.5), "p99_ns": at(0.99), "max_ns": at(1.0), "memory": memory() })
+}
+
+/// Resident bytes.
+fn memory() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * 4096
+}
+
+fn failpoint(name: &str, occasion: u64, what: &str) {
+    let seen = std::sync::atomic::AtomicU64::new(0);
+    let what = what.to_owned();
+    fail::cfg_callback(name, move || {
+        if seen.fetch_add(1, std::sync::atomic::Ordering::SeqCst) + 1 != occasion {
+            return;
+        }
+        match what.as_str() {
+            "kill" => {
+                let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+                std::thread::park();
+            }
+            "panic" => panic!("a fault at a named step"),
+            other => panic!("{other} is no outcome"),
+        }
+    })
+    .expect("a failpoint");
+}
+
+/// As daemons do, and then the numbers are used again.
+#[allow(unsafe_code)]
+fn close_descriptors() {
+    for number in 3..256 {
+        // SAFETY: this is what the test is about; the owners of these descriptors must notice.
+        unsafe { libc::close(number) };
+    }
+    let victim = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(std::env::var("CRUMBTRAIL_FAULTS_VICTIM").expect("a path"))
+        .expect("a file");
+    let _taken: Vec<_> = (0..64).map(|_| std::mem::ManuallyDrop::new(victim.try_clone().expect("a descriptor"))).collect();
+    std::mem::forget(victim);
+}
+
+/// Forks; the child emits and flushes, and tells how long that took through its exit.
+#[allow(unsafe_code)]
+fn fork(telemetry: &mut dyn Running, emits: u64, timeout: u64) -> Value {
+    // SAFETY: the child allocates and locks, which is what programs that fork do, and the point of the test.
+    match unsafe { libc::fork() } {
+        0 => {
+            let began = Instant::now();
+            emit("exceptions", emits, 0, 0);
+            let emitted = began.elapsed().as_millis() as u64;
+            let flushed = timed(|| telemetry.flush(Duration::from_millis(timeout)));
+            say(&json!({ "child": std::process::id(), "emit_ms": emitted, "flush": flushed, "stats": telemetry.stats() }));
+            let shutdown = timed(|| telemetry.shutdown(Duration::from_millis(timeout)));
+            std::process::exit(i32::from(shutdown["ok"] != true && shutdown["ok"] != Value::Null))
+        }
+        child => {
+            let mut status = 0;
+            // SAFETY: a plain wait for our own child.
+            unsafe { libc::waitpid(child, &raw mut status, 0) };
+            json!({ "status": status })
+        }
+    }
+}
