@@ -45,7 +45,7 @@ mod outbox;
 pub mod propagation;
 mod sampling;
 mod service;
-mod spool;
+pub mod spool;
 mod stack;
 mod telemetry;
 mod trail;

@@ -71,32 +71,9 @@ impl Spool {
         Writer { current: self.exceptions.clone(), bytes: self.bytes[Signal::Exceptions as usize].clone(), limits: self.limits }
     }
 
-    /// Takes over the directories whose owner is gone. Calls back with every request that waits in them, or with how many are damaged.
+    /// Takes over the directories whose owner is gone. Calls back with every request that waits in them, and every place that is damaged.
     pub(crate) fn adopt(&self, take: &mut dyn FnMut(Signal, Adopted)) {
-        let abandoned = match self.state.abandoned() {
-            Ok(abandoned) => abandoned,
-            Err(error) => return crate::diagnose(format_args!("{} cannot be searched: {error}", self.state.path().display())),
-        };
-        for run in abandoned.into_iter().map(Arc::new) {
-            step("spool::adopt");
-            for name in run.names().unwrap_or_default() {
-                let Some(signal) = signal_of(&name) else { continue };
-                let mut damaged = 0;
-                let adopted = Segment::adopt(run.clone(), name.clone(), self.bytes[signal as usize].clone()).and_then(|segment| {
-                    Ok(Arc::new(segment).adopted(self.limits.age, &mut |signal, found| {
-                        damaged += u64::from(matches!(found, Adopted::Damaged(_)));
-                        take(signal, found);
-                    })?)
-                });
-                match adopted {
-                    Ok(()) if damaged == 0 => {}
-                    Ok(()) => {
-                        crate::diagnose(format_args!("{name} of an earlier process is damaged in {damaged} places; what was there is lost"))
-                    }
-                    Err(error) => crate::diagnose(format_args!("{name} of an earlier process is left alone: {error}")),
-                }
-            }
-        }
+        adopt_all(&self.state, self.limits.age, &self.bytes, take);
     }
 
     /// In a forked child: all of this is the parent's.
@@ -105,6 +82,39 @@ impl Spool {
         if let Ok(mut current) = self.exceptions.try_lock() {
             // Its file stays open for as long as the parent's worker, which does not run here, would have held it.
             std::mem::forget(current.take());
+        }
+    }
+}
+
+/// As [`Spool::adopt`].
+pub(super) fn adopt_all(
+    state: &Arc<StateDir>,
+    age: Duration,
+    bytes: &[Arc<AtomicU64>; Signal::ALL.len()],
+    take: &mut dyn FnMut(Signal, Adopted),
+) {
+    let abandoned = match state.abandoned() {
+        Ok(abandoned) => abandoned,
+        Err(error) => return crate::diagnose(format_args!("{} cannot be searched: {error}", state.path().display())),
+    };
+    for run in abandoned.into_iter().map(Arc::new) {
+        step("spool::adopt");
+        for name in run.names().unwrap_or_default() {
+            let Some(signal) = signal_of(&name) else { continue };
+            let mut damaged = 0;
+            let adopted = Segment::adopt(run.clone(), name.clone(), bytes[signal as usize].clone()).and_then(|segment| {
+                Ok(Arc::new(segment).adopted(age, &mut |signal, found| {
+                    damaged += u64::from(matches!(found, Adopted::Damaged(_)));
+                    take(signal, found);
+                })?)
+            });
+            match adopted {
+                Ok(()) if damaged == 0 => {}
+                Ok(()) => {
+                    crate::diagnose(format_args!("{name} of an earlier process is damaged in {damaged} places; what was there is lost"))
+                }
+                Err(error) => crate::diagnose(format_args!("{name} of an earlier process is left alone: {error}")),
+            }
         }
     }
 }

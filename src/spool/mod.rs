@@ -17,9 +17,13 @@ mod chain;
 mod dir;
 #[cfg(feature = "spool")]
 pub(crate) mod frame;
+#[cfg(all(feature = "spool", feature = "json", unix))]
+mod replay;
 #[cfg(all(feature = "spool", unix))]
 mod segment;
 
+#[cfg(all(feature = "spool", feature = "json", unix))]
+pub use self::replay::{ReplayError, Replayed, replay};
 #[cfg(all(feature = "spool", unix))]
 pub(crate) use self::{
     chain::{Chain, Spool, Writer},

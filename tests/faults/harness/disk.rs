@@ -51,6 +51,8 @@ pub fn cases() -> Vec<Case> {
     cases.push(case("spool: a read-only file system", read_only));
     cases.push(case("spool: I/O errors", io_errors));
     cases.push(case("spool: the systemd variable", systemd));
+    cases.push(case("spool: emptied by hand, to JSON", replayed_to_json));
+    cases.push(case("spool: emptied by hand, to an endpoint", replayed_to_endpoint));
     cases
 }
 
@@ -443,4 +445,47 @@ fn systemd() -> String {
     assert_eq!(next.ask("flush 20000")["ok"], true);
     assert_eq!(exceptions(&world.receiver.received()).len(), 1);
     "the first of $STATE_DIRECTORY is used".to_owned()
+}
+
+fn replay(world: &World, to: &str) -> std::process::Output {
+    Command::new(env!("CARGO_BIN_EXE_crumbtrail"))
+        .args(["replay", &world.state_dir(), "--to", to])
+        .env_clear()
+        .output()
+        .expect("the program")
+}
+
+fn replayed_to_json() -> String {
+    let world = World::new("http");
+    leave_exceptions(&world, 12);
+    // One that runs keeps what is its own.
+    let mut running = Program::start(&Setup { state_dir: None, ..world.spooling() });
+    let output = replay(&world, "jsonl");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let lines: Vec<serde_json::Value> =
+        String::from_utf8(output.stdout).expect("UTF-8").lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let record = |line: &serde_json::Value| line["resourceLogs"][0]["scopeLogs"][0]["logRecords"][0].clone();
+    assert_eq!(lines.len(), 12);
+    assert!(lines.iter().all(|line| record(line)["eventName"] == "exception" && record(line)["timeUnixNano"].is_string()), "{}", lines[0]);
+    assert!(String::from_utf8_lossy(&replay(&world, "jsonl").stderr).contains("0 records"), "it is empty now");
+    running.ask("stats");
+    "12 lines of OTLP JSON; the spool is empty".to_owned()
+}
+
+fn replayed_to_endpoint() -> String {
+    let world = World::new("http");
+    leave_exceptions(&world, 12);
+    let mut running = Program::start(&world.spooling());
+    running.ask("flush 500");
+    // The one that runs has taken them over: they are not to be had by hand.
+    let output = replay(&world, &world.receiver.http_endpoint());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("0 records found"), "{}", String::from_utf8_lossy(&output.stderr));
+    running.kill();
+    running.wait();
+    let output = replay(&world, &world.receiver.http_endpoint());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let counts = exceptions(&world.receiver.received());
+    assert_eq!((counts.len(), counts.values().copied().max()), (12, Some(1)));
+    assert!(world.segments().is_empty());
+    format!("12 of 12, said: {}", String::from_utf8_lossy(&output.stderr).trim())
 }

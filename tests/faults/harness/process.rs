@@ -27,6 +27,16 @@ pub fn cases() -> Vec<Case> {
     cases.push(case("process: fork with a spool, the parent dies", fork_with_spool));
     cases.push(case("process: exit without a goodbye", || dies("exit 0", Some(0))));
     cases.push(case("process: abort", || dies("abort", None)));
+    for (how, code) in [
+        ("double-panic", None),
+        ("panic-in-extern-c", None),
+        ("panic-in-thread-local", None),
+        ("panic-in-drop", Some(0)),
+        ("panic-in-debug", Some(0)),
+    ] {
+        cases.push(case(format!("process: {how}"), move || panics(how, code)));
+    }
+    cases.push(case("process: standard error is full", full_stderr));
     cases.push(case("process: main returns, the guard delivers", main_returns));
     cases.push(case("process: descriptors closed and used again", closed_descriptors));
     cases.push(case("process: out of file descriptors", out_of_files));
@@ -129,6 +139,42 @@ fn dies(how: &str, code: Option<i32>) -> String {
     let stats = world.successor();
     assert_eq!(number(&stats, "exceptions", "delivered"), 11, "{stats}");
     "11 of 11 delivered by the next process".to_owned()
+}
+
+/// Ways to panic that may end the process from within the panic: the first record is on disk.
+fn panics(how: &'static str, code: Option<i32>) -> String {
+    let world = World::new("http");
+    world.set(Mode::Refuse);
+    let mut program = Program::start(&world.spooling());
+    program.tell(how);
+    if code.is_some() {
+        assert!(program.line().is_some(), "it lives");
+        program.tell("exit 0");
+    }
+    let ended = program.wait();
+    assert_eq!(ended.code, code, "{}", ended.stderr);
+    assert!(ended.stderr.contains("panicked"), "the hook that was there has run, too: {}", ended.stderr);
+    let stats = world.successor();
+    let received = world.receiver.received();
+    let messages: Vec<&str> = received.exceptions().map(|exception| exception.text("exception.message")).collect();
+    assert!(messages.contains(&how), "{stats} {messages:?}");
+    format!("{} records, the first among them", exceptions(&received).len())
+}
+
+/// Whatever is said about trouble goes nowhere, and nobody dies of it.
+fn full_stderr() -> String {
+    let world = World::new("http");
+    world.set(Mode::Refuse);
+    let mut program = Program::start_as(&world.spooling(), |command| {
+        command.stderr(std::fs::OpenOptions::new().write(true).open("/dev/full").expect("/dev/full"));
+    });
+    program.ask("emit exceptions 5");
+    program.ask("flush 1000");
+    world.set(Mode::Pass);
+    assert_eq!(program.ask("flush 20000")["ok"], true);
+    program.ask("shutdown 2000");
+    assert_eq!(exceptions(&world.receiver.received()).len(), 5);
+    "5 of 5 delivered".to_owned()
 }
 
 fn main_returns() -> String {

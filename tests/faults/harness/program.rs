@@ -61,6 +61,24 @@ pub fn run(setup: &str) {
                 let outcome = std::thread::Builder::new().name("panics".to_owned()).spawn(move || panic!("{text}")).unwrap().join();
                 say(&json!({ "panicked": outcome.is_err() }));
             }
+            "double-panic" => {
+                let _first = PanicsOnDrop("the second");
+                panic!("double-panic");
+            }
+            "panic-in-drop" => {
+                let outcome = std::thread::spawn(|| drop(PanicsOnDrop("panic-in-drop"))).join();
+                say(&json!({ "panicked": outcome.is_err() }));
+            }
+            "panic-in-extern-c" => panics_in_extern_c(),
+            "panic-in-thread-local" => {
+                thread_local!(static LAST: PanicsOnDrop = const { PanicsOnDrop("panic-in-thread-local") });
+                let _ = std::thread::spawn(|| LAST.with(|_| {})).join();
+            }
+            "panic-in-debug" => {
+                info!(value = ?PanicsInDebug, "a value that cannot be shown");
+                say(&json!({}));
+                let _ = std::thread::spawn(|| panic!("panic-in-debug")).join();
+            }
             "flush" => say(&timed(|| telemetry.flush(Duration::from_millis(number(1))))),
             "flush-in-runtime" => {
                 let runtime = runtime(number(2));
@@ -106,6 +124,26 @@ pub fn run(setup: &str) {
             other => panic!("{other} is no command"),
         }
     }
+}
+
+struct PanicsOnDrop(&'static str);
+
+impl Drop for PanicsOnDrop {
+    fn drop(&mut self) {
+        panic!("{}", self.0);
+    }
+}
+
+struct PanicsInDebug;
+
+impl std::fmt::Debug for PanicsInDebug {
+    fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        panic!("in Debug")
+    }
+}
+
+extern "C" fn panics_in_extern_c() {
+    panic!("panic-in-extern-c");
 }
 
 /// What both twins can do.

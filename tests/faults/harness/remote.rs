@@ -42,10 +42,10 @@ impl Program {
         let (lines, stderr) = (mpsc::channel(), mpsc::channel());
         let out: ChildStdout = child.stdout.take().expect("piped");
         std::thread::spawn(move || BufReader::new(out).lines().map_while(Result::ok).try_for_each(|line| lines.0.send(line)));
-        let mut errors = child.stderr.take().expect("piped");
+        let errors = child.stderr.take();
         std::thread::spawn(move || {
             let mut text = Vec::new();
-            let _ = errors.read_to_end(&mut text);
+            let _ = errors.map(|mut errors| errors.read_to_end(&mut text));
             let _ = stderr.0.send(String::from_utf8_lossy(&text).into_owned());
         });
         let program = Self { input: child.stdin.take(), child, lines: lines.1, stderr: stderr.1 };
