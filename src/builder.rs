@@ -1,20 +1,19 @@
 //! Set-up: pure configuration, then `build` (no global touched) or `install`.
 
+mod destination;
+
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
-use http::{HeaderName, HeaderValue, Uri};
 use tracing_subscriber::filter::Targets;
 
 use crate::{
-    delivery::{
-        Compression, LaneConfig, Protocol, Proxy,
-        tls::{self, Identity, Tls},
-    },
-    env::{self, Address, Environment, LimitSettings, Settings, SignalSettings, Warning},
+    delivery::{Compression, Protocol},
+    env::{Environment, LimitSettings, Settings},
     error::InitError,
     export::{
         SpanLimits, resource,
-        worker::{self, Alive, Destination, SpoolConfig, WorkerConfig},
+        thread::{self, Alive},
+        worker::{Destination, WorkerConfig},
     },
     layer::{
         Route, Routes,
@@ -418,7 +417,7 @@ impl Builder {
         let (meters, alive) = (Arc::new(meters), Arc::new(Alive));
         let start: Start = {
             let (meters, alive) = (meters.clone(), Arc::downgrade(&alive));
-            Box::new(move |core, link| worker::start(core, link, &worker, &meters, &alive))
+            Box::new(move |core, link| thread::start(core, link, &worker, &meters, &alive))
         };
         let core = Arc::new(Core::new(CoreConfig {
             routes: self.routes(),
@@ -470,126 +469,6 @@ impl Builder {
         routes
     }
 
-    fn exporter(&self, index: usize, signal: &SignalSettings) -> Exporter {
-        if self.settings.disabled { Exporter::None } else { self.exporters[index].or(signal.exporter).unwrap_or(Exporter::Otlp) }
-    }
-
-    /// Exceptions, logs, spans, metrics.
-    fn destinations(&self, warnings: &mut Vec<Warning>) -> Result<[Destination; 4], InitError> {
-        let logs = self.destination(0, &self.settings.logs, ("v1/logs", "LOGS_"), warnings)?;
-        let spans = self.destination(1, &self.settings.traces, ("v1/traces", "TRACES_"), warnings)?;
-        let metrics = self.destination(2, &self.settings.metrics, ("v1/metrics", "METRICS_"), warnings)?;
-        Ok([logs.clone(), logs, spans, metrics])
-    }
-
-    /// Code over the signal's variables over the general ones over the defaults.
-    fn destination(
-        &self,
-        index: usize,
-        signal: &SignalSettings,
-        (path, infix): (&str, &str),
-        warnings: &mut Vec<Warning>,
-    ) -> Result<Destination, InitError> {
-        match self.exporter(index, signal) {
-            Exporter::Console => return Ok(Destination::Console),
-            Exporter::None => return Ok(Destination::Nowhere),
-            Exporter::Otlp => {}
-        }
-        let generic = &self.settings.generic;
-        let default_protocol = if cfg!(all(feature = "grpc", not(feature = "http"))) { Protocol::Grpc } else { Protocol::HttpProtobuf };
-        let protocol = self.protocol.or(signal.protocol).or(generic.protocol).unwrap_or(default_protocol);
-        let code = self.endpoint.as_deref().map(env::endpoint).transpose().map_err(|_| InitError::Endpoint)?;
-        let (address, whole) = match (code, &signal.endpoint, &generic.endpoint) {
-            (Some(code), ..) => (code, false),
-            (None, Some(own), _) => (own.clone(), true),
-            (None, None, Some(generic)) => (generic.clone(), false),
-            (None, None, None) => {
-                let port = if protocol == Protocol::Grpc { "http://localhost:4317" } else { "http://localhost:4318" };
-                (Address { uri: Uri::from_static(port), has_scheme: true }, false)
-            }
-        };
-        let insecure = self.insecure || signal.insecure.or(generic.insecure).unwrap_or(false);
-        let endpoint = match protocol {
-            // The specification: without a scheme gRPC is secure, unless told otherwise.
-            Protocol::Grpc if !address.has_scheme && !insecure => secure(&address.uri),
-            Protocol::Grpc => address.uri,
-            _ if whole => address.uri,
-            _ => appended(&address.uri, path),
-        };
-        let proxy = match &self.proxy {
-            Some(proxy) => Some(Proxy(env::endpoint(proxy).map_err(|_| InitError::Proxy)?.uri)),
-            None => None,
-        };
-        Ok(Destination::Otlp(Box::new(LaneConfig {
-            protocol,
-            endpoint,
-            headers: self.headers(signal)?,
-            timeout: self.timeout.or(signal.timeout).or(generic.timeout).unwrap_or(Duration::from_secs(10)),
-            compression: self.compression.or(signal.compression).or(generic.compression).unwrap_or_default(),
-            tls: self.tls(signal, infix, warnings)?,
-            proxy,
-        })))
-    }
-
-    fn tls(&self, signal: &SignalSettings, infix: &str, warnings: &mut Vec<Warning>) -> Result<Tls, InitError> {
-        let given = |what, problem: String| InitError::Tls { what, problem };
-        if let Some(pem) = &self.authority {
-            tls::check_certificates(pem).map_err(|problem| given("certificate", problem))?;
-        }
-        if let Some((chain, key)) = &self.identity {
-            tls::check_certificates(chain).map_err(|problem| given("client certificate", problem))?;
-            tls::check_key(key).map_err(|problem| given("client key", problem))?;
-        }
-        let generic = &self.settings.generic;
-        // A file that cannot be used is as if it had not been named.
-        let mut read = |own: &Option<PathBuf>, general: &Option<PathBuf>, name: &str, check: fn(&[u8]) -> Result<(), String>| {
-            let (path, variable) = match (own, general) {
-                (Some(own), _) => (own, format!("OTEL_EXPORTER_OTLP_{infix}{name}")),
-                (None, general) => (general.as_ref()?, format!("OTEL_EXPORTER_OTLP_{name}")),
-            };
-            let content = std::fs::read(path).map_err(|error| error.to_string()).and_then(|pem| check(&pem).map(|()| pem));
-            let warning = |problem: String| Warning::new(&variable, &format!("{}: {problem}; it is ignored", path.display()));
-            content.map_err(|problem| warnings.extend(Some(warning(problem)).filter(|warning| !warnings.contains(warning)))).ok()
-        };
-        let authority = match &self.authority {
-            Some(pem) => Some(pem.clone()),
-            None => read(&signal.certificate, &generic.certificate, "CERTIFICATE", tls::check_certificates),
-        };
-        let identity = match &self.identity {
-            Some(identity) => Some(identity.clone()),
-            None => {
-                let chain = read(&signal.client_certificate, &generic.client_certificate, "CLIENT_CERTIFICATE", tls::check_certificates);
-                let key = read(&signal.client_key, &generic.client_key, "CLIENT_KEY", tls::check_key);
-                chain.zip(key)
-            }
-        };
-        Ok(Tls {
-            authority: authority.map(Arc::from),
-            identity: identity.map(|(chain, key)| Identity { chain: chain.into(), key: key.into() }),
-        })
-    }
-
-    /// Only where exceptions are sent at all.
-    fn spool(&self, destinations: &[Destination; 4]) -> Option<SpoolConfig> {
-        let path = self.state_dir.clone().or_else(|| self.settings.state_dir.clone())?;
-        let [logs, spans, metrics] = self.spooled;
-        let sent = matches!(destinations[Signal::Exceptions as usize], Destination::Otlp(_)) && !self.settings.disabled;
-        sent.then_some(SpoolConfig { path, limits: self.spool_limits, signals: [true, logs, spans, metrics] })
-    }
-
-    fn headers(&self, signal: &SignalSettings) -> Result<Vec<(HeaderName, HeaderValue)>, InitError> {
-        let mut headers = signal.headers.clone().or_else(|| self.settings.generic.headers.clone()).unwrap_or_default();
-        for (name, value) in &self.headers {
-            let invalid = || InitError::Header { name: name.clone() };
-            let parsed = HeaderName::from_bytes(name.as_bytes()).map_err(|_| invalid())?;
-            let mut value = HeaderValue::from_str(value).map_err(|_| invalid())?;
-            value.set_sensitive(true);
-            headers.retain(|(other, _)| *other != parsed);
-            headers.push((parsed, value));
-        }
-        Ok(headers)
-    }
-
     fn resource_value(&self, wanted: &str) -> Option<String> {
         let attributes = self.settings.resource.iter().chain(&self.attributes);
         attributes.filter(|(key, _)| key == wanted).map(|(_, value)| value.clone()).next_back()
@@ -621,25 +500,6 @@ fn log_or_span(signal: Signal) -> Option<usize> {
         Signal::Spans => Some(1),
         Signal::Exceptions | Signal::Metrics => None,
     }
-}
-
-/// `path` behind the endpoint's own path, as the specification wants it for the general endpoint.
-fn appended(endpoint: &Uri, path: &str) -> Uri {
-    let mut parts = endpoint.clone().into_parts();
-    let base = endpoint.path().trim_end_matches('/');
-    let joined = match endpoint.query() {
-        Some(query) => format!("{base}/{path}?{query}"),
-        None => format!("{base}/{path}"),
-    };
-    parts.path_and_query = joined.parse().ok();
-    Uri::from_parts(parts).unwrap_or_else(|_| endpoint.clone())
-}
-
-/// The same address, with TLS.
-fn secure(endpoint: &Uri) -> Uri {
-    let mut parts = endpoint.clone().into_parts();
-    parts.scheme = Some(http::uri::Scheme::HTTPS);
-    Uri::from_parts(parts).unwrap_or_else(|_| endpoint.clone())
 }
 
 fn limits(settings: LimitSettings) -> Limits {

@@ -459,4 +459,13 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn the_state_directory_is_ours_or_the_first_of_systemds() {
+        let dir = |variables: &[(&str, &str)]| read(variables).state_dir;
+        assert_eq!(dir(&[]), None);
+        assert_eq!(dir(&[("STATE_DIRECTORY", "/var/lib/a:/var/lib/b")]), Some("/var/lib/a/crumbtrail".into()));
+        assert_eq!(dir(&[("STATE_DIRECTORY", "/var/lib/a"), ("CRUMBTRAIL_STATE_DIR", "/mine")]), Some("/mine".into()));
+        assert_eq!(dir(&[("STATE_DIRECTORY", ""), ("CRUMBTRAIL_STATE_DIR", "")]), None, "empty is unset");
+    }
 }

@@ -16,7 +16,7 @@ use crate::{
     env::Warning,
     error::{FlushError, InitError},
     exception::{self, ErrorId},
-    export::worker::Alive,
+    export::thread::Alive,
     layer::{CrumbtrailLayer, RouteFilter, core::Core},
     ledger::{FlushReport, Signal, Stats},
     link::{Command, Settled},

@@ -121,10 +121,19 @@ fn an_unavailable_receiver_is_tried_again() {
     let pipeline = Pipeline::new(|builder, _| builder);
     pipeline.receiver.answer_with(Some(503));
     pipeline.run(work);
-    let error = pipeline.telemetry.flush(Duration::from_secs(4)).unwrap_err();
+    let error = pipeline.telemetry.flush(Duration::from_secs(6)).unwrap_err();
     assert!(error.undelivered() >= 3, "{error}");
     pipeline.receiver.answer_with(None);
-    assert_all_arrived(&pipeline);
+    let report = pipeline.telemetry.flush(PATIENCE).unwrap();
+    assert!(report.delivered() >= 3 && report.lost() == 0, "{report}");
+    // The outage is in the data, too.
+    let told = pipeline.receiver.wait_for(PATIENCE, |received| received.logs.iter().any(|log| log.event_name == "crumbtrail.outage"));
+    let received = told.expect("an account of the outage");
+    let account = received.logs.iter().find(|log| log.event_name == "crumbtrail.outage").unwrap();
+    let crumbtrail_receiver::Value::Double(seconds) = account.attributes["crumbtrail.outage.duration"] else { panic!("{account:#?}") };
+    assert!((1.0..60.0).contains(&seconds) && account.body.contains("nothing was lost"), "{account:#?}");
+    assert!(account.text("crumbtrail.outage.reason").contains("503"));
+    assert_eq!((received.exceptions().count(), received.spans.len()), (1, 1));
 }
 
 #[test]

@@ -83,3 +83,34 @@ fn the_number_of_time_series_is_bounded() {
     assert!(metric.points.iter().any(|point| point.attributes.contains_key("otel.metric.overflow")));
     assert_eq!(metric.points.iter().map(|point| point.value).sum::<f64>(), 5_000.0);
 }
+
+#[test]
+fn the_ledger_is_metrics_too() {
+    let pipeline = Pipeline::new(|builder, _| builder);
+    pipeline.run(|| {
+        tracing::info!("a log");
+        tracing::error!("an error");
+    });
+    pipeline.received();
+    pipeline.receiver.answer_with(Some(500));
+    pipeline.run(|| tracing::info!("refused"));
+    let _ = pipeline.telemetry.flush(support::PATIENCE);
+    pipeline.receiver.answer_with(None);
+    let exported = metric(&pipeline, "otel.sdk.exporter.log.exported");
+    let point = |signal: &str, error: Option<&str>| {
+        let found = exported.points.iter().find(|point| {
+            point.attributes["crumbtrail.signal"].as_str() == signal
+                && point.attributes.get("error.type").map(|error| error.as_str()) == error
+        });
+        found.map(|point| point.value)
+    };
+    let of = |signal, error| point(signal, error);
+    assert_eq!(
+        (of("exceptions", None), of("logs", None), of("logs", Some("rejected"))),
+        (Some(1.0), Some(1.0), Some(1.0)),
+        "{exported:#?}"
+    );
+    assert_eq!(exported.unit, "{log_record}");
+    let processed = metric(&pipeline, "otel.sdk.processor.log.processed");
+    assert_eq!(processed.points.iter().map(|point| point.value).sum::<f64>(), 3.0);
+}

@@ -1,7 +1,7 @@
 //! Whether receivers can be reached, as a whole: what is wrong is said once, and when it is well again there is an account of what it cost.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::BTreeSet,
     sync::Arc,
     time::{Duration, Instant},
@@ -25,7 +25,9 @@ pub(crate) struct Outage {
 pub(super) struct Health {
     core: Arc<Core>,
     trouble: RefCell<Option<Trouble>>,
-    ended: RefCell<Vec<Outage>>,
+    /// Those that have ended and are not yet told of, as one.
+    ended: RefCell<Option<Outage>>,
+    told: Cell<Option<Instant>>,
     remarks: RefCell<BTreeSet<String>>,
 }
 
@@ -46,12 +48,14 @@ enum State {
 
 /// An outage that lasted this long, or cost something, is told of in the data, too.
 const WORTH_A_RECORD: Duration = Duration::from_secs(5);
+/// A receiver that comes and goes must not fill the logs.
+const BETWEEN_RECORDS: Duration = Duration::from_secs(30);
 /// Different things said in one outage at most.
 const MAX_SAID: usize = 8;
 
 impl Health {
     pub(super) fn new(core: Arc<Core>) -> Self {
-        Self { core, trouble: RefCell::default(), ended: RefCell::default(), remarks: RefCell::default() }
+        Self { core, trouble: RefCell::default(), ended: RefCell::default(), told: Cell::default(), remarks: RefCell::default() }
     }
 
     /// A signal cannot be delivered.
@@ -94,7 +98,11 @@ impl Health {
         let outage = Outage { lasted: trouble.since.elapsed(), reasons: trouble.said.into_iter().collect(), lost: lost.collect() };
         crate::diagnose(format_args!("{outage}"));
         if outage.lasted > WORTH_A_RECORD || !outage.lost.is_empty() {
-            self.ended.borrow_mut().push(outage);
+            let mut ended = self.ended.borrow_mut();
+            *ended = Some(match ended.take() {
+                Some(earlier) => earlier.and(outage),
+                None => outage,
+            });
         }
     }
 
@@ -104,8 +112,12 @@ impl Health {
         say(&mut self.remarks.borrow_mut(), format!("{endpoint} took a request, but says: {remark}"));
     }
 
-    /// Outages that have ended since the last call.
-    pub(super) fn ended(&self) -> Vec<Outage> {
+    /// What has ended and is to be told of: at once, and then not more often than twice a minute.
+    pub(super) fn ended(&self) -> Option<Outage> {
+        if self.ended.borrow().is_none() || self.told.get().is_some_and(|told| told.elapsed() < BETWEEN_RECORDS) {
+            return None;
+        }
+        self.told.set(Some(Instant::now()));
         self.ended.take()
     }
 }
@@ -114,6 +126,25 @@ fn say(said: &mut BTreeSet<String>, complaint: String) {
     if said.len() < MAX_SAID && !said.contains(&complaint) {
         crate::diagnose(format_args!("{complaint}"));
         said.insert(complaint);
+    }
+}
+
+impl Outage {
+    /// Both, as one.
+    fn and(mut self, later: Self) -> Self {
+        self.lasted += later.lasted;
+        for reason in later.reasons {
+            if self.reasons.len() < MAX_SAID && !self.reasons.contains(&reason) {
+                self.reasons.push(reason);
+            }
+        }
+        for (signal, reason, count) in later.lost {
+            match self.lost.iter_mut().find(|line| (line.0, line.1) == (signal, reason)) {
+                Some(line) => line.2 += count,
+                None => self.lost.push((signal, reason, count)),
+            }
+        }
+        self
     }
 }
 

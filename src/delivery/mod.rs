@@ -118,8 +118,8 @@ impl Delivery {
         self.progress.notified().await;
     }
 
-    /// Outages that have ended since the last call.
-    pub(crate) fn ended_outages(&self) -> Vec<Outage> {
+    /// An outage that has ended and is to be told of.
+    pub(crate) fn ended_outage(&self) -> Option<Outage> {
         self.health.ended()
     }
 

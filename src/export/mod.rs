@@ -11,6 +11,7 @@ mod naming;
 mod outage;
 pub(crate) mod resource;
 mod span;
+pub(crate) mod thread;
 mod timestamp;
 mod value;
 pub(crate) mod worker;

@@ -1,9 +1,6 @@
-//! The worker thread: empties the outboxes, fills batches, sends them when they are full or old, answers flushes.
-//!
-//! One OS thread with its own current-thread runtime; no host runtime is needed, used or blocked.
+//! The worker: empties the outboxes, fills batches, sends them when they are full or old, answers flushes.
 
 use std::{
-    io,
     panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
     sync::{Arc, Weak},
@@ -17,19 +14,19 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use super::{
     Exporter, SCHEMA_URL, SpanLimits,
     naming::{Naming, Next},
-    resource,
+    thread::Alive,
 };
 use crate::{
     clock::{Keeper, now},
     console,
     delivery::{Delivery, LaneConfig, Watermark},
     exception::Draft,
-    layer::{self, core::Core},
+    layer::core::Core,
     ledger::{Lost, Signal},
     link::{Command, Link, Settled},
     metrics::Meters,
     spool::{self, Spool, step},
-    stack::{in_app::OwnCrates, resolve::Bases},
+    stack::in_app::OwnCrates,
 };
 
 /// Where a signal goes.
@@ -75,108 +72,15 @@ const EXCEPTIONS_A_TURN: usize = 64;
 /// Bytes that the buffer of taken records keeps.
 const KEEP_TAKEN: usize = 4 << 20;
 
-/// Lost handles and layers are noticed by this: while there is one, the worker runs.
-pub(crate) struct Alive;
-
-/// Starts the thread, at the other end of `link`.
-///
-/// # Errors
-/// The operating system refuses the thread or what its runtime needs.
-pub(crate) fn start(
-    core: &Arc<Core>,
-    link: &Arc<Link>,
-    config: &Arc<WorkerConfig>,
-    meters: &Arc<Meters>,
-    alive: &Weak<Alive>,
-) -> io::Result<()> {
-    let runtime = runtime()?;
-    let resource = resource::of_this_process(&config.resource);
-    let spool = config.spool.as_ref().and_then(|spool| open_spool(spool, link, &resource));
-    let Some(commands) = link.take_receiver() else { return Err(io::Error::other("it has been started already")) };
-    let ended = Ended { core: core.clone(), link: link.clone() };
-    let ends = Ends { link: link.clone(), commands, spool, resource };
-    let (core, config, meters, alive) = (core.clone(), config.clone(), meters.clone(), alive.clone());
-    let thread = std::thread::Builder::new().name("crumbtrail".to_owned()).spawn(move || {
-        layer::mark_own_thread();
-        let _ended = ended;
-        let turn = Turn { local: tokio::task::LocalSet::new(), runtime };
-        let mut worker = turn.local.block_on(&turn.runtime, async { Worker::new(core, ends, config, meters, alive) });
-        turn.work(&mut worker);
-    })?;
-    *link.worker.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(thread);
-    Ok(())
-}
-
-/// What the worker runs on.
-struct Turn {
-    local: tokio::task::LocalSet,
-    runtime: tokio::runtime::Runtime,
-}
-
-impl Turn {
-    /// Runs the worker to its end. A panic in it is ours: it is counted, and the worker goes on.
-    fn work(mut self, worker: &mut Worker) {
-        let mut faults = 0;
-        loop {
-            let began = Instant::now();
-            if catch_unwind(AssertUnwindSafe(|| self.local.block_on(&self.runtime, worker.run()))).is_ok() {
-                break;
-            }
-            worker.core.fault("exporting");
-            faults = if began.elapsed() > Duration::from_secs(10) { 1 } else { faults + 1 };
-            std::thread::sleep(Duration::from_millis(10 << faults.min(7)));
-            if faults >= 3
-                && let Ok(runtime) = runtime()
-            {
-                // Perhaps the host has closed the runtime's descriptors. Their numbers may be others' by now: what held them is not dropped, lest those be closed.
-                let fresh = Self { local: tokio::task::LocalSet::new(), runtime };
-                std::mem::forget(std::mem::replace(&mut self, fresh));
-                self.local.block_on(&self.runtime, async { worker.delivery.restart() });
-            }
-        }
-        drop(self.local);
-        // A blocking look-up of a name may be under way; it must not hold up the process.
-        self.runtime.shutdown_background();
-    }
-}
-
-fn runtime() -> io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread().enable_all().on_thread_start(layer::mark_own_thread).build()
-}
-
-/// Opens the spool; without it everything works, in memory.
-fn open_spool(config: &SpoolConfig, link: &Link, resource: &Resource) -> Option<Arc<Spool>> {
-    let spool = Spool::open(&config.path, config.limits, config.signals).map(Arc::new);
-    let spool = spool.map_err(|problem| crate::diagnose(format_args!("{problem}"))).ok()?;
-    let (writer, resource, bases) = (spool.writer(), resource.clone(), Bases::of_this_process());
-    link.keeps_by(Box::new(move |core, draft| super::keep_at_once(core, &resource, &bases, &writer, draft)));
-    let weak = Arc::downgrade(&spool);
-    link.on_fork(move || weak.upgrade().iter().for_each(|spool| spool.disown()));
-    Some(spool)
-}
-
-/// However the thread ends: nothing is recorded that nobody would send.
-struct Ended {
-    core: Arc<Core>,
-    link: Arc<Link>,
-}
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        self.core.close();
-        self.link.outboxes.close();
-    }
-}
-
 /// What one process's worker works with.
-struct Ends {
-    link: Arc<Link>,
-    commands: UnboundedReceiver<Command>,
-    spool: Option<Arc<Spool>>,
-    resource: Resource,
+pub(super) struct Ends {
+    pub(super) link: Arc<Link>,
+    pub(super) commands: UnboundedReceiver<Command>,
+    pub(super) spool: Option<Arc<Spool>>,
+    pub(super) resource: Resource,
 }
 
-struct Worker {
+pub(super) struct Worker {
     core: Arc<Core>,
     link: Arc<Link>,
     exporter: Exporter,
@@ -211,7 +115,7 @@ struct Flush {
 }
 
 impl Worker {
-    fn new(core: Arc<Core>, ends: Ends, config: Arc<WorkerConfig>, meters: Arc<Meters>, alive: Weak<Alive>) -> Self {
+    pub(super) fn new(core: Arc<Core>, ends: Ends, config: Arc<WorkerConfig>, meters: Arc<Meters>, alive: Weak<Alive>) -> Self {
         let lane = |destination: &Destination| match destination {
             Destination::Otlp(lane) => Some((**lane).clone()),
             Destination::Console | Destination::Nowhere => None,
@@ -241,7 +145,8 @@ impl Worker {
         }
     }
 
-    async fn run(&mut self) {
+    /// Runs until a shutdown, or until nobody is left. May be called again after a panic.
+    pub(super) async fn run(&mut self) {
         // First of all what others have left: it is the oldest.
         self.keep_house();
         loop {
@@ -278,6 +183,11 @@ impl Worker {
         }
     }
 
+    /// Begins to send anew, on another runtime.
+    pub(super) fn restart(&self) {
+        self.delivery.restart();
+    }
+
     /// What is to be done now and then.
     fn keep_house(&mut self) {
         let now = Instant::now();
@@ -291,8 +201,11 @@ impl Worker {
                 self.delivery.recover(spool);
             }
         }
-        for outage in self.delivery.ended_outages() {
-            self.core.ledger().accepted(Signal::Logs, 1);
+        // Not at the end: nobody would send it.
+        if !self.core.is_closed()
+            && let Some(outage) = self.delivery.ended_outage()
+        {
+            self.link.ledger.accepted(Signal::Logs, 1);
             self.exporter.outage(&outage);
         }
     }

@@ -110,7 +110,7 @@ impl<'a> Iterator for Frames<'a> {
 pub(crate) fn read(segment: &[u8], offset: usize) -> Option<(Frame<'_>, [u8; 4])> {
     let bytes = segment.get(offset..)?;
     let (header, rest) = bytes.split_at_checked(HEADER)?;
-    if header[..4] != MAGIC {
+    if header[..4] != MAGIC || header[17..20] != [0; 3] {
         return None;
     }
     let length = word(header, 12)? as usize;

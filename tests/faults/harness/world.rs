@@ -92,7 +92,7 @@ pub fn conserved(stats: &Value, emitted: &[(&str, u64)]) {
         let of = |what| number(stats, signal, what);
         let own = of("accepted") - of("recovered");
         // Outages end in a log record of our own.
-        let extra = if *signal == "logs" { 20 } else { 0 };
+        let extra = if *signal == "logs" { 3 } else { 0 };
         assert!((*emitted..=emitted + extra).contains(&own), "{emitted} {signal} were emitted: {stats}");
         assert_eq!(of("accepted"), of("delivered") + of("spooled") + of("lost") + of("pending"), "{signal}: {stats}");
         // The account of an outage may be on its way yet.

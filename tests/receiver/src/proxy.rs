@@ -1,7 +1,7 @@
 //! A TCP proxy that behaves as bad networks and sick receivers do, and as they do when they recover. With a certificate it also ends TLS.
 
 use std::{
-    net::{SocketAddr, TcpListener as StdListener},
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -46,15 +46,12 @@ impl Proxy {
     /// # Errors
     /// No port or no thread is to be had.
     pub fn start(target: SocketAddr, tls: Option<ServerConfig>) -> std::io::Result<Self> {
-        let listener = StdListener::bind("127.0.0.1:0")?;
-        let address = listener.local_addr()?;
-        drop(listener);
         let (mode, modes) = watch::channel(Mode::Pass);
         let accepted = Arc::new(AtomicU64::new(0));
         let count = accepted.clone();
         let tls = tls.map(|tls| TlsAcceptor::from(Arc::new(tls)));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let first = runtime.block_on(async { listen(address) })?;
+        let (first, address) = runtime.block_on(async { anywhere() })?;
         std::thread::Builder::new()
             .name("chaos-proxy".to_owned())
             .spawn(move || runtime.block_on(serve(first, address, target, modes, tls, count)))?;
@@ -75,6 +72,20 @@ impl Proxy {
     pub fn accepted(&self) -> u64 {
         self.accepted.load(Ordering::SeqCst)
     }
+}
+
+/// Below the ports the system gives to outgoing connections: while nobody listens, nobody else gets the port.
+fn anywhere() -> std::io::Result<(TcpListener, SocketAddr)> {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let start = u64::from(std::process::id()) * 97 + NEXT.fetch_add(1, Ordering::SeqCst);
+    let ports = (0..1_000).map(|step| 11_000 + ((start + step * 7) % 20_000) as u16);
+    let mut tried = ports.map(|port| {
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        // Without SO_REUSEADDR: that would share a port with a proxy that refuses right now.
+        std::net::TcpListener::bind(address)?;
+        listen(address).map(|listener| (listener, address))
+    });
+    tried.find(Result::is_ok).unwrap_or_else(|| Err(std::io::ErrorKind::AddrInUse.into()))
 }
 
 fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {

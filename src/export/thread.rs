@@ -1,0 +1,115 @@
+//! The worker's thread: one OS thread with its own current-thread runtime; no host runtime is needed, used or blocked. Started with the telemetry, and again in a forked child.
+
+use std::{
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Weak},
+    time::{Duration, Instant},
+};
+
+use opentelemetry_proto::tonic::resource::v1::Resource;
+
+use super::{
+    keep_at_once, resource,
+    worker::{Ends, SpoolConfig, Worker, WorkerConfig},
+};
+use crate::{
+    layer::{self, core::Core},
+    link::Link,
+    metrics::Meters,
+    spool::Spool,
+    stack::resolve::Bases,
+};
+
+/// Lost handles and layers are noticed by this: while there is one, the worker runs.
+pub(crate) struct Alive;
+
+/// Starts the thread, at the other end of `link`.
+///
+/// # Errors
+/// The operating system refuses the thread or what its runtime needs.
+pub(crate) fn start(
+    core: &Arc<Core>,
+    link: &Arc<Link>,
+    config: &Arc<WorkerConfig>,
+    meters: &Arc<Meters>,
+    alive: &Weak<Alive>,
+) -> io::Result<()> {
+    let runtime = runtime()?;
+    let resource = resource::of_this_process(&config.resource);
+    let spool = config.spool.as_ref().and_then(|spool| open_spool(spool, link, &resource));
+    let Some(commands) = link.take_receiver() else { return Err(io::Error::other("it has been started already")) };
+    let ended = Ended { core: core.clone(), link: link.clone() };
+    let ends = Ends { link: link.clone(), commands, spool, resource };
+    let (core, config, meters, alive) = (core.clone(), config.clone(), meters.clone(), alive.clone());
+    let thread = std::thread::Builder::new().name("crumbtrail".to_owned()).spawn(move || {
+        layer::mark_own_thread();
+        let ended = ended;
+        let turn = Turn { local: tokio::task::LocalSet::new(), runtime };
+        let mut worker = turn.local.block_on(&turn.runtime, async { Worker::new(core, ends, config, meters, alive) });
+        turn.work(&mut worker, &ended.core);
+    })?;
+    *link.worker.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(thread);
+    Ok(())
+}
+
+/// What the worker runs on.
+struct Turn {
+    local: tokio::task::LocalSet,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Turn {
+    /// Runs the worker to its end. A panic in it is ours: it is counted, and the worker goes on.
+    fn work(mut self, worker: &mut Worker, core: &Core) {
+        let mut faults = 0;
+        loop {
+            let began = Instant::now();
+            if catch_unwind(AssertUnwindSafe(|| self.local.block_on(&self.runtime, worker.run()))).is_ok() {
+                break;
+            }
+            core.fault("exporting");
+            faults = if began.elapsed() > Duration::from_secs(10) { 1 } else { faults + 1 };
+            std::thread::sleep(Duration::from_millis(10 << faults.min(7)));
+            if faults >= 3
+                && let Ok(runtime) = runtime()
+            {
+                // Perhaps the host has closed the runtime's descriptors. Their numbers may be others' by now: what held them is not dropped, lest those be closed.
+                let fresh = Self { local: tokio::task::LocalSet::new(), runtime };
+                std::mem::forget(std::mem::replace(&mut self, fresh));
+                self.local.block_on(&self.runtime, async { worker.restart() });
+            }
+        }
+        drop(self.local);
+        // A blocking look-up of a name may be under way; it must not hold up the process.
+        self.runtime.shutdown_background();
+    }
+}
+
+fn runtime() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().on_thread_start(layer::mark_own_thread).build()
+}
+
+/// Opens the spool; without it everything works, in memory.
+fn open_spool(config: &SpoolConfig, link: &Link, resource: &Resource) -> Option<Arc<Spool>> {
+    let spool = Spool::open(&config.path, config.limits, config.signals).map(Arc::new);
+    let spool = spool.map_err(|problem| crate::diagnose(format_args!("{problem}"))).ok()?;
+    let (writer, resource, bases) = (spool.writer(), resource.clone(), Bases::of_this_process());
+    link.keeps_by(Box::new(move |core, draft| keep_at_once(core, &resource, &bases, &writer, draft)));
+    let weak = Arc::downgrade(&spool);
+    link.on_fork(move || weak.upgrade().iter().for_each(|spool| spool.disown()));
+    Some(spool)
+}
+
+/// However the thread ends: nothing is recorded that nobody would send.
+struct Ended {
+    core: Arc<Core>,
+    link: Arc<Link>,
+}
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.core.close();
+        self.link.outboxes.close();
+    }
+}
