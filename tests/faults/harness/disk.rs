@@ -13,7 +13,7 @@ use rand::{Rng as _, RngExt as _, SeedableRng as _};
 use super::{
     program::Setup,
     remote::Program,
-    report::{Case, case},
+    report::{Case, case, skipped},
     world::{World, conserved, exceptions, number},
 };
 
@@ -359,7 +359,7 @@ fn mounted(options: &str, run: impl FnOnce(&World) -> String) -> String {
     fs::create_dir(&path).unwrap();
     let mount = Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs", &path]).output();
     if !mount.is_ok_and(|output| output.status.success()) {
-        return "SKIPPED: no file system can be mounted here".to_owned();
+        return skipped("no file system can be mounted here", false);
     }
     let shown = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(&world)));
     let _ = Command::new("umount").arg(&path).status();
@@ -408,7 +408,7 @@ fn io_errors() -> String {
     let setup = world.spooling();
     let exe = std::env::current_exe().expect("our own path");
     if !Command::new("strace").args(["-f", "-o", "/dev/null", "true"]).output().is_ok_and(|output| output.status.success()) {
-        return "SKIPPED: strace is not to be had".to_owned();
+        return skipped("strace is not to be had", true);
     }
     let mut program = Program::start_as(&setup, |command| {
         let mut traced = Command::new("strace");

@@ -7,7 +7,7 @@ use crumbtrail_receiver::Mode;
 use super::{
     program::Setup,
     remote::Program,
-    report::{Case, case},
+    report::{Case, case, skipped},
     world::{TRANSPORTS, World, conserved, exceptions, number},
 };
 
@@ -249,7 +249,7 @@ fn no_threads() -> String {
         .env(super::program::VARIABLE, setup)
         .uid(65_534)
         .output();
-    let Ok(output) = output else { return "SKIPPED: only root can become a user with no threads to spare".to_owned() };
+    let Ok(output) = output else { return skipped("only root can become a user with no threads to spare", false) };
     let said = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(3), "{said} {errors}");
@@ -281,7 +281,7 @@ fn own_fault(step: &'static str) -> String {
 fn lying_clock() -> String {
     let library = ["/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1", "/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1"];
     let Some(library) = library.into_iter().find(|path| std::path::Path::new(path).exists()) else {
-        return "SKIPPED: libfaketime is not installed".to_owned();
+        return skipped("libfaketime is not installed", true);
     };
     let mut shown = Vec::new();
     for time in ["-1h", "@1960-01-01 00:00:00", "@2300-01-01 00:00:00"] {
