@@ -22,10 +22,11 @@
 //! - **Trail**: what the request did before. It begins at a root span, and at any span of `otel.kind` server or consumer, and ends with it. It follows the span tree: through `.await`s, into spawned tasks and threads that carry the span.
 //! - **[Route]**: which events and spans become exceptions, logs, spans and breadcrumbs.
 //! - **Worker**: one thread of our own that encodes and sends. The calling thread allocates nothing for an event, waits for nothing, and is told what was lost only through [`Telemetry::stats`].
+//! - **[Ledger](Stats)**: every record ends as delivered, spooled on disk ([`Builder::with_state_dir`]), or lost for a stated reason.
 //!
 //! # Features
 //!
-//! Features only add. On by default: `http` (OTLP over HTTP), `gzip`, `metrics` (a recorder for the facade), `log` (records of the `log` crate), `console` (a console layer on terminals). Also: `grpc` (OTLP over gRPC).
+//! Features only add. On by default: `http` (OTLP over HTTP), `gzip`, `spool` (undelivered exceptions wait on disk), `metrics` (a recorder for the facade), `log` (records of the `log` crate), `console` (a console layer on terminals). Also: `grpc` (OTLP over gRPC), `json` (OTLP as JSON), `zstd`, `tls` (rustls with the system's roots), `tls-bundled-roots` (and Mozilla's), `cli` (the program `crumbtrail`).
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, clippy::print_stderr))]
 

@@ -311,3 +311,86 @@ fn shorter(value: AnyValue) -> AnyValue {
 fn cut(text: &str, limit: usize) -> &str {
     &text[..floor_char_boundary(text, limit)]
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        exception::{ErrorId, Grouping, Link, Place},
+        layer::{
+            Routes,
+            core::{Core, CoreConfig},
+        },
+        sampling::Sampler,
+        trail::{encode::Limits, record::SpanIds},
+    };
+
+    impl std::fmt::Debug for Draft {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            let (what, bytes) = ((&self.body, &self.links, &self.place, &self.thread_name), (&self.event, &self.crumbs, &self.open_spans));
+            f.debug_tuple("Draft").field(&what).field(&bytes).field(&self.frames).finish()
+        }
+    }
+
+    fn core() -> Arc<Core> {
+        Arc::new(Core::new(CoreConfig {
+            routes: Routes::new("test"),
+            sampler: Sampler::default(),
+            event_limits: Limits::default(),
+            span_limits: Limits::default(),
+            propagates: true,
+            stacktraces: true,
+            exports_spans: true,
+            trail_bytes: 1 << 16,
+            outbox_bytes: 1 << 16,
+            count_exception: Box::new(|_| {}),
+            start: Box::new(|_, _| Ok(())),
+        }))
+    }
+
+    fn bytes() -> impl Strategy<Value = Vec<u8>> {
+        proptest::collection::vec(any::<u8>(), 0..600)
+    }
+
+    prop_compose! {
+        fn drafts()(
+            links in proptest::collection::vec((".{0,40}", "\\PC{0,80}"), 1..6), body in proptest::option::of(".{0,200}"), event in bytes(),
+            crumbs in bytes(), open_spans in proptest::collection::vec(bytes(), 0..4), frames in proptest::collection::vec(any::<usize>(), 0..100),
+            place in proptest::option::of((".{0,30}", any::<u32>())), time in any::<u64>(), exact in any::<bool>(), repeat in 1usize..500,
+            thread_name in proptest::option::of(".{0,20}"), flags in any::<u8>(),
+        ) -> Draft {
+            Draft {
+                id: ErrorId::from_bytes([7; 16]),
+                time,
+                mechanism: Mechanism::Panic,
+                ids: SpanIds { trace: 1, span: 2, parent: 0, flags },
+                body,
+                links: links.into_iter().map(|(type_name, message)| Link { type_name, message: message.repeat(repeat) }).collect(),
+                exact,
+                group: Grouping { mechanism: "panic", types: &[], place: "", message: None }.id(),
+                event,
+                place: place.map(|(file, line)| Place { file, line, column: line }),
+                frames: frames.into(),
+                crumbs,
+                open_spans,
+                thread_name,
+                thread_id: Some(1),
+                ticket: None,
+            }
+        }
+    }
+
+    proptest! {
+        /// A panic in the panic hook ends the process; this runs in it.
+        #[test]
+        fn no_draft_makes_it_panic_and_no_record_is_too_large(draft in drafts()) {
+            let mut callsites = Callsites { core: core(), known: Default::default() };
+            let exported = from_draft(&draft, &mut callsites, Names::Bare(&Bases::of_this_process()), 1);
+            prop_assert!(exported.record.encoded_len() <= limit::RECORD + 1_024, "{}", exported.record.encoded_len());
+        }
+    }
+}

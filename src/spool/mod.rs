@@ -1,4 +1,4 @@
-//! The spool: requests that could not be delivered yet wait on disk, and survive the process. Comes in: encoded requests. Goes out: the same, to the lane that wrote them or to the next process.
+//! The spool: requests that could not be delivered yet wait on disk, and survive the process ([`Builder::with_state_dir`](crate::Builder::with_state_dir)). Comes in: encoded requests. Goes out: the same, to the lane that wrote them or to the next process. Here in public is only how to empty one by hand.
 //!
 //! ```text
 //! <state directory>/                   0700, ours

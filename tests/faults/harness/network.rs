@@ -215,7 +215,9 @@ fn arrives(transport: &'static str, compression: &str) -> String {
     assert!(headers["user-agent"].contains("OTel-OTLP-Exporter-Rust/"), "{headers:?}");
     let encoding = headers.get("content-encoding").or(headers.get("grpc-encoding")).map(String::as_str);
     assert!(if compression == "none" { matches!(encoding, None | Some("identity")) } else { encoding == Some(compression) }, "{headers:?}");
-    "150 records arrived".to_owned()
+    // One for each lane, used again.
+    assert!(world.proxy.accepted() <= 5, "{} connections", world.proxy.accepted());
+    format!("150 records arrived through {} connections", world.proxy.accepted())
 }
 
 /// The receiver took it, the answer was lost: it comes again with the same id, and is not lost.

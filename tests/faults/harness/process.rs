@@ -40,6 +40,7 @@ pub fn cases() -> Vec<Case> {
     cases.push(case("process: main returns, the guard delivers", main_returns));
     cases.push(case("process: descriptors closed and used again", closed_descriptors));
     cases.push(case("process: out of file descriptors", out_of_files));
+    cases.push(case("process: a limit to the size of files", file_size_limit));
     cases.push(case("process: no thread to be had", no_threads));
     for step in ["worker::turn", "lane::attempt"] {
         cases.push(case(format!("process: a fault of our own at {step}"), move || own_fault(step)));
@@ -232,6 +233,22 @@ fn out_of_files() -> String {
     assert_eq!(flushed["ok"], true, "{flushed}");
     assert_eq!(exceptions(&world.receiver.received()).len(), 7);
     "6 on disk without a descriptor to spare; 7 of 7 delivered later".to_owned()
+}
+
+fn file_size_limit() -> String {
+    let world = World::new("http");
+    world.set(Mode::Refuse);
+    let mut program = Program::start(&world.spooling());
+    program.ask("limit-file-size 20000");
+    program.ask("emit exceptions 50");
+    program.ask("panic 1");
+    program.ask("flush 1000");
+    let stats = program.ask("stats");
+    assert_eq!(number(&stats, "exceptions", "spooled") + number(&stats, "exceptions", "pending"), 51, "{stats}");
+    world.set(Mode::Pass);
+    assert_eq!(program.ask("flush 20000")["ok"], true);
+    assert_eq!(exceptions(&world.receiver.received()).len(), 51);
+    format!("{} on disk, the others in memory, 51 of 51 delivered", number(&stats, "exceptions", "spooled"))
 }
 
 /// The operating system refuses a thread: an error, not a panic.

@@ -112,6 +112,12 @@ pub fn run(setup: &str) {
                     .unwrap();
                 say(&json!({}));
             }
+            // Beyond it a write ends the process, unless nobody tries.
+            "limit-file-size" => {
+                let limit = rustix::process::Rlimit { current: Some(number(1)), maximum: Some(number(1)) };
+                rustix::process::setrlimit(rustix::process::Resource::Fsize, limit).unwrap();
+                say(&json!({}));
+            }
             "fork" => say(&fork(telemetry.as_mut(), number(1), number(2))),
             "drop" => {
                 let began = Instant::now();
