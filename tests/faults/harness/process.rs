@@ -62,9 +62,9 @@ fn within_runtime(transport: &'static str, threads: u64) -> String {
 
 fn stock_within_runtime(transport: &'static str) -> String {
     let world = World::new(transport);
-    let mut program = Program::start(&Setup { stock: true, ..world.setup() });
-    program.ask("emit-in-runtime all 20 0 0");
-    let flushed = program.ask("flush-in-runtime 2000 0");
+    let mut program = Program::start(&Setup { stock: true, current_thread: true, ..world.setup() });
+    program.ask("emit all 20");
+    let flushed = program.ask("flush 2000");
     format!("stock: {} ms, {} of 60 records", flushed["ms"], world.receiver.received().logs.len() + world.receiver.received().spans.len())
 }
 

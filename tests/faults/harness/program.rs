@@ -32,6 +32,8 @@ pub struct Setup {
     /// Sees everything there is to see.
     pub unfiltered: bool,
     pub outbox: Option<usize>,
+    /// The stock twin's exporters live on a runtime of one thread.
+    pub current_thread: bool,
 }
 
 /// The variable that makes this binary the program.

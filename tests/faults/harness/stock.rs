@@ -15,12 +15,17 @@ pub struct Stock {
     logs: SdkLoggerProvider,
     metrics: SdkMeterProvider,
     /// gRPC needs one to be built in.
-    _runtime: tokio::runtime::Runtime,
+    runtime: tokio::runtime::Runtime,
+    current_thread: bool,
 }
 
 impl Stock {
     pub fn start(setup: &Setup) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+        let runtime = if setup.current_thread {
+            tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
+        } else {
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
+        };
         let _entered = runtime.enter();
         let endpoint = &setup.endpoint;
         let (spans, logs, metrics) = if setup.protocol == "grpc" {
@@ -54,13 +59,15 @@ impl Stock {
         use opentelemetry::metrics::MeterProvider as _;
         metrics.meter("program").u64_counter("program.starts").build().add(1, &[]);
         drop(_entered);
-        Self { traces, logs, metrics, _runtime: runtime }
+        Self { traces, logs, metrics, runtime, current_thread: setup.current_thread }
     }
 }
 
 impl Running for Stock {
     fn flush(&mut self, _: Duration) -> Value {
-        let outcomes = [self.logs.force_flush(), self.traces.force_flush()];
+        let flush = || [self.logs.force_flush(), self.traces.force_flush()];
+        // As from an async main on such a runtime.
+        let outcomes = if self.current_thread { self.runtime.block_on(async { flush() }) } else { flush() };
         json!({ "ok": outcomes.iter().all(Result::is_ok), "text": format!("{outcomes:?}") })
     }
 
