@@ -218,9 +218,9 @@ impl Builder {
         self
     }
 
-    /// How much may wait on disk, of each signal, in bytes; 64 MiB by default. The oldest makes room, and is counted.
+    /// How much may wait on disk, of each signal, in bytes; 64 MiB by default, 1 MiB at least. The oldest makes room, and is counted.
     pub fn with_spool_limit(mut self, bytes: u64) -> Self {
-        self.spool_limits.bytes = bytes;
+        self.spool_limits.bytes = bytes.max(1 << 20);
         self
     }
 

@@ -2,12 +2,13 @@
 
 use std::{
     sync::{
-        Arc, Mutex, OnceLock, PoisonError,
+        Arc, Mutex, Once, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Instant,
 };
 
+use crossbeam_queue::ArrayQueue;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::{
@@ -41,6 +42,8 @@ pub(crate) struct Link {
     process: u32,
     pub(crate) outboxes: Outboxes,
     pub(crate) express: Express<Draft>,
+    /// Exceptions on disk for which the express lane had no room.
+    pub(crate) kept: ArrayQueue<Ticket>,
     pub(crate) waker: Waker,
     pub(crate) ledger: Ledger,
     pub(crate) commands: UnboundedSender<Command>,
@@ -53,12 +56,15 @@ pub(crate) struct Link {
     on_fork: OnceLock<Box<dyn Fn() + Send + Sync>>,
     /// A forked child's.
     next: OnceLock<Arc<Link>>,
+    started: Once,
 }
 
 /// Exceptions that may wait for the worker, in number and in bytes.
 const EXPRESS: (usize, usize) = (1024, 16 << 20);
-/// A worker that has not been heard of for this long may not be there.
-const SILENCE: u64 = 2_000_000_000;
+/// Those that may wait on disk meanwhile.
+const KEPT: usize = 8 * 1024;
+/// A worker that has not been heard of for this long may not be there. It is heard of ten times a second; a false alarm costs a system call.
+const SILENCE: u64 = 300_000_000;
 
 impl Link {
     pub(crate) fn new(outbox_bytes: usize) -> Arc<Self> {
@@ -67,6 +73,7 @@ impl Link {
             process: std::process::id(),
             outboxes: Outboxes::new(outbox_bytes),
             express: Express::new(EXPRESS.0, EXPRESS.1),
+            kept: ArrayQueue::new(KEPT),
             waker: Waker::default(),
             ledger: Ledger::default(),
             commands,
@@ -75,6 +82,7 @@ impl Link {
             receiver: Mutex::new(Some(receiver)),
             on_fork: OnceLock::new(),
             next: OnceLock::new(),
+            started: Once::new(),
         })
     }
 
@@ -104,11 +112,13 @@ pub(crate) struct Links {
     generation: AtomicU64,
     /// When the worker was last heard of, nanoseconds since the Unix epoch.
     beat: AtomicU64,
+    /// When the parent's was: what was recorded since then may be the child's.
+    parents_beat: AtomicU64,
 }
 
 impl Links {
     pub(crate) fn new(first: Arc<Link>) -> Self {
-        Self { first, generation: AtomicU64::new(0), beat: AtomicU64::new(crate::clock::now()) }
+        Self { first, generation: AtomicU64::new(0), beat: AtomicU64::new(crate::clock::now()), parents_beat: AtomicU64::new(0) }
     }
 
     pub(crate) fn newest(&self) -> &Arc<Link> {
@@ -124,6 +134,11 @@ impl Links {
         self.generation.load(Ordering::Relaxed)
     }
 
+    /// In a forked child: when the parent's worker was last heard of.
+    pub(crate) fn parents_beat(&self) -> u64 {
+        self.parents_beat.load(Ordering::Relaxed)
+    }
+
     /// The worker is there.
     pub(crate) fn beat(&self, now: u64) {
         self.beat.store(now, Ordering::Relaxed);
@@ -132,7 +147,8 @@ impl Links {
     /// Whether it is time to look if this is still the process the worker runs in. A thread that records finds out by the clock it reads anyway; asking the system every time would cost more than an event.
     #[inline]
     pub(crate) fn is_silent(&self, now: u64) -> bool {
-        now.saturating_sub(self.beat.load(Ordering::Relaxed)) > SILENCE
+        // A clock that was set back is no sign of life.
+        now.abs_diff(self.beat.load(Ordering::Relaxed)) > SILENCE
     }
 }
 
@@ -145,20 +161,24 @@ impl Core {
 
     #[cold]
     fn restart<'a>(self: &'a Arc<Self>, parents: &'a Link) -> &'a Arc<Link> {
-        parents.next.get_or_init(|| {
+        let link = parents.next.get_or_init(|| {
             if let Some(run) = parents.on_fork.get() {
                 run();
             }
-            let link = Link::new(self.outbox_bytes);
+            self.links.parents_beat.store(self.links.beat.load(Ordering::Relaxed), Ordering::Relaxed);
             self.links.generation.fetch_add(1, Ordering::Relaxed);
             self.links.beat(crate::clock::now());
+            Link::new(self.outbox_bytes)
+        });
+        // When it can be found: the worker looks for it, too.
+        link.started.call_once(|| {
             if !self.is_closed()
-                && let Err(error) = (self.start)(self, &link)
+                && let Err(error) = (self.start)(self, link)
             {
                 crate::diagnose(format_args!("nothing is exported from the forked process {}: {error}", std::process::id()));
                 link.outboxes.close();
             }
-            link
-        })
+        });
+        link
     }
 }

@@ -115,7 +115,7 @@ impl Telemetry {
         if self.inner.core.is_closed() {
             return Ok(FlushReport::default());
         }
-        self.settle(timeout, |deadline, reply| Command::Flush { deadline, reply })
+        self.settle(timeout, |deadline, reply| Command::Flush { deadline, reply }).1
     }
 
     /// As [`flush`](Self::flush), and then ends: nothing is recorded any more. What is not delivered in time goes to disk if there is a spool for it, or is lost and counted. `timeout` bounds all signals together. A second call does nothing.
@@ -128,9 +128,9 @@ impl Telemetry {
         let Some(worker) = worker else { return Ok(FlushReport::default()) };
         // First: what is recorded from now on is not recorded, rather than lost between the last look and the end.
         self.inner.core.close();
-        let outcome = self.settle(timeout, |deadline, reply| Command::Shutdown { deadline, reply });
+        let (answered, outcome) = self.settle(timeout, |deadline, reply| Command::Shutdown { deadline, reply });
         // Only a worker that has answered is waited for: it has nothing left to do. One that hangs must not hang us.
-        if outcome.is_ok() {
+        if answered {
             let _ = worker.join();
         }
         outcome
@@ -151,25 +151,28 @@ impl Telemetry {
         Guard { telemetry: self.clone() }
     }
 
+    /// Whether the worker has answered, and what.
     fn settle(
         &self,
         timeout: Duration,
         command: impl FnOnce(Instant, mpsc::SyncSender<Settled>) -> Command,
-    ) -> Result<FlushReport, FlushError> {
+    ) -> (bool, Result<FlushReport, FlushError>) {
         // A year is for ever, and can be added to an instant.
         let timeout = timeout.min(Duration::from_secs(365 * 86_400));
         let link = self.inner.core.link_here();
         let before = self.stats();
         let (reply, settled) = mpsc::sync_channel(1);
-        let sent = link.commands.send(command(Instant::now() + timeout, reply));
-        // The worker answers at the deadline; a little more is granted for it to get a processor.
+        // The worker answers somewhat before the time is up: it has to count what is left, and to get a processor for it.
+        let early = (timeout / 10).min(Duration::from_millis(100));
+        let sent = link.commands.send(command(Instant::now() + timeout - early, reply));
         let answer = sent.ok().and_then(|()| settled.recv_timeout(timeout + Duration::from_millis(150)).ok());
         let undelivered = match answer {
             Some(settled) => settled.undelivered,
             None => Signal::ALL.iter().map(|signal| self.stats().signal(*signal).pending()).sum::<u64>().max(1),
         };
         let report = FlushReport::between(&before, &self.stats());
-        if undelivered == 0 && report.lost() == 0 { Ok(report) } else { Err(FlushError { undelivered, report, timeout }) }
+        let is_well = undelivered == 0 && report.lost() == 0;
+        (answer.is_some(), if is_well { Ok(report) } else { Err(FlushError { undelivered, report, timeout }) })
     }
 }
 

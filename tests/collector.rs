@@ -203,6 +203,14 @@ fn the_official_collector_receives_everything_over_http() {
 }
 
 #[test]
+#[cfg(all(feature = "json", feature = "zstd"))]
+fn the_official_collector_receives_json() {
+    through_the_collector(|builder, http, _| {
+        builder.with_endpoint(http).with_protocol(Protocol::HttpJson).with_compression(Compression::Zstd)
+    });
+}
+
+#[test]
 #[cfg(feature = "gzip")]
 fn the_official_collector_receives_compressed_requests() {
     through_the_collector(|builder, http, _| builder.with_endpoint(http).with_compression(Compression::Gzip));

@@ -1,24 +1,32 @@
 //! OTLP over gRPC: the same encoded bytes in a unary call.
 
-use std::{cell::RefCell, error::Error as _, time::Duration};
+use std::{
+    cell::RefCell,
+    error::Error as _,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use bytes::{Buf, BufMut, Bytes};
 use http::uri::PathAndQuery;
+use http_body_util::BodyExt as _;
 use tonic::{
     Code, Request, Status,
+    body::Body,
     codec::{Codec, CompressionEncoding, DecodeBuf, Decoder, EncodeBuf, Encoder},
     metadata::{KeyAndValueRef, MetadataMap},
     transport::{Channel, Endpoint},
 };
 use tonic_types::StatusExt as _;
 
-use super::transport::{Accepted, Failure, LaneConfig, MAX_RESPONSE, USER_AGENT, accepted, describe};
+use super::transport::{Accepted, Failure, LaneConfig, MAX_RESPONSE, USER_AGENT, accepted, describe, within};
 use crate::ledger::Signal;
 
 /// A channel for one signal's service. Connects when first used, again when lost.
 pub(super) struct Grpc {
     endpoint: Endpoint,
-    client: RefCell<tonic::client::Grpc<Channel>>,
+    client: RefCell<Client>,
     compression: Option<CompressionEncoding>,
     path: PathAndQuery,
     metadata: MetadataMap,
@@ -57,12 +65,19 @@ impl Grpc {
         Ok(Self { endpoint, client, compression, path, metadata: MetadataMap::from_headers(headers) })
     }
 
-    /// The next call opens a new connection.
-    pub(super) fn reconnect(&self) {
-        *self.client.borrow_mut() = client(&self.endpoint, self.compression);
+    /// One attempt, within `limit`.
+    pub(super) async fn send(&self, body: Bytes, limit: Option<Duration>) -> Result<Accepted, Failure> {
+        match within(limit, self.call(body)).await {
+            Ok(outcome) => outcome,
+            Err(why) => {
+                // The connection may be dead without knowing it: the next call opens another.
+                *self.client.borrow_mut() = client(&self.endpoint, self.compression);
+                Err(Failure::Silent { why })
+            }
+        }
     }
 
-    pub(super) async fn send(&self, body: Bytes) -> Result<Accepted, Failure> {
+    async fn call(&self, body: Bytes) -> Result<Accepted, Failure> {
         let mut client = self.client.borrow().clone();
         client.ready().await.map_err(|error| Failure::Retry { after: None, why: describe(&error) })?;
         let mut request = Request::new(body);
@@ -79,8 +94,10 @@ impl Grpc {
     }
 }
 
-fn client(endpoint: &Endpoint, compression: Option<CompressionEncoding>) -> tonic::client::Grpc<Channel> {
-    let client = tonic::client::Grpc::new(endpoint.connect_lazy()).max_decoding_message_size(MAX_RESPONSE);
+type Client = tonic::client::Grpc<Careful>;
+
+fn client(endpoint: &Endpoint, compression: Option<CompressionEncoding>) -> Client {
+    let client = tonic::client::Grpc::new(Careful(endpoint.connect_lazy())).max_decoding_message_size(MAX_RESPONSE);
     match compression {
         Some(encoding) => client.send_compressed(encoding),
         None => client,
@@ -108,6 +125,44 @@ fn failure(status: &Status) -> Failure {
         Code::Unknown | Code::Internal if status.source().is_some() => Failure::Retry { after: None, why },
         Code::Unauthenticated | Code::PermissionDenied => Failure::Permanent { why: format!("{why}: are the headers right?") },
         _ => Failure::Permanent { why },
+    }
+}
+
+/// A channel whose answers do no harm: tonic panics at `grpc-status-details-bin` that is not base64, and what is in an answer is the receiver's word.
+#[derive(Clone)]
+struct Careful(Channel);
+
+impl tower_service::Service<http::Request<Body>> for Careful {
+    type Response = http::Response<Body>;
+    type Error = tonic::transport::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.0.poll_ready(context)
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let answer = self.0.call(request);
+        Box::pin(async move {
+            let mut answer = answer.await?;
+            drop_unreadable_details(answer.headers_mut());
+            Ok(answer.map(|body| {
+                Body::new(body.map_frame(|mut frame| {
+                    frame.trailers_mut().into_iter().for_each(drop_unreadable_details);
+                    frame
+                }))
+            }))
+        })
+    }
+}
+
+fn drop_unreadable_details(headers: &mut http::HeaderMap) {
+    const DETAILS: &str = "grpc-status-details-bin";
+    if let Some(value) = headers.get(DETAILS) {
+        let alone = MetadataMap::from_headers(http::HeaderMap::from_iter([(http::HeaderName::from_static(DETAILS), value.clone())]));
+        if alone.get_bin(DETAILS).is_none_or(|value| value.to_bytes().is_err()) {
+            headers.remove(DETAILS);
+        }
     }
 }
 
@@ -145,5 +200,23 @@ impl Decoder for Raw {
 
     fn decode(&mut self, buf: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
         Ok(Some(buf.copy_to_bytes(buf.remaining())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn details_that_cannot_be_read_are_dropped() {
+        for (value, kept) in [("AAAA", true), ("AAA=", true), ("", true), ("%%%", false), ("A", false)] {
+            let mut headers =
+                http::HeaderMap::from_iter([(http::HeaderName::from_static("grpc-status-details-bin"), value.parse().unwrap())]);
+            drop_unreadable_details(&mut headers);
+            assert_eq!(headers.len(), usize::from(kept), "{value:?}");
+            // What is left is safe to read.
+            headers.insert("grpc-status", "8".parse().unwrap());
+            assert!(Status::from_header_map(&headers).is_some());
+        }
     }
 }

@@ -29,6 +29,8 @@ pub(super) struct Health {
     ended: RefCell<Option<Outage>>,
     told: Cell<Option<Instant>>,
     remarks: RefCell<BTreeSet<String>>,
+    /// What was said of refusals.
+    refusals: RefCell<[BTreeSet<String>; Signal::ALL.len()]>,
 }
 
 struct Trouble {
@@ -55,7 +57,14 @@ const MAX_SAID: usize = 8;
 
 impl Health {
     pub(super) fn new(core: Arc<Core>) -> Self {
-        Self { core, trouble: RefCell::default(), ended: RefCell::default(), told: Cell::default(), remarks: RefCell::default() }
+        Self {
+            core,
+            trouble: RefCell::default(),
+            ended: RefCell::default(),
+            told: Cell::default(),
+            remarks: RefCell::default(),
+            refusals: RefCell::default(),
+        }
     }
 
     /// A signal cannot be delivered.
@@ -69,6 +78,11 @@ impl Health {
         });
         trouble.lanes[signal as usize] = State::Failing;
         say(&mut trouble.said, format!("cannot deliver to {endpoint}: {why}"));
+    }
+
+    /// A signal is refused. That is no outage: nothing is tried again, and nothing comes back by itself.
+    pub(super) fn refuses(&self, signal: Signal, endpoint: &str, why: &str) {
+        say(&mut self.refusals.borrow_mut()[signal as usize], format!("{} are refused by {endpoint}: {why}", signal.as_str()));
     }
 
     /// A signal has nothing left to deliver: it does not hold up the end of the outage.

@@ -5,11 +5,14 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
-use super::transport::{Accepted, Compression, Failure, LaneConfig, MAX_RESPONSE, USER_AGENT, accepted, describe};
+use super::transport::{Accepted, Compression, Failure, LaneConfig, MAX_RESPONSE, USER_AGENT, accepted, describe, within};
 use crate::ledger::Signal;
 
 /// Time for a connection to come about.
 const CONNECT: Duration = Duration::from_secs(5);
+
+/// Time for the body of an answer whose status was good.
+const BODY: Duration = Duration::from_secs(3);
 
 /// A client with its own connections, for one endpoint.
 pub(super) struct Http {
@@ -64,28 +67,35 @@ impl Http {
             .map_err(|error| Failure::Permanent { why: format!("the request could not be compressed: {error}") })
     }
 
-    pub(super) async fn send(&self, prepared: Bytes) -> Result<Accepted, Failure> {
+    /// One attempt, within `limit`.
+    pub(super) async fn send(&self, prepared: Bytes, limit: Option<Duration>) -> Result<Accepted, Failure> {
         // Without the URL: it may hold credentials.
         let retry = |error: reqwest::Error| Failure::Retry { after: None, why: describe(&error.without_url()) };
-        let mut response = self.client.post(&self.endpoint).body(prepared).send().await.map_err(retry)?;
+        let request = self.client.post(&self.endpoint).body(prepared).send();
+        let response = within(limit, request).await.map_err(|why| Failure::Silent { why })?.map_err(retry)?;
         let status = response.status();
         if !status.is_success() {
             return Err(failure(status, response.headers()));
         }
         // The status has said it: what is wrong with the rest of the answer must not make us send again.
-        let mut answer = Vec::new();
-        while let Ok(Some(chunk)) = response.chunk().await {
-            if answer.len() + chunk.len() > MAX_RESPONSE {
-                answer.clear();
-                break;
-            }
-            answer.extend_from_slice(&chunk);
-        }
+        let answer = within(Some(BODY), body(response)).await.unwrap_or_default();
         #[cfg(feature = "json")]
         if self.json.is_some() {
             return Ok(super::json::accepted(&answer));
         }
         Ok(accepted(&answer))
+    }
+}
+
+/// The body of an answer; empty if it is too large or breaks off.
+async fn body(mut response: reqwest::Response) -> Vec<u8> {
+    let mut answer = Vec::new();
+    loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) if answer.len() + chunk.len() <= MAX_RESPONSE => answer.extend_from_slice(&chunk),
+            Ok(None) => return answer,
+            Ok(Some(_)) | Err(_) => return Vec::new(),
+        }
     }
 }
 

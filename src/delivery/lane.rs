@@ -18,9 +18,10 @@ use super::{
     transport::{Failure, LaneConfig, Transport, shown},
 };
 use crate::{
+    clock::now,
     layer::core::Core,
     ledger::{Lost, Signal},
-    spool::{Chain, Ticket, step},
+    spool::{Chain, Entry, Ticket, step},
 };
 
 /// No request is larger than this (OTLP specification: 64 MiB before compression).
@@ -99,7 +100,8 @@ impl Lane {
     /// Takes a request in. `earlier` is a place on disk where a first form of it is already, and counted as spooled.
     pub(super) fn submit(&self, body: Bytes, records: u64, earlier: Option<Ticket>) {
         let ahead = self.ahead || self.backoff.borrow().is_in_trouble();
-        let fresh = if ahead { self.to_disk(&body, records, earlier.is_none()) } else { None };
+        let entry = Entry { payload: &body, records, written: now() };
+        let fresh = if ahead { self.to_disk(entry, earlier.is_none()) } else { None };
         let ticket = match (fresh, earlier) {
             (Some(fresh), Some(earlier)) => {
                 // Only now: at no moment is there none.
@@ -115,14 +117,29 @@ impl Lane {
         self.put(Some(body), records, ticket);
     }
 
-    /// Takes in what another process left on disk.
+    /// Takes in what another process left on disk: it moves to our own files, as far as there is room, and is its own no more.
     pub(super) fn recover(&self, ticket: Ticket, records: u64) {
         self.core.ledger().recovered(self.signal, records);
+        let moved = ticket.read().filter(|_| !ticket.is_expired());
+        let moved = moved.and_then(|body| self.to_disk(Entry { payload: &body, records, written: ticket.written() }, true));
+        let ticket = match moved {
+            Some(moved) => {
+                ticket.settle();
+                moved
+            }
+            None => ticket,
+        };
         self.put(None, records, Some(ticket));
     }
 
-    pub(super) fn chain(&self) -> Option<&RefCell<Chain>> {
-        self.chain.as_ref()
+    /// Takes in what is on disk and nowhere else: a record for which there was no room on its way here.
+    pub(super) fn take_kept(&self, ticket: Ticket, records: u64) {
+        self.put(None, records, Some(ticket));
+    }
+
+    /// Writes a first form of a request to disk, ahead of the request itself.
+    pub(super) fn write_ahead(&self, body: &[u8], records: u64) -> Option<Ticket> {
+        self.to_disk(Entry { payload: body, records, written: now() }, true)
     }
 
     pub(super) fn next_sequence(&self) -> u64 {
@@ -131,9 +148,10 @@ impl Lane {
 
     /// Records submitted before `sequence` that are still here: all, and those in memory only.
     pub(super) fn waiting(&self, sequence: u64) -> (u64, u64) {
-        let (all, memory) = self.queue.borrow().waiting(sequence);
+        let queue = self.queue.borrow();
+        let (all, memory) = queue.waiting(sequence);
         let accounted = self.accounted.get();
-        (all.saturating_sub(accounted), memory.saturating_sub(accounted))
+        (all.saturating_sub(accounted), if queue.in_hand_is_on_disk() { memory } else { memory.saturating_sub(accounted) })
     }
 
     /// The end: what is not on disk goes there if it can, or is lost. Returns how much.
@@ -141,7 +159,7 @@ impl Lane {
         if self.accounted.get() == 0 {
             self.queue.borrow_mut().put_back();
         }
-        self.spool_all();
+        self.spool_all(true);
         let mut lost = 0;
         let mut accounted = self.accounted.take();
         for parcel in self.queue.borrow_mut().drain() {
@@ -209,31 +227,38 @@ impl Lane {
     }
 
     /// Makes room on disk if it is `worth` it, oldest first, and writes.
-    fn to_disk(&self, body: &Bytes, records: u64, worth: bool) -> Option<Ticket> {
+    fn to_disk(&self, entry: Entry<'_>, worth: bool) -> Option<Ticket> {
         let mut chain = self.chain.as_ref()?.try_borrow_mut().ok()?;
-        while !chain.has_room(body.len()) {
-            if !worth {
-                return None;
+        while !chain.has_room(entry.payload.len()) {
+            chain.seal_if_idle();
+            if chain.has_room(entry.payload.len()) {
+                break;
             }
-            let evicted = self.queue.borrow_mut().evict_from_disk();
+            let evicted = if worth { self.queue.borrow_mut().evict_from_disk() } else { Vec::new() };
             if evicted.is_empty() {
                 return None;
             }
             evicted.into_iter().for_each(|parcel| self.lose(parcel, Lost::SpoolOverflow));
         }
-        chain.append(body, records)
+        chain.append(entry)
     }
 
-    fn spool_all(&self) {
-        let Some(chain) = &self.chain else { return };
-        let mut chain = chain.borrow_mut();
-        self.queue.borrow_mut().each_without_ticket(|body, records| {
-            let ticket = if chain.has_room(body.len()) { chain.append(body, records) } else { None };
-            if ticket.is_some() {
-                self.core.ledger().spooled(self.signal, records);
+    /// Everything that waits in memory goes to disk, as far as there is room; `worth`: and the oldest makes some.
+    fn spool_all(&self, worth: bool) {
+        if self.chain.is_none() {
+            return;
+        }
+        let mut from = 0;
+        loop {
+            let Some((sequence, body, records)) = self.queue.borrow().in_memory(from) else { return };
+            let Some(ticket) = self.to_disk(Entry { payload: &body, records, written: now() }, worth) else { return };
+            self.core.ledger().spooled(self.signal, records);
+            if let Err(ticket) = self.queue.borrow_mut().is_on_disk(sequence, ticket) {
+                self.core.ledger().unspooled(self.signal, records);
+                ticket.settle();
             }
-            ticket
-        });
+            from = sequence + 1;
+        }
     }
 
     fn take(&self) -> Option<Load> {
@@ -281,7 +306,7 @@ impl Lane {
                     continue;
                 }
                 Err(Failure::Permanent { why }) => {
-                    self.complain(&why);
+                    self.health.refuses(self.signal, &shown(&self.config.endpoint), &why);
                     self.account(on_disk, piece.records, Some(Lost::Rejected));
                     continue;
                 }
@@ -294,7 +319,7 @@ impl Lane {
                             pieces.extend([second, first]);
                         }
                         None => {
-                            self.complain(&why);
+                            self.health.refuses(self.signal, &shown(&self.config.endpoint), &why);
                             self.account(on_disk, piece.records, Some(if too_large { Lost::TooLarge } else { Lost::Rejected }));
                         }
                     }
@@ -309,7 +334,7 @@ impl Lane {
                 self.queue.borrow_mut().put_back();
             }
             if self.backoff.borrow_mut().failed(silent) {
-                self.spool_all();
+                self.spool_all(false);
             }
             let pause = self.backoff.borrow_mut().pause(began, after);
             tokio::time::sleep(pause).await;

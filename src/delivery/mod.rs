@@ -86,18 +86,24 @@ impl Delivery {
     }
 
     /// Writes a first form of a request to disk, ahead of the request itself.
-    pub(crate) fn write_ahead(&self, signal: Signal, body: &Bytes, records: u64) -> Option<Ticket> {
-        let mut chain = self.lanes[signal as usize].as_ref()?.chain()?.borrow_mut();
-        chain.has_room(body.len()).then(|| chain.append(body, records))?
+    pub(crate) fn write_ahead(&self, signal: Signal, body: &[u8], records: u64) -> Option<Ticket> {
+        self.lanes[signal as usize].as_ref()?.write_ahead(body, records)
+    }
+
+    /// Takes in a request that is on disk and nowhere else, accepted and counted as spooled.
+    pub(crate) fn take_kept(&self, signal: Signal, ticket: Ticket, records: u64) {
+        if let Some(lane) = &self.lanes[signal as usize] {
+            lane.take_kept(ticket, records);
+        }
     }
 
     /// Takes in what processes that are gone have left on disk.
     pub(crate) fn recover(&self, spool: &Spool) {
         spool.adopt(&mut |signal, found| match (&self.lanes[signal as usize], found) {
             (Some(lane), Adopted::Request(ticket, records)) => lane.recover(ticket, records),
+            (Some(_), Adopted::Damaged(records)) => self.core.ledger().dropped(signal, Lost::Damaged, records),
             // This process sends no such signal: it stays where it is.
-            (None, Adopted::Request(..)) => {}
-            (_, Adopted::Damaged(records)) => self.core.ledger().dropped(signal, Lost::Damaged, records),
+            (None, _) => {}
         });
     }
 

@@ -132,6 +132,10 @@ impl Queue {
         self.parcels.front().is_some_and(|parcel| self.in_hand > 0 && parcel.is_expired(self.patience))
     }
 
+    pub(super) fn in_hand_is_on_disk(&self) -> bool {
+        self.parcels.front().is_some_and(|parcel| self.in_hand > 0 && parcel.ticket.is_some())
+    }
+
     /// Nothing is in hand any more; what was stays in the queue.
     pub(super) fn put_back(&mut self) {
         self.in_hand = 0;
@@ -148,13 +152,23 @@ impl Queue {
         self.finish()
     }
 
-    /// Gives those that have none yet a place on disk.
-    pub(super) fn each_without_ticket(&mut self, mut spool: impl FnMut(&Bytes, u64) -> Option<Ticket>) {
-        for parcel in self.parcels.iter_mut().skip(self.in_hand).filter(|parcel| parcel.ticket.is_none()) {
-            let Some(body) = &parcel.body else { continue };
-            let Some(ticket) = spool(body, parcel.records) else { return };
-            (parcel.ticket, parcel.body) = (Some(ticket), None);
-            self.bytes -= parcel.bytes;
+    /// The first request from `sequence` on that is neither in hand nor on disk: its number, body and records.
+    pub(super) fn in_memory(&self, sequence: u64) -> Option<(u64, Bytes, u64)> {
+        let mut parcels = self.parcels.iter().skip(self.in_hand).filter(|parcel| parcel.sequence >= sequence);
+        let parcel = parcels.find(|parcel| parcel.ticket.is_none())?;
+        Some((parcel.sequence, parcel.body.clone()?, parcel.records))
+    }
+
+    /// It is on disk now. Gives the ticket back if it is not here any more.
+    pub(super) fn is_on_disk(&mut self, sequence: u64, ticket: Ticket) -> Result<(), Ticket> {
+        let index = self.parcels.partition_point(|parcel| parcel.sequence < sequence);
+        match self.parcels.get_mut(index) {
+            Some(parcel) if parcel.sequence == sequence => {
+                self.bytes -= parcel.bytes;
+                (parcel.ticket, parcel.body) = (Some(ticket), None);
+                Ok(())
+            }
+            _ => Err(ticket),
         }
     }
 

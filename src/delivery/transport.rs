@@ -155,34 +155,28 @@ impl Transport {
         }
     }
 
-    /// One attempt. `limit` bounds it as a whole.
+    /// One attempt, within `limit`.
     pub(super) async fn send(&self, prepared: Bytes, limit: Option<Duration>) -> Result<Accepted, Failure> {
-        let attempt = async {
-            match self {
-                #[cfg(feature = "http")]
-                Self::Http(http) => http.send(prepared).await,
-                #[cfg(feature = "grpc")]
-                Self::Grpc(grpc) => grpc.send(prepared).await,
-                #[cfg(not(any(feature = "http", feature = "grpc")))]
-                Self::None(never) => {
-                    let _ = prepared;
-                    match *never {}
-                }
-            }
-        };
-        let Some(limit) = limit else { return attempt.await };
-        match tokio::time::timeout(limit, attempt).await {
-            Ok(outcome) => outcome,
-            Err(_) => {
-                // The connection may be dead without knowing it.
-                #[cfg(feature = "grpc")]
-                #[allow(irrefutable_let_patterns, reason = "not with every set of features")]
-                if let Self::Grpc(grpc) = self {
-                    grpc.reconnect();
-                }
-                Err(Failure::Silent { why: format!("no answer within {limit:?}") })
+        match self {
+            #[cfg(feature = "http")]
+            Self::Http(http) => http.send(prepared, limit).await,
+            #[cfg(feature = "grpc")]
+            Self::Grpc(grpc) => grpc.send(prepared, limit).await,
+            #[cfg(not(any(feature = "http", feature = "grpc")))]
+            Self::None(never) => {
+                let _ = (prepared, limit);
+                match *never {}
             }
         }
+    }
+}
+
+/// Waits for an answer, not for ever. `Err`: there was none, in words.
+#[cfg(any(feature = "http", feature = "grpc"))]
+pub(super) async fn within<T>(limit: Option<Duration>, answer: impl Future<Output = T>) -> Result<T, String> {
+    match limit {
+        Some(limit) => tokio::time::timeout(limit, answer).await.map_err(|_| format!("no answer within {limit:?}")),
+        None => Ok(answer.await),
     }
 }
 

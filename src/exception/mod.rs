@@ -256,14 +256,16 @@ fn raise(core: &Arc<Core>, state: Option<&Arc<SpanState>>, id: ErrorId, time: u6
         // The process may not live to see the worker take it.
         draft.ticket = link.keep(core, &draft);
     }
-    let on_disk = draft.ticket.is_some();
-    if !link.express.push(draft, &link.waker) {
-        if on_disk {
-            link.ledger.accepted(Signal::Exceptions, 1);
-            link.ledger.spooled(Signal::Exceptions, 1);
-        } else {
+    let Err(mut refused) = link.express.push(draft, &link.waker) else { return };
+    // What is on disk already is not lost for want of room on the way.
+    let kept = refused.ticket.take().map(|ticket| link.kept.push(ticket));
+    match kept {
+        Some(Ok(())) => link.waker.wake(),
+        Some(Err(ticket)) => {
+            ticket.settle();
             link.ledger.dropped(Signal::Exceptions, Lost::QueueOverflow, 1);
         }
+        None => link.ledger.dropped(Signal::Exceptions, Lost::QueueOverflow, 1),
     }
 }
 

@@ -8,11 +8,13 @@ use std::{
 
 use tokio::task::JoinHandle;
 
-use crate::{exception::Draft, stack::resolve::Resolver};
+use crate::{exception::Draft, outbox::Weight as _, stack::resolve::Resolver};
 
 /// An exception does not wait for longer than this; it goes without names then.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Exceptions that wait at most, in number and bytes; the oldest go without names.
+const MAX_WAITING: (usize, usize) = (256, 8 << 20);
 /// When no thread was to be had, another is asked for after this long; until then exceptions go without names.
 const REFUSED: Duration = Duration::from_secs(30);
 
@@ -20,9 +22,12 @@ const REFUSED: Duration = Duration::from_secs(30);
 #[derive(Default)]
 pub(super) struct Naming {
     waiting: VecDeque<(Box<Draft>, Instant)>,
+    bytes: usize,
     at_work: Option<JoinHandle<Resolver>>,
     /// When there was no thread to be had for it.
     refused: Option<Instant>,
+    /// It has been at work for longer than anybody waits: nobody waits for it any more.
+    is_stuck: bool,
 }
 
 /// What is to be done with the oldest.
@@ -37,6 +42,7 @@ pub(super) enum Next {
 
 impl Naming {
     pub(super) fn push(&mut self, draft: Box<Draft>) {
+        self.bytes += draft.weight();
         self.waiting.push_back((draft, Instant::now()));
     }
 
@@ -52,15 +58,20 @@ impl Naming {
     pub(super) fn next(&mut self, resolver: Option<&Resolver>, at_once: bool) -> Next {
         let Some((draft, since)) = self.waiting.front() else { return Next::Nothing };
         let known = resolver.is_some_and(|resolver| resolver.knows(&draft.frames));
+        self.is_stuck |= self.at_work.is_some() && since.elapsed() > PATIENCE;
+        let too_many = self.waiting.len() > MAX_WAITING.0 || self.bytes > MAX_WAITING.1;
         let refused = self.refused.is_some_and(|refused| refused.elapsed() < REFUSED);
-        if !(known || at_once || refused || since.elapsed() > PATIENCE) {
+        if !(known || at_once || too_many || refused || self.is_stuck || since.elapsed() > PATIENCE) {
             return Next::Nothing;
         }
-        match self.waiting.pop_front() {
-            Some((draft, _)) if known => Next::Named(draft),
-            Some((draft, _)) => Next::Bare(draft),
-            None => Next::Nothing,
-        }
+        let Some((draft, _)) = self.waiting.pop_front() else { return Next::Nothing };
+        self.bytes = self.bytes.saturating_sub(draft.weight());
+        if known { Next::Named(draft) } else { Next::Bare(draft) }
+    }
+
+    /// How long the oldest has waited.
+    pub(super) fn waited(&self) -> Duration {
+        self.waiting.front().map_or(Duration::ZERO, |(_, since)| since.elapsed())
     }
 
     /// Sends the resolver to work for all that wait. `false`: there is no thread for it.
@@ -87,7 +98,7 @@ impl Naming {
         match &mut self.at_work {
             Some(at_work) => {
                 let resolver = at_work.await.ok();
-                self.at_work = None;
+                (self.at_work, self.is_stuck) = (None, false);
                 resolver
             }
             None => std::future::pending().await,

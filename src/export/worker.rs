@@ -69,6 +69,8 @@ const HOUSEKEEPING: Duration = Duration::from_secs(10);
 const ADOPTION: Duration = Duration::from_secs(60);
 /// Exceptions made in one turn at most.
 const EXCEPTIONS_A_TURN: usize = 64;
+/// Records are not held back for longer than this by an exception that waits for names.
+const HOLD: Duration = Duration::from_secs(1);
 /// Bytes that the buffer of taken records keeps.
 const KEEP_TAKEN: usize = 4 << 20;
 
@@ -235,6 +237,11 @@ impl Worker {
             self.write_ahead(&mut draft);
             self.naming.push(draft);
         }
+        while let Some(ticket) = self.link.kept.pop() {
+            self.link.ledger.accepted(Signal::Exceptions, 1);
+            self.link.ledger.spooled(Signal::Exceptions, 1);
+            self.delivery.take_kept(Signal::Exceptions, ticket, 1);
+        }
         self.make(false);
     }
 
@@ -245,7 +252,7 @@ impl Worker {
             self.exporter.resolver_returns(None);
             self.make_known(at_once);
         }
-        if self.naming.is_empty() || self.taken.len() > KEEP_TAKEN {
+        if self.naming.is_empty() || self.taken.len() > KEEP_TAKEN || self.naming.waited() > HOLD {
             // Spans that close before their exception has names carry it without.
             for draft in self.naming.drafts() {
                 let _ = catch_unwind(AssertUnwindSafe(|| self.exporter.exception(draft, false, &self.resource)));
@@ -292,12 +299,10 @@ impl Worker {
 
     /// What is to survive us goes to disk before it waits for names.
     fn write_ahead(&mut self, draft: &mut Draft) {
-        if self.spool.is_some()
-            && draft.ticket.is_none()
-            && !self.exporter.resolver.as_ref().is_some_and(|resolver| resolver.knows(&draft.frames))
-        {
+        let waits = !self.naming.is_empty() || !self.exporter.resolver.as_ref().is_some_and(|resolver| resolver.knows(&draft.frames));
+        if self.spool.is_some() && draft.ticket.is_none() && waits {
             let bare = catch_unwind(AssertUnwindSafe(|| self.exporter.exception(draft, false, &self.resource).encode_to_vec()));
-            draft.ticket = bare.ok().and_then(|bare| self.delivery.write_ahead(Signal::Exceptions, &bare.into(), 1));
+            draft.ticket = bare.ok().and_then(|bare| self.delivery.write_ahead(Signal::Exceptions, &bare, 1));
         }
         if draft.ticket.is_some() {
             self.link.ledger.spooled(Signal::Exceptions, 1);

@@ -9,8 +9,12 @@ use std::{
 
 use crate::{
     layer::{core::Core, span::SpanState},
+    ledger::{Lost, Signal},
     outbox::Outbox,
-    trail::{Trail, record::SpanIds},
+    trail::{
+        Trail,
+        record::{Kind, SpanIds, records},
+    },
 };
 
 /// How deep events may nest: an event, and the events that formatting its fields logs. Deeper ones are dropped and counted.
@@ -186,7 +190,19 @@ impl Instance {
     #[cold]
     fn register(&mut self, core: &Arc<Core>) {
         let link = core.link_here();
-        (self.outbox, self.generation) = (link.outboxes.register(), core.links.generation());
+        let parents = std::mem::replace(&mut self.outbox, link.outboxes.register());
+        self.generation = core.links.generation();
+        // In a forked child nobody empties the outbox that this thread had before; what it put there since then goes along. (The last tenth of a second before the fork may come twice: from the parent and from here.)
+        if let Some(parents) = parents {
+            let mut left = Vec::new();
+            parents.drain(&mut left);
+            for record in records(&left).filter(|record| record.kind == Kind::Span || record.time > core.links.parents_beat()) {
+                if !self.outbox.as_ref().is_some_and(|outbox| outbox.push(record.as_bytes(), &link.waker)) {
+                    let signal = if record.kind == Kind::Span { Signal::Spans } else { Signal::Logs };
+                    link.ledger.dropped(signal, Lost::QueueOverflow, 1);
+                }
+            }
+        }
     }
 
     #[inline]

@@ -121,15 +121,15 @@ impl<T: Weight> Express<T> {
         Self { queue: ArrayQueue::new(count), bytes: AtomicUsize::new(0), limit: bytes }
     }
 
-    /// `false`: no room, the load is dropped.
-    pub(crate) fn push(&self, load: Box<T>, waker: &Waker) -> bool {
+    /// Gives the load back if there is no room.
+    pub(crate) fn push(&self, load: Box<T>, waker: &Waker) -> Result<(), Box<T>> {
         let weight = load.weight();
-        if self.bytes.fetch_add(weight, Ordering::Relaxed) + weight > self.limit || self.queue.push(load).is_err() {
-            self.bytes.fetch_sub(weight, Ordering::Relaxed);
-            return false;
+        let load = if self.bytes.fetch_add(weight, Ordering::Relaxed) + weight > self.limit { Err(load) } else { self.queue.push(load) };
+        match load {
+            Ok(()) => waker.wake(),
+            Err(_) => _ = self.bytes.fetch_sub(weight, Ordering::Relaxed),
         }
-        waker.wake();
-        true
+        load
     }
 
     /// Loads waiting.

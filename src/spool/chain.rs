@@ -1,6 +1,7 @@
 //! The segments of one signal, and the spool as a whole.
 
 use std::{
+    collections::BTreeSet,
     path::Path,
     sync::{
         Arc, Mutex, PoisonError,
@@ -9,16 +10,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
-
 use super::{
-    Adopted, Limits,
+    Adopted, Entry, Limits,
     dir::{RunDir, StateDir, Unusable},
     frame::HEADER,
     segment::{Segment, Ticket},
     step,
 };
-use crate::ledger::Signal;
+use crate::{clock::now, ledger::Signal};
 
 /// After a failure to write, the next attempt.
 const RETRY: Duration = Duration::from_secs(5);
@@ -32,6 +31,8 @@ pub(crate) struct Spool {
     bytes: [Arc<AtomicU64>; Signal::ALL.len()],
     /// The segment exceptions go to now. Open from the start: a process that is out of file descriptors can still write to it.
     exceptions: Arc<Mutex<Option<Arc<Segment>>>>,
+    /// What has been said of others' files.
+    unusable: Mutex<BTreeSet<String>>,
 }
 
 impl Spool {
@@ -46,7 +47,7 @@ impl Spool {
         let run = Arc::new(state.create_run().map_err(problem)?);
         let bytes: [Arc<AtomicU64>; Signal::ALL.len()] = Default::default();
         let first = Segment::create(run.clone(), Signal::Exceptions, 1, bytes[Signal::Exceptions as usize].clone()).map_err(problem)?;
-        Ok(Self { state, run, limits, signals, bytes, exceptions: Arc::new(Mutex::new(Some(Arc::new(first)))) })
+        Ok(Self { state, run, limits, signals, bytes, exceptions: Arc::new(Mutex::new(Some(Arc::new(first)))), unusable: Mutex::default() })
     }
 
     /// Where a signal's requests go; `None` if it is not spooled.
@@ -73,7 +74,7 @@ impl Spool {
 
     /// Takes over the directories whose owner is gone. Calls back with every request that waits in them, and every place that is damaged.
     pub(crate) fn adopt(&self, take: &mut dyn FnMut(Signal, Adopted)) {
-        adopt_all(&self.state, self.limits.age, &self.bytes, take);
+        adopt_all(&self.state, self.limits.age, &self.unusable, take);
     }
 
     /// In a forked child: all of this is the parent's.
@@ -87,33 +88,33 @@ impl Spool {
 }
 
 /// As [`Spool::adopt`].
-pub(super) fn adopt_all(
-    state: &Arc<StateDir>,
-    age: Duration,
-    bytes: &[Arc<AtomicU64>; Signal::ALL.len()],
-    take: &mut dyn FnMut(Signal, Adopted),
-) {
+pub(super) fn adopt_all(state: &Arc<StateDir>, age: Duration, unusable: &Mutex<BTreeSet<String>>, take: &mut dyn FnMut(Signal, Adopted)) {
+    let say_once = |what: String| {
+        if unusable.lock().unwrap_or_else(PoisonError::into_inner).insert(what.clone()) {
+            crate::diagnose(format_args!("{what}"));
+        }
+    };
     let abandoned = match state.abandoned() {
         Ok(abandoned) => abandoned,
-        Err(error) => return crate::diagnose(format_args!("{} cannot be searched: {error}", state.path().display())),
+        Err(error) => return say_once(format!("{} cannot be searched: {error}", state.path().display())),
     };
-    for run in abandoned.into_iter().map(Arc::new) {
+    for run in abandoned {
+        let run = Arc::new(run);
         step("spool::adopt");
         for name in run.names().unwrap_or_default() {
             let Some(signal) = signal_of(&name) else { continue };
             let mut damaged = 0;
-            let adopted = Segment::adopt(run.clone(), name.clone(), bytes[signal as usize].clone()).and_then(|segment| {
+            let adopted = Segment::adopt(run.clone(), name.clone()).and_then(|segment| {
                 Ok(Arc::new(segment).adopted(age, &mut |signal, found| {
                     damaged += u64::from(matches!(found, Adopted::Damaged(_)));
                     take(signal, found);
                 })?)
             });
+            let place = || format!("{}/{} ({})", run.name(), name, signal.as_str());
             match adopted {
                 Ok(()) if damaged == 0 => {}
-                Ok(()) => {
-                    crate::diagnose(format_args!("{name} of an earlier process is damaged in {damaged} places; what was there is lost"))
-                }
-                Err(error) => crate::diagnose(format_args!("{name} of an earlier process is left alone: {error}")),
+                Ok(()) => say_once(format!("{} of an earlier process is damaged in {damaged} places; what was there is lost", place())),
+                Err(error) => say_once(format!("{} of an earlier process is left alone: {error}", place())),
             }
         }
     }
@@ -129,14 +130,17 @@ pub(crate) struct Writer {
 impl Writer {
     /// `None`: there is no room, or it cannot be written.
     pub(crate) fn append(&self, request: &[u8]) -> Option<Ticket> {
-        if self.bytes.load(Ordering::Relaxed) + (request.len() + HEADER) as u64 > self.limits.bytes {
+        // One file more than the worker may write: what it has not had the time to make room for.
+        let room = self.limits.bytes.saturating_add(self.limits.segment());
+        if self.bytes.load(Ordering::Relaxed).saturating_add((request.len() + HEADER) as u64) > room {
             return None;
         }
         step("spool::hook::before");
         // Twice, as the worker may just be going on to the next segment.
         let ticket = (0..2).find_map(|_| {
             let segment = self.current.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
-            segment.append(Signal::Exceptions, 1, request, self.limits.age).ok()
+            let entry = Entry { payload: request, records: 1, written: now() };
+            segment.append(Signal::Exceptions, entry, self.limits.age).ok()
         });
         step("spool::hook::after");
         ticket
@@ -157,15 +161,15 @@ pub(crate) struct Chain {
 
 impl Chain {
     pub(crate) fn has_room(&self, bytes: usize) -> bool {
-        self.bytes.load(Ordering::Relaxed) + (bytes + HEADER) as u64 <= self.limits.bytes
+        self.bytes.load(Ordering::Relaxed).saturating_add((bytes + HEADER) as u64) <= self.limits.bytes
     }
 
     /// Writes a request. `None`: it cannot be written; that is said once, and tried again after a while.
-    pub(crate) fn append(&mut self, request: &Bytes, records: u64) -> Option<Ticket> {
+    pub(crate) fn append(&mut self, entry: Entry<'_>) -> Option<Ticket> {
         if self.failed.is_some_and(|failed| failed.elapsed() < RETRY) {
             return None;
         }
-        match self.segment().and_then(|segment| Ok(segment.append(self.signal, records, request, self.limits.age)?)) {
+        match self.segment().and_then(|segment| Ok(segment.append(self.signal, entry, self.limits.age)?)) {
             Ok(ticket) => {
                 if self.failed.take().is_some() {
                     crate::diagnose(format_args!("the spool can be written to again"));
@@ -198,6 +202,14 @@ impl Chain {
         let full = self.current.lock().unwrap_or_else(PoisonError::into_inner).replace(fresh.clone());
         full.iter().for_each(|full| full.seal());
         Ok(fresh)
+    }
+
+    /// If nothing waits in the present segment it goes, and its room with it.
+    pub(crate) fn seal_if_idle(&mut self) {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if current.as_ref().is_some_and(|segment| segment.is_idle() && segment.length() > 0) {
+            current.take().iter().for_each(|segment| segment.seal());
+        }
     }
 
     /// No more is added to the present segment.

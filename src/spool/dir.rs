@@ -111,6 +111,10 @@ impl StateDir {
 }
 
 impl RunDir {
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// A new file, for us alone.
     pub(super) fn create(&self, name: &str) -> Result<File, Unusable> {
         self.with(|fd| Ok(File::from(openat(fd, name, FILE | OFlags::CREATE | OFlags::EXCL, Mode::RUSR | Mode::WUSR)?)))
@@ -164,7 +168,8 @@ impl Drop for RunDir {
 
 /// Ours, and nobody else may write to it.
 fn ours(stat: &Stat) -> Result<(), Unusable> {
-    let mode = stat.st_mode & 0o7777;
+    #[allow(clippy::useless_conversion, reason = "it is 16 bits wide on some systems")]
+    let mode = u32::from(stat.st_mode) & 0o7777;
     if stat.st_uid != geteuid().as_raw() {
         return Err(Unusable::Foreign(stat.st_uid));
     }

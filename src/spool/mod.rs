@@ -23,7 +23,7 @@ mod replay;
 mod segment;
 
 #[cfg(all(feature = "spool", feature = "json", unix))]
-pub use self::replay::{ReplayError, Replayed, replay};
+pub use self::replay::{ReplayError, Replayed, check, replay};
 #[cfg(all(feature = "spool", unix))]
 pub(crate) use self::{
     chain::{Chain, Spool, Writer},
@@ -55,6 +55,16 @@ impl Default for Limits {
     }
 }
 
+/// A request to be written.
+#[derive(Clone, Copy)]
+#[cfg_attr(not(all(feature = "spool", unix)), expect(dead_code, reason = "there is no spool"))]
+pub(crate) struct Entry<'a> {
+    pub(crate) payload: &'a [u8],
+    pub(crate) records: u64,
+    /// Nanoseconds since the Unix epoch; from then on it ages.
+    pub(crate) written: u64,
+}
+
 /// What a process that is gone has left: a request and its number of records, or places that are damaged.
 #[cfg_attr(not(all(feature = "spool", unix)), expect(dead_code, reason = "there is no spool"))]
 pub(crate) enum Adopted {
@@ -77,7 +87,7 @@ mod absent {
 
     use bytes::Bytes;
 
-    use super::{Adopted, Limits};
+    use super::{Adopted, Entry, Limits};
     use crate::ledger::Signal;
 
     pub(crate) struct Spool(Infallible);
@@ -113,7 +123,11 @@ mod absent {
             match self.0 {}
         }
 
-        pub(crate) fn append(&mut self, _: &Bytes, _: u64) -> Option<Ticket> {
+        pub(crate) fn seal_if_idle(&mut self) {
+            match self.0 {}
+        }
+
+        pub(crate) fn append(&mut self, _: Entry<'_>) -> Option<Ticket> {
             match self.0 {}
         }
     }
@@ -124,6 +138,10 @@ mod absent {
         }
 
         pub(crate) fn is_expired(&self) -> bool {
+            match self.0 {}
+        }
+
+        pub(crate) fn written(&self) -> u64 {
             match self.0 {}
         }
 

@@ -1,7 +1,11 @@
-use std::{io, path::Path, sync::Arc};
+use std::{
+    io,
+    path::Path,
+    sync::{Arc, Mutex},
+};
 
 use super::{Adopted, Limits, chain::adopt_all, dir::StateDir};
-use crate::{delivery::json, ledger::Signal};
+use crate::delivery::json;
 
 /// What a [`replay`] has found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,8 +52,7 @@ pub enum ReplayError {
 pub fn replay(directory: &Path, mut take: impl FnMut(&[u8]) -> io::Result<()>) -> Result<Replayed, ReplayError> {
     let state = Arc::new(StateDir::open(directory).map_err(|error| ReplayError::Directory(error.to_string()))?);
     let (mut replayed, mut refused) = (Replayed::default(), None);
-    let bytes: [Arc<_>; Signal::ALL.len()] = Default::default();
-    adopt_all(&state, Limits::default().age, &bytes, &mut |signal, found| match found {
+    adopt_all(&state, Limits::default().age, &Mutex::default(), &mut |signal, found| match found {
         Adopted::Request(ticket, records) if refused.is_none() => {
             let Some(line) = ticket.read().and_then(|body| json::from_protobuf(signal, &body).ok()) else {
                 replayed.damaged += 1;
@@ -70,4 +73,12 @@ pub fn replay(directory: &Path, mut take: impl FnMut(&[u8]) -> io::Result<()>) -
         Some(error) => Err(ReplayError::Refused(error)),
         None => Ok(replayed),
     }
+}
+
+/// Whether a state directory can be used: it is there or can be made, is this user's, writable to nobody else, and no symbolic link.
+///
+/// # Errors
+/// Why not.
+pub fn check(directory: &Path) -> Result<(), ReplayError> {
+    StateDir::open(directory).map(drop).map_err(|error| ReplayError::Directory(error.to_string()))
 }

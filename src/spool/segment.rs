@@ -14,7 +14,7 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    Adopted,
+    Adopted, Entry,
     dir::{RunDir, Unusable},
     frame::{self, HEADER},
     step,
@@ -49,14 +49,13 @@ impl Segment {
     }
 
     /// One that another process has written.
-    pub(super) fn adopt(run: Arc<RunDir>, name: String, bytes: Arc<AtomicU64>) -> Result<Self, Unusable> {
+    pub(super) fn adopt(run: Arc<RunDir>, name: String) -> Result<Self, Unusable> {
         let file = run.open(&name)?;
         let length = file.metadata()?.len();
         if length > 2 * frame::MAX_PAYLOAD as u64 {
             return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("{length} bytes are more than a segment has")).into());
         }
-        bytes.fetch_add(length, Ordering::Relaxed);
-        Self::new(run, name, file, length, true, bytes)
+        Self::new(run, name, file, length, true, Arc::new(AtomicU64::new(length)))
     }
 
     fn new(run: Arc<RunDir>, name: String, file: File, tail: u64, sealed: bool, bytes: Arc<AtomicU64>) -> Result<Self, Unusable> {
@@ -74,16 +73,14 @@ impl Segment {
     }
 
     /// Adds a frame. One write; no lock, no wait for the disk.
-    pub(super) fn append(self: &Arc<Self>, signal: Signal, records: u64, payload: &[u8], age: Duration) -> io::Result<Ticket> {
-        let written = now();
+    pub(super) fn append(self: &Arc<Self>, signal: Signal, entry: Entry<'_>, age: Duration) -> io::Result<Ticket> {
+        let Entry { payload, records, written } = entry;
         let frame = frame::encode(signal, u32::try_from(records).unwrap_or(u32::MAX), written, payload);
-        let length = frame.len() as u64;
         // Before the look at `sealed`: either this sees that the segment is sealed, or who seals it sees that a frame waits.
         self.waiting.fetch_add(1, Ordering::SeqCst);
         let offset = self.write(&frame).inspect_err(|_| self.one_less())?;
-        self.bytes.fetch_add(length, Ordering::Relaxed);
         let checksum = frame::checksum(&frame);
-        Ok(Ticket { segment: self.clone(), offset, length: frame.len(), checksum, expires: expiry(written, age) })
+        Ok(Ticket { segment: self.clone(), offset, length: frame.len(), checksum, written, expires: expiry(written, age) })
     }
 
     fn write(&self, frame: &[u8]) -> io::Result<u64> {
@@ -92,16 +89,17 @@ impl Segment {
         }
         self.is_still_ours()?;
         let length = frame.len() as u64;
+        // Room that was taken is not given back: another thread may have taken what is behind it.
         let offset = self.tail.fetch_add(length, Ordering::Relaxed);
+        self.bytes.fetch_add(length, Ordering::Relaxed);
         let end = offset + length;
         if end > MAX.max(length) || end > file_size_limit() {
-            self.unreserve(offset, end);
             return Err(io::ErrorKind::FileTooLarge.into());
         }
         step("spool::append::before");
         if let Err(error) = self.file.write_all_at(frame, offset) {
-            // What got there must not look like a frame that was damaged.
-            let _ = if self.unreserve(offset, end) { self.file.set_len(offset) } else { self.file.write_all_at(&[0; HEADER], offset) };
+            // What got there must not look like a frame.
+            let _ = self.file.write_all_at(&[0; HEADER], offset);
             return Err(error);
         }
         step("spool::append::after");
@@ -127,6 +125,7 @@ impl Segment {
                         offset: frame.offset as u64,
                         length: HEADER + frame.payload.len(),
                         checksum: frame.checksum,
+                        written: frame.written,
                         expires: expiry(frame.written, age),
                     };
                     take(frame.signal, Adopted::Request(ticket, u64::from(frame.records)));
@@ -136,6 +135,11 @@ impl Segment {
             }
         }
         Ok(())
+    }
+
+    /// Nothing waits in it.
+    pub(super) fn is_idle(&self) -> bool {
+        self.waiting.load(Ordering::SeqCst) == 0
     }
 
     pub(super) fn length(&self) -> u64 {
@@ -164,18 +168,12 @@ impl Segment {
         }
     }
 
-    /// Gives back room at the end, if nobody took any behind it.
-    fn unreserve(&self, offset: u64, end: u64) -> bool {
-        self.tail.compare_exchange(end, offset, Ordering::Relaxed, Ordering::Relaxed).is_ok()
-    }
-
     fn is_still_ours(&self) -> io::Result<()> {
         let metadata = self.file.metadata()?;
-        if (metadata.dev(), metadata.ino()) == self.identity {
-            Ok(())
-        } else {
-            Err(io::Error::other("the file was closed and its descriptor reused"))
+        if (metadata.dev(), metadata.ino()) != self.identity {
+            return Err(io::Error::other("the file was closed and its descriptor reused"));
         }
+        if metadata.nlink() == 0 { Err(io::Error::other("the file was deleted")) } else { Ok(()) }
     }
 }
 
@@ -186,6 +184,7 @@ pub(crate) struct Ticket {
     length: usize,
     checksum: u32,
     /// Nanoseconds since the Unix epoch.
+    written: u64,
     expires: u64,
 }
 
@@ -201,6 +200,11 @@ impl Ticket {
 
     pub(crate) fn is_expired(&self) -> bool {
         now() > self.expires
+    }
+
+    /// When it was written, nanoseconds since the Unix epoch.
+    pub(crate) fn written(&self) -> u64 {
+        self.written
     }
 
     /// Tells files apart.

@@ -14,28 +14,21 @@ pub(crate) fn replay(directory: &Path, to: &str, timeout: Duration) -> Result<St
 
 /// As a service does it that finds the directory when it starts.
 fn to_endpoint(directory: &Path, endpoint: &str, timeout: Duration) -> Result<String, Box<dyn std::error::Error>> {
-    let telemetry = crumbtrail::builder(crumbtrail::service!())
-        .from_env()
-        .with_endpoint(endpoint)
-        .with_state_dir(directory)
-        .with_exporter(Signal::Metrics, crumbtrail::Exporter::None)
-        .build()?;
+    spool::check(directory)?;
+    let telemetry = crumbtrail::builder(crumbtrail::service!()).from_env().with_endpoint(endpoint).with_state_dir(directory).build()?;
     for warning in telemetry.warnings() {
         eprintln!("crumbtrail: {warning}");
     }
     let outcome = telemetry.flush(timeout);
     let stats = telemetry.stats();
     let sum = |of: fn(&crumbtrail::SignalStats) -> u64| {
-        [Signal::Exceptions, Signal::Logs, Signal::Spans].iter().map(|signal| of(stats.signal(*signal))).sum::<u64>()
+        [Signal::Exceptions, Signal::Logs, Signal::Spans, Signal::Metrics].iter().map(|signal| of(stats.signal(*signal))).sum::<u64>()
     };
-    let (recovered, delivered, spooled, lost) = (
-        sum(crumbtrail::SignalStats::recovered),
-        sum(crumbtrail::SignalStats::delivered),
-        sum(crumbtrail::SignalStats::spooled),
-        sum(crumbtrail::SignalStats::lost),
-    );
+    let (recovered, spooled, lost) =
+        (sum(crumbtrail::SignalStats::recovered), sum(crumbtrail::SignalStats::spooled), sum(crumbtrail::SignalStats::lost));
+    let delivered = recovered.saturating_sub(spooled + lost);
     let said = format!("{recovered} records found, {delivered} delivered, {spooled} left, {lost} lost");
-    let _ = telemetry.shutdown(Duration::ZERO);
+    let _ = telemetry.shutdown(Duration::from_secs(1));
     if spooled > 0 || lost > 0 || outcome.is_err() { Err(said.into()) } else { Ok(said) }
 }
 

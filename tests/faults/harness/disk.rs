@@ -198,7 +198,7 @@ fn overflow() -> String {
     world.set(Mode::Refuse);
     let emitted = 3_000;
     program.ask(&format!("emit exceptions {emitted} 1000 1000"));
-    program.ask("flush 2000");
+    program.ask("shutdown 2000");
     let stats = program.ask("stats");
     conserved(&stats, &[("exceptions", emitted + 1)]);
     let (spooled, lost) = (number(&stats, "exceptions", "spooled"), number(&stats, "exceptions", "lost"));

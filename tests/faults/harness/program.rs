@@ -421,7 +421,7 @@ fn fork(telemetry: &mut dyn Running, emits: u64, timeout: u64) -> Value {
     match unsafe { libc::fork() } {
         0 => {
             let began = Instant::now();
-            emit("exceptions", emits, 0, 0);
+            emit("all", emits, 0, 0);
             let emitted = began.elapsed().as_millis() as u64;
             let flushed = timed(|| telemetry.flush(Duration::from_millis(timeout)));
             say(&json!({ "child": std::process::id(), "emit_ms": emitted, "flush": flushed, "stats": telemetry.stats() }));

@@ -98,7 +98,16 @@ fn schedule(seed: u64) -> [u64; 4] {
     }
     let shutdown = program.ask("shutdown 1000");
     assert!(shutdown["ms"].as_u64().is_some_and(|ms| ms < 1_400), "seed {seed}: {shutdown}");
-    let stats = program.ask("stats");
+    // On a busy machine the last entries may follow the answer.
+    let is_settled = |stats: &serde_json::Value| ["exceptions", "logs", "spans"].iter().all(|signal| number(stats, signal, "pending") == 0);
+    let stats = (0..50).find_map(|_| {
+        let stats = program.ask("stats");
+        if !is_settled(&stats) {
+            program.ask("sleep 100");
+        }
+        Some(stats).filter(is_settled)
+    });
+    let stats = stats.unwrap_or_else(|| program.ask("stats"));
     let ended = program.end();
     assert_eq!(ended.code, Some(0), "seed {seed}: {}", ended.stderr);
     let emitted_exceptions = each + exceptions_only;
