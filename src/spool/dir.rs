@@ -95,18 +95,16 @@ impl StateDir {
         Ok(RunDir { state: self.clone(), name, fd: Mutex::new(Some(fd)), process: std::process::id() })
     }
 
-    /// The directories of processes that are gone, locked now by us.
-    pub(super) fn abandoned(self: &Arc<Self>) -> Result<Vec<RunDir>, Unusable> {
-        let mut found = Vec::new();
-        for name in names(&self.fd)? {
-            let Some(name) = name.to_str().filter(|name| name.ends_with(RUN) || name.starts_with(UNREADY)) else { continue };
-            let Ok(fd) = openat(&self.fd, name, DIRECTORY, Mode::empty()) else { continue };
-            let is_ours = fstat(&fd).map_err(Unusable::from).and_then(|stat| ours(&stat)).is_ok();
-            if is_ours && rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive).is_ok() {
-                found.push(RunDir { state: self.clone(), name: name.to_owned(), fd: Mutex::new(Some(fd)), process: std::process::id() });
-            }
-        }
-        Ok(found)
+    /// The directories of processes that are gone, each locked by us as it comes: one at a time, for descriptors are the host's.
+    pub(super) fn abandoned(self: &Arc<Self>) -> Result<impl Iterator<Item = RunDir>, Unusable> {
+        let (state, names) = (self.clone(), names(&self.fd)?);
+        Ok(names.into_iter().filter_map(move |name| {
+            let name = name.to_str().filter(|name| name.ends_with(RUN) || name.starts_with(UNREADY))?;
+            let fd = openat(&state.fd, name, DIRECTORY, Mode::empty()).ok()?;
+            ours(&fstat(&fd).ok()?).ok()?;
+            rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive).ok()?;
+            Some(RunDir { state: state.clone(), name: name.to_owned(), fd: Mutex::new(Some(fd)), process: std::process::id() })
+        }))
     }
 }
 

@@ -43,6 +43,7 @@ pub fn cases() -> Vec<Case> {
     cases.push(case("spool: too old", expired));
     cases.push(case("spool: logs and spans, if asked for", other_signals));
     cases.push(case("spool: ten processes share a directory", shared));
+    cases.push(case("spool: what sixty dead processes left, with forty descriptors", many_dead));
     for (name, prepare) in HOSTILE {
         cases.push(case(format!("spool: directory {name}"), move || hostile(name, prepare)));
     }
@@ -272,6 +273,34 @@ fn shared() -> String {
     let counts = exceptions(&world.receiver.received());
     assert_eq!((recovered, counts.len(), counts.values().copied().max()), (100, 100, Some(1)));
     "100 exceptions of ten dead processes, each taken over once".to_owned()
+}
+
+/// A service that died sixty times in an outage: what it left takes no descriptors from the next life.
+fn many_dead() -> String {
+    let world = World::new("http");
+    leave_exceptions(&world, 3);
+    let runs: Vec<_> = fs::read_dir(world.state_dir()).unwrap().map(|run| run.unwrap().path()).collect();
+    let [run] = &runs[..] else { panic!("{runs:?}") };
+    for number in 1..60 {
+        let copied = Command::new("cp").arg("-a").arg(run).arg(run.with_file_name(format!("{number:032x}.run"))).status();
+        assert!(copied.is_ok_and(|status| status.success()));
+    }
+    let exe = std::env::current_exe().expect("our own path");
+    let mut program = Program::start_as(&world.spooling(), |command| {
+        let mut limited = Command::new("prlimit");
+        limited.arg("--nofile=40:40").arg("--").arg(exe).env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        limited.envs(command.get_envs().filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned()))));
+        limited.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+        *command = limited;
+    });
+    program.ask("flush 1000");
+    let stats = program.ask("stats");
+    assert_eq!((number(&stats, "exceptions", "recovered"), number(&stats, "exceptions", "spooled")), (180, 180), "{stats}");
+    assert_eq!(fs::read_dir(world.state_dir()).unwrap().count(), 1, "all is in the living one's directory");
+    world.set(Mode::Pass);
+    assert_eq!(program.ask("flush 20000")["ok"], true);
+    assert_eq!(exceptions(&world.receiver.received()).values().sum::<usize>(), 180);
+    "180 records of 60 directories, moved to its own and delivered".to_owned()
 }
 
 type Prepare = fn(&Path);

@@ -73,6 +73,7 @@ pub fn cases() -> Vec<Case> {
         cases.push(case(format!("network: a slow receiver, {transport}"), move || slow(transport)));
     }
     cases.push(case("network: an answer that never ends", endless));
+    cases.push(case("network: an answer whose body stalls", stalled_body));
     cases.push(case("network: a proxy that was asked for, and none that was not", forward_proxy));
     cases
 }
@@ -321,6 +322,18 @@ fn endless() -> String {
     assert!(grown < 64, "{grown} MiB more");
     assert_eq!(exceptions(&world.receiver.received()).values().copied().max(), Some(1), "the status had said it");
     format!("cut off after 4 MiB; memory +{grown} MiB")
+}
+
+/// The status was good: that the body does not end is no reason to send it again.
+fn stalled_body() -> String {
+    let world = World::new("http");
+    world.receiver.answer_by(|_| Answer::StalledBody);
+    let mut program = Program::start(&Setup { timeout_ms: Some(2_000), ..world.setup() });
+    program.ask("emit exceptions 3");
+    let flushed = program.ask("flush 20000");
+    assert_eq!(flushed["ok"], true, "{flushed}");
+    assert_eq!(exceptions(&world.receiver.received()).values().copied().max(), Some(1));
+    "3 of 3, each once".to_owned()
 }
 
 /// A proxy from code is used; one from the environment is not.

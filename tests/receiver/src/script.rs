@@ -42,4 +42,6 @@ pub enum Answer {
     After(Duration, Box<Answer>),
     /// Keeps it; the answer's body never ends (HTTP).
     Endless,
+    /// Keeps it; the answer's body begins and does not go on (HTTP).
+    StalledBody,
 }

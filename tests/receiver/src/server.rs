@@ -180,6 +180,11 @@ fn http_answer(shared: Arc<Shared>, answer: Answer, content: Received, json: boo
                 let endless = tokio_stream::iter(std::iter::repeat_with(|| Ok::<_, std::io::Error>(Bytes::from_static(&[0; 65_536]))));
                 Response::new(Body::from_stream(endless))
             }
+            Answer::StalledBody => {
+                shared.keep(content);
+                let begins = tokio_stream::iter([Ok::<_, std::io::Error>(Bytes::from_static(b"\x0a"))]);
+                Response::new(Body::from_stream(tokio_stream::StreamExt::chain(begins, tokio_stream::pending())))
+            }
         }
     })
 }
@@ -231,7 +236,9 @@ impl Grpc {
                     self.0.keep(content);
                     return std::future::pending().await;
                 }
-                Answer::Status { .. } | Answer::Endless => return Err(Status::unimplemented("an answer for HTTP only")),
+                Answer::Status { .. } | Answer::Endless | Answer::StalledBody => {
+                    return Err(Status::unimplemented("an answer for HTTP only"));
+                }
             };
         }
     }
