@@ -50,7 +50,7 @@ impl Http {
         }
         #[cfg(feature = "tls")]
         {
-            client = client.tls_backend_preconfigured(config.tls.client()?);
+            client = client.tls_backend_preconfigured(config.tls.client(config.endpoint.scheme_str() == Some("https"))?);
         }
         let client = client.build().map_err(|error| format!("the HTTP client could not be built: {}", describe(&error.without_url())))?;
         Ok(Self { client, endpoint: config.endpoint.to_string(), compression: config.compression, json })

@@ -59,9 +59,9 @@ mod rustls_impl {
 
     #[cfg(any(feature = "http", feature = "grpc"))]
     impl Tls {
-        /// For HTTP.
+        /// For HTTP. Where TLS is not `needed` nobody is trusted, and no certificates are read: the system's take a while.
         #[cfg(feature = "http")]
-        pub(crate) fn client(&self) -> Result<rustls::ClientConfig, String> {
+        pub(crate) fn client(&self, needed: bool) -> Result<rustls::ClientConfig, String> {
             use rustls::{
                 ClientConfig, RootCertStore,
                 crypto::{CryptoProvider, aws_lc_rs},
@@ -73,6 +73,7 @@ mod rustls_impl {
                         roots.add(certificate).map_err(|error| format!("the CA certificate cannot be used: {error}"))?;
                     }
                 }
+                None if !needed => {}
                 None => {
                     // Some of a system's certificates may be odd; the others serve.
                     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);

@@ -235,7 +235,7 @@ fn other_signals() -> String {
     world.set(Mode::Refuse);
     let mut program = Program::start(&Setup { spooled: vec!["logs".to_owned(), "spans".to_owned()], ..world.spooling() });
     program.ask("emit all 300");
-    let flushed = program.ask("flush 2000");
+    let flushed = program.ask("flush 5000");
     let stats = program.ask("stats");
     conserved(&stats, &[("exceptions", 300), ("logs", 300), ("spans", 300)]);
     assert_eq!(number(&stats, "logs", "spooled") + number(&stats, "spans", "spooled"), 600, "{flushed} {stats}");
