@@ -1,6 +1,6 @@
 //! Logs to the official Collector over loopback, crumbtrail and the stock pipeline (opentelemetry-appender-tracing, batch processor, opentelemetry-otlp with its defaults) side by side in one run: what is lost at a given rate from one producer, and what the threads behind it cost.
 //!
-//! `cargo bench --bench delivery` prints the table and writes `target/bench/delivery.json`. Needs the Collector: `OTELCOL_BIN`, or what `.ci/collector` has built. Each contender is a process of its own; the Collector's own count says what arrived. "Worker" is the CPU time of the process but for the producer's thread.
+//! `cargo bench --bench delivery` (with `--features grpc` for both transports) prints the table and writes `target/bench/delivery.json`. Needs the Collector: `OTELCOL_BIN`, or what `.ci/collector` has built. Each contender is a process of its own; the Collector's own count says what arrived. "Worker" is the CPU time of the process but for the producer's thread.
 
 use std::{
     net::TcpListener,
@@ -43,7 +43,7 @@ fn main() {
     };
     let mut rows = Vec::new();
     for rate in RATES {
-        for contender in CONTENDERS {
+        for contender in CONTENDERS.into_iter().filter(|contender| cfg!(feature = "grpc") || !contender.ends_with("grpc")) {
             let mut rounds: Vec<Row> = (0..ROUNDS).map(|_| round(&binary, contender, rate)).collect();
             rounds.sort_by(|left, right| left.worker_ns.total_cmp(&right.worker_ns));
             let mut row = rounds[ROUNDS / 2].clone();

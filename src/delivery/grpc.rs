@@ -23,6 +23,9 @@ use tonic_types::StatusExt as _;
 use super::transport::{Accepted, Failure, LaneConfig, MAX_RESPONSE, USER_AGENT, accepted, describe, within};
 use crate::ledger::Signal;
 
+/// tonic says of an answer that is too large what receivers say of a request, and by the same code; the text names the limit, and this one is nobody else's.
+const OWN_LIMIT: usize = MAX_RESPONSE + 1;
+
 /// A channel for one signal's service. Connects when first used, again when lost.
 pub(super) struct Grpc {
     endpoint: Endpoint,
@@ -94,10 +97,14 @@ impl Grpc {
     }
 }
 
+fn is_our_own_limit(status: &Status) -> bool {
+    status.message().contains(&format!("limit is: {OWN_LIMIT} bytes"))
+}
+
 type Client = tonic::client::Grpc<Careful>;
 
 fn client(endpoint: &Endpoint, compression: Option<CompressionEncoding>) -> Client {
-    let client = tonic::client::Grpc::new(Careful(endpoint.connect_lazy())).max_decoding_message_size(MAX_RESPONSE);
+    let client = tonic::client::Grpc::new(Careful(endpoint.connect_lazy())).max_decoding_message_size(OWN_LIMIT);
     match compression {
         Some(encoding) => client.send_compressed(encoding),
         None => client,
@@ -107,15 +114,16 @@ fn client(endpoint: &Endpoint, compression: Option<CompressionEncoding>) -> Clie
 /// What a status means for the request (OTLP specification, "Failures").
 fn failure(status: &Status) -> Failure {
     let why = format!("gRPC status {:?}: {}", status.code(), status.message());
-    // An answer came if there is anything of it; a status of our own client has no metadata.
-    let remote = !status.metadata().is_empty();
     let after = || status.get_details_retry_info().and_then(|info| info.retry_delay);
     match status.code() {
         Code::Cancelled | Code::DeadlineExceeded | Code::Aborted | Code::Unavailable | Code::DataLoss => {
             Failure::Retry { after: after(), why }
         }
         // Receivers say it of a request beyond their size, too, and then another try helps nobody.
-        Code::OutOfRange if remote => Failure::RetryThenContent { why },
+        Code::OutOfRange if is_our_own_limit(status) => {
+            Failure::Permanent { why: format!("the answer is larger than {MAX_RESPONSE} bytes") }
+        }
+        Code::OutOfRange => Failure::RetryThenContent { why },
         Code::ResourceExhausted => match after() {
             Some(after) => Failure::Retry { after: Some(after), why },
             None => Failure::Content { why, too_large: true },

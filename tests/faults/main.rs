@@ -11,26 +11,10 @@
 
 #![allow(unreachable_pub)]
 
-#[cfg(all(
-    feature = "grpc",
-    feature = "json",
-    feature = "tls",
-    feature = "zstd",
-    feature = "spool",
-    feature = "failpoints",
-    target_os = "linux"
-))]
+#[cfg(all(feature = "failpoints", target_os = "linux"))]
 mod harness;
 
-#[cfg(all(
-    feature = "grpc",
-    feature = "json",
-    feature = "tls",
-    feature = "zstd",
-    feature = "spool",
-    feature = "failpoints",
-    target_os = "linux"
-))]
+#[cfg(all(feature = "failpoints", target_os = "linux"))]
 fn main() -> std::process::ExitCode {
     if let Ok(setup) = std::env::var(harness::program::VARIABLE) {
         harness::program::run(&setup);
@@ -40,15 +24,7 @@ fn main() -> std::process::ExitCode {
 }
 
 /// Some of the cases need features that are off by default: the same again with all of them.
-#[cfg(not(all(
-    feature = "grpc",
-    feature = "json",
-    feature = "tls",
-    feature = "zstd",
-    feature = "spool",
-    feature = "failpoints",
-    target_os = "linux"
-)))]
+#[cfg(not(all(feature = "failpoints", target_os = "linux")))]
 fn main() -> std::process::ExitCode {
     if !cfg!(target_os = "linux") {
         println!("the faults are made by means of Linux: nothing was tested");

@@ -285,14 +285,7 @@ fn many_dead() -> String {
         let copied = Command::new("cp").arg("-a").arg(run).arg(run.with_file_name(format!("{number:032x}.run"))).status();
         assert!(copied.is_ok_and(|status| status.success()));
     }
-    let exe = std::env::current_exe().expect("our own path");
-    let mut program = Program::start_as(&world.spooling(), |command| {
-        let mut limited = Command::new("prlimit");
-        limited.arg("--nofile=40:40").arg("--").arg(exe).env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
-        limited.envs(command.get_envs().filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned()))));
-        limited.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
-        *command = limited;
-    });
+    let mut program = Program::start_under(&world.spooling(), "prlimit", &["--nofile=40:40", "--"]);
     program.ask("flush 1000");
     let stats = program.ask("stats");
     assert_eq!((number(&stats, "exceptions", "recovered"), number(&stats, "exceptions", "spooled")), (180, 180), "{stats}");
@@ -434,19 +427,11 @@ fn read_only() -> String {
 fn io_errors() -> String {
     let world = World::new("http");
     world.set(Mode::Refuse);
-    let setup = world.spooling();
-    let exe = std::env::current_exe().expect("our own path");
     if !Command::new("strace").args(["-f", "-o", "/dev/null", "true"]).output().is_ok_and(|output| output.status.success()) {
         return skipped("strace is not to be had", true);
     }
-    let mut program = Program::start_as(&setup, |command| {
-        let mut traced = Command::new("strace");
-        traced.args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=pwrite64", "-e", "inject=pwrite64:error=EIO:when=4+"]).arg(exe);
-        let variables: Vec<_> = command.get_envs().filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned()))).collect();
-        traced.env_clear().envs(variables).env("PATH", std::env::var_os("PATH").unwrap_or_default());
-        traced.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
-        *command = traced;
-    });
+    let inject = ["-f", "-qq", "-o", "/dev/null", "-e", "trace=pwrite64", "-e", "inject=pwrite64:error=EIO:when=4+"];
+    let mut program = Program::start_under(&world.spooling(), "strace", &inject);
     program.ask("emit exceptions 20");
     program.ask("panic 1");
     program.ask("flush 1500");

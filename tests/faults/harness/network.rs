@@ -71,6 +71,7 @@ pub fn cases() -> Vec<Case> {
         }
         cases.push(case(format!("network: flapping every 300 ms, {transport}"), move || flapping(transport)));
         cases.push(case(format!("network: a slow receiver, {transport}"), move || slow(transport)));
+        cases.push(case(format!("network: an answer beyond 4 MiB, {transport}"), move || large_answer(transport)));
     }
     cases.push(case("network: an answer that never ends", endless));
     cases.push(case("network: an answer whose body stalls", stalled_body));
@@ -305,6 +306,20 @@ fn slow(transport: &'static str) -> String {
     );
     assert_eq!(exceptions(&world.receiver.received()).values().copied().max(), Some(1), "each once");
     "lost 0 of 1,500, each once".to_owned()
+}
+
+/// It is not read to the end, and the request not sent again. Over HTTP the status has said that it was taken; over gRPC that would have come behind.
+fn large_answer(transport: &'static str) -> String {
+    let world = World::new(transport);
+    world.receiver.answer_by(|_| Answer::Partial { rejected: 0, message: "x".repeat(5 << 20) });
+    let mut program = Program::start(&world.setup());
+    program.ask("emit exceptions 3");
+    program.ask("flush 20000");
+    let stats = program.ask("stats");
+    conserved(&stats, &[("exceptions", 3)]);
+    assert_eq!(number(&stats, "exceptions", if transport == "http" { "delivered" } else { "lost" }), 3, "{stats}");
+    assert_eq!(exceptions(&world.receiver.received()).values().copied().max(), Some(1));
+    "sent once, counted".to_owned()
 }
 
 fn endless() -> String {

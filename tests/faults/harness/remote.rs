@@ -33,6 +33,17 @@ impl Program {
         Self::start_as(setup, |_| {})
     }
 
+    /// Through another program, which runs it: `strace`, `prlimit`.
+    pub fn start_under(setup: &Setup, tool: &str, arguments: &[&str]) -> Self {
+        Self::start_as(setup, |command| {
+            let mut outer = Command::new(tool);
+            outer.args(arguments).arg(command.get_program()).env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+            outer.envs(command.get_envs().filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned()))));
+            outer.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+            *command = outer;
+        })
+    }
+
     pub fn start_as(setup: &Setup, change: impl FnOnce(&mut Command)) -> Self {
         let mut command = Command::new(std::env::current_exe().expect("our own path"));
         command.env_clear().env(VARIABLE, serde_json::to_string(setup).expect("a setup"));
