@@ -44,7 +44,7 @@ pub(crate) struct Link {
     pub(crate) express: Express<Draft>,
     /// Exceptions on disk for which the express lane had no room.
     pub(crate) kept: ArrayQueue<Ticket>,
-    pub(crate) waker: Waker,
+    pub(crate) waker: Arc<Waker>,
     pub(crate) ledger: Ledger,
     pub(crate) commands: UnboundedSender<Command>,
     pub(crate) worker: Mutex<Option<std::thread::JoinHandle<()>>>,
@@ -74,7 +74,7 @@ impl Link {
             outboxes: Outboxes::new(outbox_bytes),
             express: Express::new(EXPRESS.0, EXPRESS.1),
             kept: ArrayQueue::new(KEPT),
-            waker: Waker::default(),
+            waker: Arc::default(),
             ledger: Ledger::default(),
             commands,
             worker: Mutex::default(),

@@ -184,20 +184,20 @@ impl Instance {
         if self.outbox.is_none() || self.generation != core.links.generation() {
             self.register(core);
         }
-        self.outbox.as_ref().is_some_and(|outbox| outbox.push(record, &core.links.newest().waker))
+        self.outbox.as_ref().is_some_and(|outbox| outbox.push(record))
     }
 
     #[cold]
     fn register(&mut self, core: &Arc<Core>) {
         let link = core.link_here();
-        let parents = std::mem::replace(&mut self.outbox, link.outboxes.register());
+        let parents = std::mem::replace(&mut self.outbox, link.outboxes.register(&link.waker));
         self.generation = core.links.generation();
         // In a forked child nobody empties the outbox that this thread had before; what it put there since then goes along. (The last tenth of a second before the fork may come twice: from the parent and from here.)
         if let Some(parents) = parents {
             let mut left = Vec::new();
             parents.drain(&mut left);
             for record in records(&left).filter(|record| record.kind == Kind::Span || record.time > core.links.parents_beat()) {
-                if !self.outbox.as_ref().is_some_and(|outbox| outbox.push(record.as_bytes(), &link.waker)) {
+                if !self.outbox.as_ref().is_some_and(|outbox| outbox.push(record.as_bytes())) {
                     let signal = if record.kind == Kind::Span { Signal::Spans } else { Signal::Logs };
                     link.ledger.dropped(signal, Lost::QueueOverflow, 1);
                 }

@@ -24,14 +24,16 @@ pub(crate) struct Outbox {
     ring: SpscRing,
     /// The worker has been told that this ring fills up, and has not yet looked.
     called: AtomicBool,
+    waker: Arc<Waker>,
 }
 
 impl Outbox {
     /// Hands a record over. `false`: no room, the record is dropped. Only the owning thread calls this.
-    pub(crate) fn push(&self, record: &[u8], waker: &Waker) -> bool {
+    #[inline]
+    pub(crate) fn push(&self, record: &[u8]) -> bool {
         let Some(used) = self.ring.push(record.as_chunks::<8>().0) else { return false };
         if used > self.ring.capacity() / 2 && !self.called.load(Ordering::Relaxed) && !self.called.swap(true, Ordering::Relaxed) {
-            waker.wake();
+            self.waker.wake();
         }
         true
     }
@@ -57,8 +59,8 @@ impl Outboxes {
     }
 
     /// A thread's first record: allocates its ring. `None` once the worker has ended.
-    pub(crate) fn register(&self) -> Option<Arc<Outbox>> {
-        let outbox = Arc::new(Outbox { ring: SpscRing::new(self.capacity), called: AtomicBool::new(false) });
+    pub(crate) fn register(&self, waker: &Arc<Waker>) -> Option<Arc<Outbox>> {
+        let outbox = Arc::new(Outbox { ring: SpscRing::new(self.capacity), called: AtomicBool::new(false), waker: waker.clone() });
         self.all.lock().unwrap_or_else(PoisonError::into_inner).as_mut()?.push(outbox.clone());
         Some(outbox)
     }
