@@ -15,7 +15,7 @@ use super::{
     queue::{Gone, Load, Parcel, Queue},
     retry::Backoff,
     split::{Piece, split},
-    transport::{Failure, LaneConfig, Transport, shown},
+    transport::{Failure, LaneConfig, Transport, origin, shown},
 };
 use crate::{
     clock::now,
@@ -414,6 +414,7 @@ impl Lane {
     }
 
     fn complain(&self, why: &str) {
-        self.health.fails(self.signal, &shown(&self.config.endpoint), why);
+        // One word for all signals that cannot get there.
+        self.health.fails(self.signal, &origin(&self.config.endpoint), why);
     }
 }

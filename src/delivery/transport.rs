@@ -47,9 +47,14 @@ impl fmt::Debug for LaneConfig {
 
 /// An address as it may be shown: without credentials and query.
 pub(crate) fn shown(endpoint: &Uri) -> String {
+    format!("{}{}", origin(endpoint), endpoint.path())
+}
+
+/// The same without its path: what all signals of a receiver have in common.
+pub(super) fn origin(endpoint: &Uri) -> String {
     let scheme = endpoint.scheme_str().unwrap_or("http");
     let port = endpoint.port().map(|port| format!(":{port}")).unwrap_or_default();
-    format!("{scheme}://{}{port}{}", endpoint.host().unwrap_or_default(), endpoint.path())
+    format!("{scheme}://{}{port}", endpoint.host().unwrap_or_default())
 }
 
 /// The wire protocol (`OTEL_EXPORTER_OTLP_PROTOCOL`).
