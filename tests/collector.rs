@@ -13,7 +13,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crumbtrail::{Builder, Compression, Protocol};
+#[cfg(any(feature = "grpc", feature = "json"))]
+use crumbtrail::Protocol;
+use crumbtrail::{Builder, Compression};
 use serde_json::Value;
 use support::PATIENCE;
 use tracing::{debug, error, info, info_span};

@@ -4,7 +4,9 @@ mod support;
 
 use std::time::Duration;
 
-use crumbtrail::{Compression, Environment, Exporter, Lost, Protocol, Sampler, Signal, propagation::SpanContext};
+#[cfg(feature = "grpc")]
+use crumbtrail::Protocol;
+use crumbtrail::{Compression, Environment, Exporter, Lost, Sampler, Signal, propagation::SpanContext};
 use support::{PATIENCE, Pipeline};
 use tracing::{error, info, info_span};
 
