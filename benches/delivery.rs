@@ -37,8 +37,7 @@ fn main() {
         let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse().ok()).expect(name);
         return produce(&contender, number("CRUMBTRAIL_BENCH_RATE"));
     }
-    let Some(binary) = collector() else {
-        eprintln!("\n*** SKIPPED: no Collector; run .ci/collector or set OTELCOL_BIN ***\n");
+    let Some(binary) = crumbtrail_receiver::Peer::Collector.binary() else {
         return;
     };
     let mut rows = Vec::new();
@@ -190,17 +189,4 @@ fn work(number: u64) {
 fn cpu(clock: rustix::time::ClockId) -> Duration {
     let time = rustix::time::clock_gettime(clock);
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
-}
-
-/// `OTELCOL_BIN`, or where `.ci/collector` puts it.
-fn collector() -> Option<PathBuf> {
-    if let Some(path) = std::env::var_os("OTELCOL_BIN") {
-        return Some(path.into());
-    }
-    let home = std::env::var("HOME").unwrap_or_default();
-    let cache = std::env::var("CRUMBTRAIL_CACHE")
-        .or_else(|_| std::env::var("XDG_CACHE_HOME").map(|cache| format!("{cache}/crumbtrail")))
-        .unwrap_or_else(|_| format!("{home}/.cache/crumbtrail"));
-    let found = std::fs::read_dir(cache).ok()?.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with("otelcol-"));
-    found.map(|entry| entry.path().join("otelcol-test")).find(|path| path.is_file())
 }

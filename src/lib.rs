@@ -38,6 +38,7 @@ mod env;
 mod error;
 mod exception;
 mod export;
+mod failpoint;
 mod layer;
 mod ledger;
 mod link;

@@ -8,7 +8,6 @@ mod support;
 use std::{
     io::{BufRead as _, BufReader},
     net::TcpListener,
-    path::PathBuf,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -16,6 +15,7 @@ use std::{
 #[cfg(any(feature = "grpc", feature = "json"))]
 use crumbtrail::Protocol;
 use crumbtrail::{Builder, Compression};
+use crumbtrail_receiver::Peer;
 use serde_json::Value;
 use support::PATIENCE;
 use tracing::{debug, error, info, info_span};
@@ -41,41 +41,6 @@ impl Process {
             std::thread::yield_now();
         }
     }
-}
-
-fn binary(variable: &str, directory: &str, name: &str) -> Option<PathBuf> {
-    if let Some(path) = std::env::var_os(variable) {
-        return Some(path.into());
-    }
-    let home = std::env::var("HOME").unwrap_or_default();
-    let cache = std::env::var("CRUMBTRAIL_CACHE")
-        .or_else(|_| std::env::var("XDG_CACHE_HOME").map(|cache| format!("{cache}/crumbtrail")))
-        .unwrap_or_else(|_| format!("{home}/.cache/crumbtrail"));
-    let mut found: Vec<PathBuf> = std::fs::read_dir(cache)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter(|entry| entry.file_name().to_string_lossy().starts_with(directory))
-        .map(|entry| entry.path().join(name))
-        .flat_map(|path| if path.exists() { vec![path] } else { below(&path, "rotel-agent") })
-        .filter(|path| path.is_file())
-        .collect();
-    found.sort_by_key(|path| path.metadata().and_then(|metadata| metadata.modified()).ok());
-    let newest = found.pop();
-    if newest.is_none() {
-        let message =
-            format!("{name} was not found: run .ci/{}, or set {variable}", if name == "rotel-agent" { "rotel" } else { "collector" });
-        assert!(std::env::var_os("CRUMBTRAIL_REQUIRE_COLLECTOR").is_none(), "{message}");
-        eprintln!("\n*** SKIPPED: {message} ***\n");
-    }
-    newest
-}
-
-/// Where a Python package has put a file of this name.
-fn below(missing: &std::path::Path, name: &str) -> Vec<PathBuf> {
-    let Some(root) = missing.parent() else { return Vec::new() };
-    let pythons = std::fs::read_dir(root.join("lib")).into_iter().flatten().flatten();
-    pythons.map(|python| python.path().join("site-packages/rotel").join(name)).collect()
 }
 
 fn free_address() -> String {
@@ -126,7 +91,7 @@ fn attribute<'a>(of: &'a Value, key: &str) -> Option<&'a Value> {
 }
 
 fn through_the_collector(configure: impl Fn(Builder, &str, &str) -> Builder) {
-    let Some(binary) = binary("OTELCOL_BIN", "otelcol-", "otelcol-test") else { return };
+    let Some(binary) = Peer::Collector.binary() else { return };
     let directory = std::env::temp_dir().join(format!("crumbtrail-collector-{}-{:?}", std::process::id(), std::thread::current().id()));
     std::fs::create_dir_all(&directory).expect("a directory");
     let output = directory.join("otlp.jsonl");
@@ -225,7 +190,7 @@ fn the_official_collector_receives_everything_over_grpc() {
 }
 
 fn through_rotel(configure: impl Fn(Builder, &str, &str) -> Builder) {
-    let Some(binary) = binary("ROTEL_BIN", "rotel-", "rotel-agent") else { return };
+    let Some(binary) = Peer::Rotel.binary() else { return };
     let (http, grpc) = (free_address(), free_address());
     let pid_file = std::env::temp_dir().join(format!("crumbtrail-rotel-{}-{}", std::process::id(), http.replace(':', "-")));
     let mut rotel = Command::new(binary)

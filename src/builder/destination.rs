@@ -7,7 +7,7 @@ use http::{HeaderName, HeaderValue, Uri};
 use super::{Builder, Exporter};
 use crate::{
     delivery::{
-        LaneConfig, Protocol, Proxy,
+        Compression, LaneConfig, Protocol, Proxy,
         tls::{self, Identity, Tls},
     },
     env::{self, Address, SignalSettings, Warning},
@@ -16,6 +16,106 @@ use crate::{
     ledger::Signal,
 };
 
+/// What says where signals go.
+impl Builder {
+    /// The receiver, `http://localhost:4318` by default (`:4317` for gRPC). For HTTP each signal's path (`v1/logs`, …) is appended.
+    pub fn with_endpoint(mut self, endpoint: impl Into<String>) -> Self {
+        self.endpoint = Some(endpoint.into());
+        self
+    }
+
+    /// The wire protocol, HTTP with binary protobuf by default.
+    pub fn with_protocol(mut self, protocol: Protocol) -> Self {
+        self.protocol = Some(protocol);
+        self
+    }
+
+    /// A header (or gRPC metadata entry) of every request, such as an API key. Never shown by any `Debug`.
+    pub fn with_header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// The time for one attempt to send a request, 10 s by default. Zero: no limit.
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// How requests are compressed; not at all by default. One whose feature is not built in is not used.
+    pub fn with_compression(mut self, compression: Compression) -> Self {
+        self.compression = Some(match compression {
+            Compression::Gzip if cfg!(not(feature = "gzip")) => Compression::None,
+            Compression::Zstd if cfg!(not(feature = "zstd")) => Compression::None,
+            other => other,
+        });
+        self
+    }
+
+    /// Lets gRPC to an endpoint that is written without a scheme (`collector:4317`) go without TLS (`OTEL_EXPORTER_OTLP_INSECURE`). Such an endpoint means https otherwise.
+    pub fn with_insecure(mut self, insecure: bool) -> Self {
+        self.insecure = insecure;
+        self
+    }
+
+    /// The certificates (PEM) to trust, instead of the system's (`OTEL_EXPORTER_OTLP_CERTIFICATE`). Needs the `tls` feature.
+    pub fn with_certificate(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.authority = Some(pem.into());
+        self
+    }
+
+    /// Our own certificate chain and its key (PEM), for receivers that ask for one (`OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE`, `_CLIENT_KEY`). Needs the `tls` feature.
+    pub fn with_client_certificate(mut self, chain_pem: impl Into<Vec<u8>>, key_pem: impl Into<Vec<u8>>) -> Self {
+        self.identity = Some((chain_pem.into(), key_pem.into()));
+        self
+    }
+
+    /// The HTTP proxy to go through, such as `http://user:password@proxy.internal:3128`. None by default: `HTTP_PROXY` and its like are not heeded. For OTLP over HTTP.
+    pub fn with_proxy(mut self, proxy: impl Into<String>) -> Self {
+        self.proxy = Some(proxy.into());
+        self
+    }
+
+    /// Where undelivered exceptions wait on disk (`CRUMBTRAIL_STATE_DIR`, or a directory `crumbtrail` in systemd's `$STATE_DIRECTORY`). Without one they wait in memory and end with the process.
+    ///
+    /// Several processes may share a directory; each has its own part of it, and takes over what a process that is gone has left. The directory is made if it is not there (mode 0700). It must belong to this user, be writable to nobody else, and not be a symbolic link; otherwise it is not used, which is said once. Needs the `spool` feature, which is on by default, and Unix.
+    pub fn with_state_dir(mut self, path: impl Into<PathBuf>) -> Self {
+        self.state_dir = Some(path.into());
+        self
+    }
+
+    /// How much may wait on disk, of each signal, in bytes; 64 MiB by default, 1 MiB at least. The oldest makes room, and is counted.
+    pub fn with_spool_limit(mut self, bytes: u64) -> Self {
+        self.spool_limits.bytes = bytes.max(1 << 20);
+        self
+    }
+
+    /// How long an undelivered record may wait on disk; 72 h by default.
+    pub fn with_spool_age(mut self, age: Duration) -> Self {
+        self.spool_limits.age = age;
+        self
+    }
+
+    /// Whether another signal than exceptions goes to disk, too, when it cannot be delivered; none does by default. Logs and spans are written a batch at a time, from the first failure on and at shutdown.
+    pub fn with_spooled(mut self, signal: Signal, spooled: bool) -> Self {
+        if let Some(index) = (signal as usize).checked_sub(1) {
+            self.spooled[index] = spooled;
+        }
+        self
+    }
+
+    /// Where a signal goes. [`Signal::Exceptions`] and [`Signal::Logs`] are the logs of OpenTelemetry and go together.
+    pub fn with_exporter(mut self, signal: Signal, exporter: Exporter) -> Self {
+        self.exporters[match signal {
+            Signal::Exceptions | Signal::Logs => 0,
+            Signal::Spans => 1,
+            Signal::Metrics => 2,
+        }] = Some(exporter);
+        self
+    }
+}
+
+/// What becomes of it.
 impl Builder {
     pub(super) fn exporter(&self, index: usize, signal: &SignalSettings) -> Exporter {
         if self.settings.disabled { Exporter::None } else { self.exporters[index].or(signal.exporter).unwrap_or(Exporter::Otlp) }

@@ -120,10 +120,15 @@ impl Health {
         }
     }
 
-    /// A receiver took the request and said something about it.
-    pub(super) fn remarks(&self, endpoint: &str, remark: &str) {
-        // Not an outage: the request was taken.
-        say(&mut self.remarks.borrow_mut(), format!("{endpoint} took a request, but says: {remark}"));
+    /// A receiver took the request and said something about it, or refused a part of it. How much is in the ledger: here it would make every remark another.
+    pub(super) fn remarks(&self, signal: Signal, endpoint: &str, refused: bool, remark: &str) {
+        let signal = signal.as_str();
+        let what = if refused {
+            format!("some {signal} are refused by {endpoint}")
+        } else {
+            format!("{endpoint} took {signal}, but says something")
+        };
+        say(&mut self.remarks.borrow_mut(), format!("{what}: {remark}"));
     }
 
     /// What has ended and is to be told of: at once, and then not more often than twice a minute.

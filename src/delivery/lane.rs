@@ -1,4 +1,4 @@
-//! One signal's way to its receiver: a queue, and one request at a time.
+//! One signal's way to its receiver. Comes in: encoded requests. Goes out: one at a time, whole, joined or divided, until it is acknowledged or given up; each of its records as one entry in the ledger.
 
 use std::{
     cell::{Cell, RefCell},
@@ -19,9 +19,10 @@ use super::{
 };
 use crate::{
     clock::now,
+    failpoint::step,
     layer::core::Core,
     ledger::{Lost, Signal},
-    spool::{Chain, Entry, Ticket, step},
+    spool::{Chain, Entry, Ticket},
 };
 
 /// No request is larger than this (OTLP specification: 64 MiB before compression).
@@ -289,10 +290,7 @@ impl Lane {
     async fn deliver(&self, transport: &mut Option<Transport>, load: Load) -> Outcome {
         let on_disk = load.on_disk;
         // To find one culprit among n takes 2·log₂ n requests; this is enough for two. What is too large as a whole may have to be divided more often. A receiver that has just refused every part of a request is not asked as patiently again.
-        let mut budget = match self.dislikes_all.get() {
-            false => (2 * (u64::BITS - load.piece.records.leading_zeros()), 256),
-            true => (2, 8),
-        };
+        let mut budget = if self.dislikes_all.get() { (2, 8) } else { (2 * (u64::BITS - load.piece.records.leading_zeros()), 256) };
         let (mut pieces, mut whole, mut some_delivered) = (vec![load.piece], true, false);
         while let Some(piece) = pieces.pop() {
             let began = Instant::now();
@@ -377,8 +375,7 @@ impl Lane {
                 self.answered();
                 let rejected = accepted.rejected.min(piece.records);
                 if rejected > 0 || !accepted.message.is_empty() {
-                    self.health
-                        .remarks(&shown(&self.config.endpoint), &format!("{rejected} of {} refused: {}", piece.records, accepted.message));
+                    self.health.remarks(self.signal, &shown(&self.config.endpoint), rejected > 0, &accepted.message);
                 }
                 Ok(rejected)
             }

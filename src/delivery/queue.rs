@@ -17,6 +17,7 @@ const KEEP: usize = 2 << 20;
 pub(super) struct Parcel {
     /// `None`: on disk only.
     body: Option<Bytes>,
+    /// Of the body, wherever it is.
     bytes: usize,
     pub(super) records: u64,
     since: Instant,
@@ -56,18 +57,11 @@ impl Queue {
 
     /// Adds a request. What has no room in memory and no place on disk makes room, oldest first: the parcels returned.
     pub(super) fn push(&mut self, body: Option<Bytes>, records: u64, ticket: Option<Ticket>) -> Vec<Parcel> {
-        let bytes = body.as_ref().map_or(0, Bytes::len);
-        let body = match &ticket {
-            Some(_) if self.kept + bytes > KEEP => None,
-            Some(_) => {
-                self.kept += bytes;
-                body
-            }
-            None => {
-                self.bytes += bytes;
-                body
-            }
-        };
+        let bytes = body.as_ref().map(Bytes::len).or_else(|| Some(ticket.as_ref()?.bytes())).unwrap_or(0);
+        let body = body.filter(|_| ticket.is_none() || self.kept + bytes <= KEEP);
+        if body.is_some() {
+            *(if ticket.is_some() { &mut self.kept } else { &mut self.bytes }) += bytes;
+        }
         self.parcels.push_back(Parcel { body, bytes, records, since: Instant::now(), ticket, sequence: self.next });
         self.next += 1;
         let mut evicted = Vec::new();

@@ -317,6 +317,7 @@ mod tests {
     use std::sync::Arc;
 
     use proptest::prelude::*;
+    use tracing_core::{Interest, Level, Metadata, callsite, metadata};
 
     use super::*;
     use crate::{
@@ -326,7 +327,10 @@ mod tests {
             core::{Core, CoreConfig},
         },
         sampling::Sampler,
-        trail::{encode::Limits, record::SpanIds},
+        trail::{
+            encode::{Encoder, Limits},
+            record::{SpanIds, stamp_ids},
+        },
     };
 
     impl std::fmt::Debug for Draft {
@@ -352,14 +356,57 @@ mod tests {
         }))
     }
 
-    fn bytes() -> impl Strategy<Value = Vec<u8>> {
-        proptest::collection::vec(any::<u8>(), 0..600)
+    /// Fields under every name that is looked at, as an event or a span has them.
+    const FIELDS: &[&str] =
+        &["message", "error", "user.id", "exception", "exception.type", "log.target", "log.line", "a.b", "a", "\u{1f525}", ""];
+
+    struct TestCallsite;
+
+    impl callsite::Callsite for TestCallsite {
+        fn set_interest(&self, _: Interest) {}
+
+        fn metadata(&self) -> &Metadata<'_> {
+            &METADATA
+        }
+    }
+
+    static CALLSITE: TestCallsite = TestCallsite;
+    static METADATA: Metadata<'static> = tracing_core::metadata! {
+        name: "event", target: "test", level: Level::ERROR, fields: FIELDS, callsite: &CALLSITE, kind: metadata::Kind::EVENT
+    };
+
+    /// Records of that callsite with values of every kind, short, long and odd; and now and then bytes that are no record.
+    fn records() -> impl Strategy<Value = Vec<u8>> {
+        let text = prop_oneof![".{0,60}", ".{0,30}".prop_map(|text| text.repeat(200))];
+        let field = (0..FIELDS.len() as u16 + 2, 0u8..9, text, any::<u128>());
+        let kind = prop_oneof![Just(Kind::Event), Just(Kind::Span), Just(Kind::SpanOpen), Just(Kind::SpanClose)];
+        let record = (kind, proptest::collection::vec(field, 0..12), any::<u64>(), 0u64..4).prop_map(|(kind, fields, time, span)| {
+            let mut record = Vec::new();
+            let mut encoder = Encoder::new(&mut record, kind, 0, time, Limits::default());
+            for (key, kind, text, number) in fields {
+                match kind {
+                    0 => encoder.str(key, &text),
+                    1 => encoder.debug(key, &text),
+                    2 => encoder.bytes(key, text.as_bytes()),
+                    3 => encoder.u64(key, number as u64),
+                    4 => encoder.i128(key, number as i128),
+                    5 => encoder.f64(key, f64::from_bits(number as u64)),
+                    6 => encoder.bool(key, number % 2 == 0),
+                    7 => encoder.error(key, &text, true, &[&text, &"cause", &text]),
+                    _ => encoder.i64(key, number as i64),
+                }
+            }
+            encoder.finish();
+            stamp_ids(&mut record, SpanIds { trace: 1, span, parent: 0, flags: 1 });
+            record
+        });
+        prop_oneof![9 => proptest::collection::vec(record, 0..8).prop_map(|records| records.concat()), 1 => proptest::collection::vec(any::<u8>(), 0..600)]
     }
 
     prop_compose! {
         fn drafts()(
-            links in proptest::collection::vec((".{0,40}", "\\PC{0,80}"), 1..6), body in proptest::option::of(".{0,200}"), event in bytes(),
-            crumbs in bytes(), open_spans in proptest::collection::vec(bytes(), 0..4), frames in proptest::collection::vec(any::<usize>(), 0..100),
+            links in proptest::collection::vec((".{0,40}", "\\PC{0,80}"), 1..6), body in proptest::option::of(".{0,200}"), event in records(),
+            crumbs in records(), open_spans in proptest::collection::vec(records(), 0..4), frames in proptest::collection::vec(any::<usize>(), 0..100),
             place in proptest::option::of((".{0,30}", any::<u32>())), time in any::<u64>(), exact in any::<bool>(), repeat in 1usize..500,
             thread_name in proptest::option::of(".{0,20}"), flags in any::<u8>(),
         ) -> Draft {
@@ -388,7 +435,9 @@ mod tests {
         /// A panic in the panic hook ends the process; this runs in it.
         #[test]
         fn no_draft_makes_it_panic_and_no_record_is_too_large(draft in drafts()) {
-            let mut callsites = Callsites { core: core(), known: Default::default() };
+            let core = core();
+            assert_eq!(core.callsites.get(&METADATA, || 0).0, 0, "the records are of this callsite");
+            let mut callsites = Callsites { core, known: Default::default() };
             let exported = from_draft(&draft, &mut callsites, Names::Bare(&Bases::of_this_process()), 1);
             prop_assert!(exported.record.encoded_len() <= limit::RECORD + 1_024, "{}", exported.record.encoded_len());
         }

@@ -67,7 +67,7 @@ pub(crate) struct Exporter {
 }
 
 impl Exporter {
-    pub(crate) fn new(core: Arc<Core>, own: OwnCrates, span_limits: SpanLimits, exception_span_events: bool) -> Self {
+    pub(crate) fn new(core: Arc<Core>, own: OwnCrates, bases: Arc<Bases>, span_limits: SpanLimits, exception_span_events: bool) -> Self {
         Self {
             callsites: Callsites { core: core.clone(), known: HashMap::new() },
             core,
@@ -75,7 +75,7 @@ impl Exporter {
             own,
             span_limits,
             lean: LeanEvents::new(exception_span_events),
-            bases: Arc::new(Bases::of_this_process()),
+            bases,
             logs: Batch::default(),
             spans: Batch::default(),
         }

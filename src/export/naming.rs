@@ -1,4 +1,4 @@
-//! Exceptions that wait for the names of their frames. Reading debug information for the first time takes a while (0.1 s for a small program, seconds for a large one on a busy machine), so it happens on a helper thread of the worker's runtime, and delivery goes on.
+//! Exceptions that wait for the names of their frames. Comes in: drafts. Goes out: the same in order, and whether their names are known. Reading debug information for the first time takes a while (0.1 s for a small program, seconds for a large one on a busy machine), so it happens on a helper thread of the worker's runtime, and delivery goes on.
 
 use std::{
     collections::VecDeque,
@@ -21,13 +21,20 @@ const REFUSED: Duration = Duration::from_secs(30);
 /// The queue, and the resolver while it is at work.
 #[derive(Default)]
 pub(super) struct Naming {
-    waiting: VecDeque<(Box<Draft>, Instant)>,
+    waiting: VecDeque<Waiting>,
     bytes: usize,
     at_work: Option<JoinHandle<Resolver>>,
     /// When there was no thread to be had for it.
     refused: Option<Instant>,
     /// It has been at work for longer than anybody waits: nobody waits for it any more.
     is_stuck: bool,
+}
+
+struct Waiting {
+    draft: Box<Draft>,
+    since: Instant,
+    /// Its span's event is known, without names.
+    has_event: bool,
 }
 
 /// What is to be done with the oldest.
@@ -43,20 +50,25 @@ pub(super) enum Next {
 impl Naming {
     pub(super) fn push(&mut self, draft: Box<Draft>) {
         self.bytes += draft.weight();
-        self.waiting.push_back((draft, Instant::now()));
+        self.waiting.push_back(Waiting { draft, since: Instant::now(), has_event: false });
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }
 
-    pub(super) fn drafts(&self) -> impl Iterator<Item = &Draft> {
-        self.waiting.iter().map(|(draft, _)| &**draft)
+    /// Those that have come since the last call.
+    pub(super) fn without_event(&mut self) -> impl Iterator<Item = &Draft> {
+        let fresh = |waiting| {
+            let Waiting { draft, has_event, .. }: &mut Waiting = waiting;
+            (!std::mem::replace(has_event, true)).then_some(&**draft)
+        };
+        self.waiting.iter_mut().filter_map(fresh)
     }
 
-    /// The oldest, if it need not wait. `resolver` is `None` while it is at work; `now`: none may wait any longer.
+    /// The oldest, if it need not wait. `resolver` is `None` while it is at work; `at_once`: none may wait any longer.
     pub(super) fn next(&mut self, resolver: Option<&Resolver>, at_once: bool) -> Next {
-        let Some((draft, since)) = self.waiting.front() else { return Next::Nothing };
+        let Some(Waiting { draft, since, .. }) = self.waiting.front() else { return Next::Nothing };
         let known = resolver.is_some_and(|resolver| resolver.knows(&draft.frames));
         self.is_stuck |= self.at_work.is_some() && since.elapsed() > PATIENCE;
         let too_many = self.waiting.len() > MAX_WAITING.0 || self.bytes > MAX_WAITING.1;
@@ -64,14 +76,14 @@ impl Naming {
         if !(known || at_once || too_many || refused || self.is_stuck || since.elapsed() > PATIENCE) {
             return Next::Nothing;
         }
-        let Some((draft, _)) = self.waiting.pop_front() else { return Next::Nothing };
+        let Some(Waiting { draft, .. }) = self.waiting.pop_front() else { return Next::Nothing };
         self.bytes = self.bytes.saturating_sub(draft.weight());
         if known { Next::Named(draft) } else { Next::Bare(draft) }
     }
 
     /// How long the oldest has waited.
     pub(super) fn waited(&self) -> Duration {
-        self.waiting.front().map_or(Duration::ZERO, |(_, since)| since.elapsed())
+        self.waiting.front().map_or(Duration::ZERO, |waiting| waiting.since.elapsed())
     }
 
     /// Sends the resolver to work for all that wait. `false`: there is no thread for it.
@@ -80,7 +92,7 @@ impl Naming {
             return true;
         }
         let Some(mut at_work) = resolver.take() else { return true };
-        let stacks: Vec<Box<[usize]>> = self.waiting.iter().map(|(draft, _)| draft.frames.clone()).collect();
+        let stacks: Vec<Box<[usize]>> = self.waiting.iter().map(|waiting| waiting.draft.frames.clone()).collect();
         let learn = move || {
             stacks.iter().for_each(|stack| at_work.learn(stack));
             at_work

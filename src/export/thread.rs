@@ -37,29 +37,30 @@ pub(crate) fn start(
 ) -> io::Result<()> {
     let runtime = runtime()?;
     let resource = resource::of_this_process(&config.resource);
-    let spool = config.spool.as_ref().and_then(|spool| open_spool(spool, link, &resource));
+    let bases = Arc::new(Bases::of_this_process());
+    let spool = config.spool.as_ref().and_then(|spool| open_spool(spool, link, &resource, &bases));
     let Some(commands) = link.take_receiver() else { return Err(io::Error::other("it has been started already")) };
     let ended = Ended { core: core.clone(), link: link.clone() };
-    let ends = Ends { link: link.clone(), commands, spool, resource };
+    let ends = Ends { link: link.clone(), commands, spool, resource, bases };
     let (core, config, meters, alive) = (core.clone(), config.clone(), meters.clone(), alive.clone());
     let thread = std::thread::Builder::new().name("crumbtrail".to_owned()).spawn(move || {
         layer::mark_own_thread();
         let ended = ended;
-        let turn = Turn { local: tokio::task::LocalSet::new(), runtime };
-        let mut worker = turn.local.block_on(&turn.runtime, async { Worker::new(core, ends, config, meters, alive) });
-        turn.work(&mut worker, &ended.core);
+        let worker_runtime = WorkerRuntime { local: tokio::task::LocalSet::new(), runtime };
+        let mut worker = worker_runtime.local.block_on(&worker_runtime.runtime, async { Worker::new(core, ends, config, meters, alive) });
+        worker_runtime.work(&mut worker, &ended.core);
     })?;
     *link.worker.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(thread);
     Ok(())
 }
 
-/// What the worker runs on.
-struct Turn {
+/// What the worker runs on; another if the host has taken it away.
+struct WorkerRuntime {
     local: tokio::task::LocalSet,
     runtime: tokio::runtime::Runtime,
 }
 
-impl Turn {
+impl WorkerRuntime {
     /// Runs the worker to its end. A panic in it is ours: it is counted, and the worker goes on.
     fn work(mut self, worker: &mut Worker, core: &Core) {
         let mut faults = 0;
@@ -91,10 +92,10 @@ fn runtime() -> io::Result<tokio::runtime::Runtime> {
 }
 
 /// Opens the spool; without it everything works, in memory.
-fn open_spool(config: &SpoolConfig, link: &Link, resource: &Resource) -> Option<Arc<Spool>> {
+fn open_spool(config: &SpoolConfig, link: &Link, resource: &Resource, bases: &Arc<Bases>) -> Option<Arc<Spool>> {
     let spool = Spool::open(&config.path, config.limits, config.signals).map(Arc::new);
     let spool = spool.map_err(|problem| crate::diagnose(format_args!("{problem}"))).ok()?;
-    let (writer, resource, bases) = (spool.writer(), resource.clone(), Bases::of_this_process());
+    let (writer, resource, bases) = (spool.writer(), resource.clone(), bases.clone());
     link.keeps_by(Box::new(move |core, draft| keep_at_once(core, &resource, &bases, &writer, draft)));
     let weak = Arc::downgrade(&spool);
     link.on_fork(move || weak.upgrade().iter().for_each(|spool| spool.disown()));

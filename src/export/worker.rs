@@ -1,4 +1,4 @@
-//! The worker: empties the outboxes, fills batches, sends them when they are full or old, answers flushes.
+//! The worker. Comes in: records from the outboxes, exceptions, commands. Goes out: batches, to delivery, when they are full or old; answers to flushes.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -21,12 +21,13 @@ use crate::{
     console,
     delivery::{Delivery, LaneConfig, Watermark},
     exception::Draft,
+    failpoint::step,
     layer::core::Core,
     ledger::{Lost, Signal},
     link::{Command, Link, Settled},
     metrics::Meters,
-    spool::{self, Spool, step},
-    stack::in_app::OwnCrates,
+    spool::{self, Spool},
+    stack::{in_app::OwnCrates, resolve::Bases},
 };
 
 /// Where a signal goes.
@@ -80,6 +81,7 @@ pub(super) struct Ends {
     pub(super) commands: UnboundedReceiver<Command>,
     pub(super) spool: Option<Arc<Spool>>,
     pub(super) resource: Resource,
+    pub(super) bases: Arc<Bases>,
 }
 
 pub(super) struct Worker {
@@ -123,7 +125,7 @@ impl Worker {
             Destination::Console | Destination::Nowhere => None,
         };
         let delivery = Delivery::new(core.clone(), config.destinations.each_ref().map(lane), ends.spool.as_deref());
-        let exporter = Exporter::new(core.clone(), config.own.clone(), config.span_limits, config.exception_span_events);
+        let exporter = Exporter::new(core.clone(), config.own.clone(), ends.bases, config.span_limits, config.exception_span_events);
         let now = Instant::now();
         Self {
             core,
@@ -252,9 +254,10 @@ impl Worker {
             self.exporter.resolver_returns(None);
             self.make_known(at_once);
         }
-        if self.naming.is_empty() || self.taken.len() > KEEP_TAKEN || self.naming.waited() > HOLD {
+        let held_enough = self.taken.len() > KEEP_TAKEN || self.naming.waited() > HOLD;
+        if self.naming.is_empty() || (held_enough && !self.taken.is_empty()) {
             // Spans that close before their exception has names carry it without.
-            for draft in self.naming.drafts() {
+            for draft in self.naming.without_event() {
                 let _ = catch_unwind(AssertUnwindSafe(|| self.exporter.exception(draft, false, &self.resource)));
             }
             self.convert();
@@ -375,7 +378,7 @@ impl Worker {
 
     fn send_metrics(&mut self) {
         if let Some((count, request)) = self.meters.collect(&self.resource, SCHEMA_URL) {
-            self.core.ledger().accepted(Signal::Metrics, count);
+            self.link.ledger.accepted(Signal::Metrics, count);
             self.send(Signal::Metrics, count, &request, console::print_metrics);
         }
     }
@@ -385,9 +388,9 @@ impl Worker {
             Destination::Otlp(_) => self.delivery.submit(signal, request.encode_to_vec().into(), count, None),
             Destination::Console => {
                 print(request);
-                self.core.ledger().delivered(signal, count);
+                self.link.ledger.delivered(signal, count);
             }
-            Destination::Nowhere => self.core.ledger().delivered(signal, count),
+            Destination::Nowhere => self.link.ledger.delivered(signal, count),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Metrics: OpenTelemetry instruments, read by the worker. Comes in: the `metrics` facade and our own counter of exceptions. Goes out: one export request for each interval.
 
-mod own;
+mod ledger;
 #[cfg(feature = "metrics")]
 pub(crate) mod recorder;
 
@@ -25,7 +25,7 @@ use opentelemetry_sdk::{
     metrics::{InstrumentKind, ManualReader, Pipeline, SdkMeterProvider, Temporality, data::ResourceMetrics, reader::MetricReader},
 };
 
-pub(crate) use self::own::self_metrics;
+pub(crate) use self::ledger::self_metrics;
 use crate::exception::Draft;
 
 /// Time series of one metric at most; the rest is summed under `otel.metric.overflow` (metrics SDK specification, "Cardinality limits").

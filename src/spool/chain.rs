@@ -1,4 +1,4 @@
-//! The segments of one signal, and the spool as a whole.
+//! The segments of one signal, and the spool as a whole. Comes in: requests. Goes out: tickets to them; and those of processes that are gone.
 
 use std::{
     collections::BTreeSet,
@@ -15,9 +15,8 @@ use super::{
     dir::{RunDir, StateDir, Unusable},
     frame::HEADER,
     segment::{Segment, Ticket},
-    step,
 };
-use crate::{clock::now, ledger::Signal};
+use crate::{clock::now, failpoint::step, ledger::Signal};
 
 /// After a failure to write, the next attempt.
 const RETRY: Duration = Duration::from_secs(5);
@@ -31,8 +30,8 @@ pub(crate) struct Spool {
     bytes: [Arc<AtomicU64>; Signal::ALL.len()],
     /// The segment exceptions go to now. Open from the start: a process that is out of file descriptors can still write to it.
     exceptions: Arc<Mutex<Option<Arc<Segment>>>>,
-    /// What has been said of others' files.
-    unusable: Mutex<BTreeSet<String>>,
+    /// What has been said of others' files: once is enough.
+    said: Mutex<BTreeSet<String>>,
 }
 
 impl Spool {
@@ -47,7 +46,7 @@ impl Spool {
         let run = Arc::new(state.create_run().map_err(problem)?);
         let bytes: [Arc<AtomicU64>; Signal::ALL.len()] = Default::default();
         let first = Segment::create(run.clone(), Signal::Exceptions, 1, bytes[Signal::Exceptions as usize].clone()).map_err(problem)?;
-        Ok(Self { state, run, limits, signals, bytes, exceptions: Arc::new(Mutex::new(Some(Arc::new(first)))), unusable: Mutex::default() })
+        Ok(Self { state, run, limits, signals, bytes, exceptions: Arc::new(Mutex::new(Some(Arc::new(first)))), said: Mutex::default() })
     }
 
     /// Where a signal's requests go; `None` if it is not spooled.
@@ -74,12 +73,13 @@ impl Spool {
 
     /// Takes over the directories whose owner is gone. Calls back with every request that waits in them, and every place that is damaged.
     pub(crate) fn adopt(&self, take: &mut dyn FnMut(Signal, Adopted)) {
-        adopt_all(&self.state, self.limits.age, &self.unusable, take);
+        adopt_all(&self.state, self.limits.age, &self.said, take);
     }
 
     /// In a forked child: all of this is the parent's.
     pub(crate) fn disown(&self) {
         self.run.disown();
+        // Whoever held it at the fork does not run here, and waiting would be for ever.
         if let Ok(mut current) = self.exceptions.try_lock() {
             // Its file stays open for as long as the parent's worker, which does not run here, would have held it.
             std::mem::forget(current.take());
@@ -87,10 +87,10 @@ impl Spool {
     }
 }
 
-/// As [`Spool::adopt`].
-pub(super) fn adopt_all(state: &Arc<StateDir>, age: Duration, unusable: &Mutex<BTreeSet<String>>, take: &mut dyn FnMut(Signal, Adopted)) {
+/// What [`Spool::adopt`] does, for whoever has no spool of their own.
+pub(super) fn adopt_all(state: &Arc<StateDir>, age: Duration, said: &Mutex<BTreeSet<String>>, take: &mut dyn FnMut(Signal, Adopted)) {
     let say_once = |what: String| {
-        if unusable.lock().unwrap_or_else(PoisonError::into_inner).insert(what.clone()) {
+        if said.lock().unwrap_or_else(PoisonError::into_inner).insert(what.clone()) {
             crate::diagnose(format_args!("{what}"));
         }
     };
@@ -152,7 +152,7 @@ pub(crate) struct Chain {
     signal: Signal,
     run: Arc<RunDir>,
     limits: Limits,
-    /// On disk now, adopted segments included.
+    /// On disk now.
     bytes: Arc<AtomicU64>,
     current: Arc<Mutex<Option<Arc<Segment>>>>,
     number: u32,

@@ -16,7 +16,7 @@ use rustix::{
     process::geteuid,
 };
 
-use super::step;
+use crate::failpoint::step;
 
 /// Ends the names of the directories of processes.
 const RUN: &str = ".run";

@@ -11,6 +11,8 @@
 //!
 //! Nothing here is trusted that another user could have written: see `dir.rs`.
 
+#[cfg(not(all(feature = "spool", unix)))]
+mod absent;
 #[cfg(all(feature = "spool", unix))]
 mod chain;
 #[cfg(all(feature = "spool", unix))]
@@ -22,6 +24,8 @@ mod replay;
 #[cfg(all(feature = "spool", unix))]
 mod segment;
 
+#[cfg(not(all(feature = "spool", unix)))]
+pub(crate) use self::absent::{Chain, Spool, Ticket, Writer};
 #[cfg(all(feature = "spool", feature = "json", unix))]
 pub use self::replay::{ReplayError, Replayed, check, replay};
 #[cfg(all(feature = "spool", unix))]
@@ -29,8 +33,6 @@ pub(crate) use self::{
     chain::{Chain, Spool, Writer},
     segment::Ticket,
 };
-#[cfg(not(all(feature = "spool", unix)))]
-pub(crate) use absent::{Chain, Spool, Ticket, Writer};
 
 /// How much may lie on disk, and for how long.
 #[derive(Clone, Copy, Debug)]
@@ -70,93 +72,4 @@ pub(crate) struct Entry<'a> {
 pub(crate) enum Adopted {
     Request(Ticket, u64),
     Damaged(u64),
-}
-
-/// A named step of writing, for tests that end the process there.
-#[inline]
-pub(crate) fn step(name: &'static str) {
-    let _ = name;
-    #[cfg(feature = "failpoints")]
-    fail::fail_point!(name);
-}
-
-/// Where there is no spool, none of these can exist.
-#[cfg(not(all(feature = "spool", unix)))]
-mod absent {
-    use std::{convert::Infallible, path::Path};
-
-    use bytes::Bytes;
-
-    use super::{Adopted, Entry, Limits};
-    use crate::ledger::Signal;
-
-    pub(crate) struct Spool(Infallible);
-    pub(crate) struct Chain(Infallible);
-    pub(crate) struct Ticket(Infallible);
-    pub(crate) struct Writer(Infallible);
-
-    impl Spool {
-        pub(crate) fn open(path: &Path, limits: Limits, _: [bool; Signal::ALL.len()]) -> Result<Self, String> {
-            let _ = (limits.bytes, limits.age);
-            Err(format!("the state directory {} is not used: that needs crumbtrail's feature \"spool\", and Unix", path.display()))
-        }
-
-        pub(crate) fn writer(&self) -> Writer {
-            match self.0 {}
-        }
-
-        pub(crate) fn disown(&self) {
-            match self.0 {}
-        }
-
-        pub(crate) fn chain(&self, _: Signal) -> Option<Chain> {
-            match self.0 {}
-        }
-
-        pub(crate) fn adopt(&self, _: &mut dyn FnMut(Signal, Adopted)) {
-            match self.0 {}
-        }
-    }
-
-    impl Chain {
-        pub(crate) fn has_room(&self, _: usize) -> bool {
-            match self.0 {}
-        }
-
-        pub(crate) fn seal_if_idle(&mut self) {
-            match self.0 {}
-        }
-
-        pub(crate) fn append(&mut self, _: Entry<'_>) -> Option<Ticket> {
-            match self.0 {}
-        }
-    }
-
-    impl Ticket {
-        pub(crate) fn read(&self) -> Option<Bytes> {
-            match self.0 {}
-        }
-
-        pub(crate) fn is_expired(&self) -> bool {
-            match self.0 {}
-        }
-
-        pub(crate) fn written(&self) -> u64 {
-            match self.0 {}
-        }
-
-        pub(crate) fn file(&self) -> usize {
-            match self.0 {}
-        }
-
-        pub(crate) fn settle(self) {
-            match self.0 {}
-        }
-    }
-
-    impl Writer {
-        pub(crate) fn append(&self, _: &[u8]) -> Option<Ticket> {
-            match self.0 {}
-        }
-    }
 }

@@ -1,3 +1,5 @@
+//! Emptying a spool by hand. Comes in: a state directory. Goes out: a line of OTLP JSON for each request in it that is no running process's.
+
 use std::{
     io,
     path::Path,

@@ -17,9 +17,8 @@ use super::{
     Adopted, Entry,
     dir::{RunDir, Unusable},
     frame::{self, HEADER},
-    step,
 };
-use crate::{clock::now, ledger::Signal};
+use crate::{clock::now, failpoint::step, ledger::Signal};
 
 pub(super) struct Segment {
     run: Arc<RunDir>,
@@ -205,6 +204,11 @@ impl Ticket {
     /// When it was written, nanoseconds since the Unix epoch.
     pub(crate) fn written(&self) -> u64 {
         self.written
+    }
+
+    /// Bytes of the request.
+    pub(crate) fn bytes(&self) -> usize {
+        self.length - HEADER
     }
 
     /// Tells files apart.

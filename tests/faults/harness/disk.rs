@@ -59,38 +59,34 @@ pub fn cases() -> Vec<Case> {
 
 /// Killed at a step, while its receiver is away. What the program knew to be written, and every panic whose hook had returned, is delivered by the next one.
 fn killed_at(step: &'static str) -> String {
+    let is_first = ["::run::", "segment::", "adopt"].iter().any(|part| step.contains(part));
+    let needs_receiver = ["settle", "remove"].iter().any(|part| step.contains(part));
+    // Steps that a process passes once, and those it passes with every record.
+    let occasions: &[u64] = if is_first { &[1] } else { &[1, 3] };
     let mut outcomes = Vec::new();
-    for occasion in [1, 3] {
+    for occasion in occasions {
         let world = World::new("http");
-        let in_first_life = ["settle", "remove"].iter().any(|part| step.contains(part));
-        if step == "spool::adopt" {
-            leave_exceptions(&world, 5);
+        let left = if step == "spool::adopt" { 5 } else { 0 };
+        if left > 0 {
+            leave_exceptions(&world, left);
         }
-        world.set(if in_first_life { Mode::Pass } else { Mode::Refuse });
-        // Steps of the start come before any command, so the failpoint does, too.
-        let setup = world.spooling();
-        let mut program = Program::start_as(&setup, |command| {
-            if step.contains("::run::") || step.contains("create") || step == "spool::adopt" {
-                command.env("CRUMBTRAIL_FAULTS_KILL_AT", format!("{step} {occasion}"));
-            }
+        world.set(if needs_receiver { Mode::Pass } else { Mode::Refuse });
+        let mut program = Program::start_as(&world.spooling(), |command| {
+            command.env("CRUMBTRAIL_FAULTS_KILL_AT", format!("{step} {occasion}"));
         });
         let mut safe = 0;
-        if program.try_ask(&format!("failpoint {step} {occasion} kill")).is_some() {
-            for number in 0..6 {
-                if program.try_ask(&format!("panic {number}")).is_none() {
-                    break;
-                }
-                safe += 1;
-            }
-            let _ = program.try_ask("flush 300");
-        }
-        program.kill();
-        program.wait();
+        let panics = (0..6).flat_map(|number| [format!("panic {number}"), "flush 500".to_owned()]);
+        let died = panics.chain(["shutdown 2000".to_owned()]).any(|command| {
+            let answer = program.try_ask(&command);
+            safe += u64::from(answer.is_some() && command.starts_with("panic"));
+            answer.is_none()
+        });
+        assert!(died, "it never came to {step} a {occasion}. time");
+        assert_eq!(program.wait().signal, Some(9));
         let before = exceptions(&world.receiver.received());
         let next = world.successor();
         let after = exceptions(&world.receiver.received());
-        let left = if step == "spool::adopt" { 5 } else { 0 };
-        assert!(after.len() >= safe + left, "{safe} were safe, {} arrived; the successor: {next}", after.len());
+        assert!(after.len() as u64 >= safe + left, "{safe} were safe, {} arrived; the successor: {next}", after.len());
         assert!(after.values().all(|count| *count <= 2), "{after:?}");
         let twice = after.values().filter(|count| **count > 1).count();
         // A batch that was acknowledged and not yet marked may come again; so may one whose second form was written and the first not yet marked.
@@ -235,17 +231,25 @@ fn other_signals() -> String {
     world.set(Mode::Refuse);
     let mut program = Program::start(&Setup { spooled: vec!["logs".to_owned(), "spans".to_owned()], ..world.spooling() });
     program.ask("emit all 300");
-    let flushed = program.ask("flush 5000");
+    program.ask("flush 5000");
+    // More than one request may carry.
+    for _ in 0..2 {
+        program.ask("emit logs 600 2000 1000");
+        program.ask("flush 5000");
+    }
+    const LOGS: u64 = 300 + 2 * 600;
     let stats = program.ask("stats");
-    conserved(&stats, &[("exceptions", 300), ("logs", 300), ("spans", 300)]);
-    assert_eq!(number(&stats, "logs", "spooled") + number(&stats, "spans", "spooled"), 600, "{flushed} {stats}");
+    conserved(&stats, &[("exceptions", 300), ("logs", LOGS), ("spans", 300)]);
+    assert_eq!((number(&stats, "logs", "spooled"), number(&stats, "spans", "spooled")), (LOGS, 300), "{stats}");
     program.kill();
     program.wait();
     let next = world.successor();
-    assert_eq!([number(&next, "logs", "recovered"), number(&next, "spans", "recovered")], [300, 300], "{next}");
+    assert_eq!([number(&next, "logs", "recovered"), number(&next, "spans", "recovered")], [LOGS, 300], "{next}");
     let received = world.receiver.received();
     assert_eq!(received.spans.len(), 300);
-    "300 logs and 300 spans outlived SIGKILL".to_owned()
+    let largest = world.receiver.arrivals().iter().map(|arrival| arrival.bytes).max().expect("requests");
+    assert!(largest <= 1_100_000, "a request of {largest} bytes");
+    format!("{LOGS} logs and 300 spans outlived SIGKILL, in requests of up to {} kB", largest / 1_000)
 }
 
 fn shared() -> String {

@@ -66,7 +66,7 @@ pub fn cases() -> Vec<Case> {
         cases.push(case(format!("network: an answer lost after the request was taken, {transport}"), move || ambiguous(transport)));
     }
     for transport in TRANSPORTS {
-        for mode in [Mode::Refuse, Mode::Silent, Mode::Drip, Mode::ResetInBody, Mode::CloseBeforeAnswer] {
+        for mode in [Mode::Refuse, Mode::Silent, Mode::Drip, Mode::ResetInBody, Mode::CloseBeforeAnswer, Mode::HalfClose] {
             cases.push(case(format!("network: {mode:?}, then well, {transport}"), move || sick(transport, mode)));
         }
         cases.push(case(format!("network: flapping every 300 ms, {transport}"), move || flapping(transport)));
@@ -272,10 +272,21 @@ fn flapping(transport: &'static str) -> String {
     let world = World::new(transport);
     let mut program = Program::start(&Setup { timeout_ms: Some(1_000), ..world.setup() });
     program.tell("emit exceptions 200 50");
-    for mode in [Mode::Refuse, Mode::Pass, Mode::Silent, Mode::Pass, Mode::ResetInBody, Mode::Pass, Mode::CloseBeforeAnswer, Mode::Pass]
-        .iter()
-        .cycle()
-        .take(13)
+    for mode in [
+        Mode::Refuse,
+        Mode::Pass,
+        Mode::Silent,
+        Mode::Pass,
+        Mode::ResetInBody,
+        Mode::Pass,
+        Mode::CloseBeforeAnswer,
+        Mode::Pass,
+        Mode::HalfClose,
+        Mode::Pass,
+    ]
+    .iter()
+    .cycle()
+    .take(15)
     {
         world.set(*mode);
         std::thread::sleep(Duration::from_millis(300));

@@ -185,7 +185,7 @@ impl Running for Gone {
 struct Ours {
     telemetry: Telemetry,
     setup: Builder,
-    _guard: Guard,
+    guard: Guard,
 }
 
 impl Ours {
@@ -242,16 +242,11 @@ impl Ours {
             builder = builder.with_outbox_memory(bytes);
         }
         let guard = if setup.unfiltered {
+            use crumbtrail::Route;
             use tracing_subscriber::prelude::*;
-            let all = |builder: Builder| -> Result<Builder, tracing_subscriber::filter::ParseError> {
-                use crumbtrail::Route;
-                builder
-                    .with_route(Route::Logs, "trace".parse()?)
-                    .with_route(Route::Spans, "trace".parse()?)
-                    .with_route(Route::Breadcrumbs, "trace".parse()?)
-                    .pipe(Ok)
-            };
-            let telemetry = all(builder.clone()).expect("routes").build().expect("telemetry");
+            let all = [Route::Logs, Route::Spans, Route::Breadcrumbs];
+            let all = all.into_iter().fold(builder.clone(), |builder, route| builder.with_route(route, "trace".parse().expect("a filter")));
+            let telemetry = all.build().expect("telemetry");
             tracing_subscriber::registry().with(telemetry.layer()).init();
             telemetry.guard()
         } else {
@@ -260,17 +255,9 @@ impl Ours {
                 std::process::exit(3)
             })
         };
-        Self { telemetry: guard.telemetry().clone(), setup: builder, _guard: guard }
+        Self { telemetry: guard.telemetry().clone(), setup: builder, guard }
     }
 }
-
-trait Pipe: Sized {
-    fn pipe<T>(self, to: impl FnOnce(Self) -> T) -> T {
-        to(self)
-    }
-}
-
-impl Pipe for Builder {}
 
 impl Running for Ours {
     fn flush(&mut self, timeout: Duration) -> Value {
@@ -297,23 +284,9 @@ impl Running for Ours {
     }
 
     fn debug(&self) -> String {
-        format!(
-            "{:?} {:?} {:?} {:?}",
-            self.telemetry,
-            self.setup,
-            self.telemetry.warnings(),
-            self.telemetry.layer::<tracing_subscriber::Registry>().type_id_name()
-        )
+        format!("{:?} {:?} {:?} {:?}", self.telemetry, self.setup, self.guard, self.telemetry.warnings())
     }
 }
-
-trait TypeName {
-    fn type_id_name(&self) -> &'static str {
-        std::any::type_name::<Self>()
-    }
-}
-
-impl<T> TypeName for T {}
 
 fn outcome(outcome: Result<crumbtrail::FlushReport, crumbtrail::FlushError>) -> Value {
     match outcome {

@@ -2,6 +2,7 @@
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
+    os::unix::process::ExitStatusExt as _,
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     sync::mpsc,
     time::Duration,
@@ -25,6 +26,7 @@ pub struct Program {
 #[derive(Debug)]
 pub struct Ended {
     pub code: Option<i32>,
+    pub signal: Option<i32>,
     pub stderr: String,
 }
 
@@ -106,7 +108,7 @@ impl Program {
     pub fn wait(mut self) -> Ended {
         let status = self.child.wait().expect("our child");
         let stderr = self.stderr.recv_timeout(HANGS).unwrap_or_default();
-        Ended { code: status.code(), stderr }
+        Ended { code: status.code(), signal: status.signal(), stderr }
     }
 }
 

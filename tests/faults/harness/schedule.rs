@@ -48,7 +48,7 @@ fn schedule(seed: u64) -> [u64; 4] {
     let mut program = Program::start(&setup);
     let (mut each, mut exceptions_only) = (0, 0);
     for _ in 0..random.random_range(3..9) {
-        let modes = [Mode::Pass, Mode::Refuse, Mode::Silent, Mode::Drip, Mode::ResetInBody, Mode::CloseBeforeAnswer];
+        let modes = [Mode::Pass, Mode::Refuse, Mode::Silent, Mode::Drip, Mode::ResetInBody, Mode::CloseBeforeAnswer, Mode::HalfClose];
         world.set(modes[random.random_range(0..modes.len())]);
         let grpc = transport == "grpc";
         let answers = random.random_range(0..7);

@@ -55,7 +55,16 @@ fn planted() -> String {
             program.ask("panic 1");
             let mut said = vec![program.ask("flush 1500"), program.ask("stats"), program.ask("debug")];
             said.push(program.ask("shutdown 1000"));
+            if mode == Mode::Pass {
+                let arrivals = world.receiver.arrivals();
+                assert!(!arrivals.is_empty());
+                for arrival in arrivals {
+                    assert_eq!(arrival.headers.get("api-key").map(String::as_str), Some(CANARY), "{:?}", arrival.headers);
+                    assert!(arrival.headers.contains_key("authorization"), "{:?}", arrival.headers);
+                }
+            }
             let on_disk: Vec<Vec<u8>> = world.segments().iter().map(|file| std::fs::read(file).expect("readable")).collect();
+            assert_eq!(on_disk.is_empty(), mode == Mode::Pass, "{mode:?}: {said:?}");
             let ended = program.end();
             let outputs = said.iter().map(ToString::to_string).chain([ended.stderr]).map(String::into_bytes).chain(on_disk);
             for output in outputs {

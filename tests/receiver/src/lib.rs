@@ -2,6 +2,7 @@
 //!
 //! Its own threads, its own runtime: it works beside whatever the code under test does to its runtime.
 
+mod peer;
 mod proxy;
 mod script;
 mod server;
@@ -13,6 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub use peer::Peer;
 pub use proxy::{Mode, Proxy};
 pub use script::{Answer, Arrival};
 pub use tokio_rustls::rustls;

@@ -31,6 +31,8 @@ pub enum Mode {
     ResetInBody,
     /// The request arrives; instead of an answer the connection ends.
     CloseBeforeAnswer,
+    /// The request arrives; its connection is closed towards the sender only, and stays open the other way.
+    HalfClose,
 }
 
 /// A running proxy. Ends with its handle.
@@ -154,6 +156,15 @@ async fn hold<T>(connection: T, mut modes: watch::Receiver<Mode>) {
     drop(connection);
 }
 
+/// Reads on, until refused or closed by the other side.
+async fn discard<C: AsyncRead + Unpin>(mut client: C, mut modes: watch::Receiver<Mode>) {
+    let mut nowhere = tokio::io::sink();
+    tokio::select! {
+        _ = modes.wait_for(|mode| *mode == Mode::Refuse) => {}
+        _ = tokio::io::copy(&mut client, &mut nowhere) => {}
+    }
+}
+
 async fn pump<C: AsyncRead + AsyncWrite + Unpin>(mut client: C, target: SocketAddr, mut modes: watch::Receiver<Mode>) {
     let Ok(mut server) = TcpStream::connect(target).await else { return };
     let (mut from_client, mut from_server) = (vec![0; 16 * 1024], vec![0; 16 * 1024]);
@@ -187,7 +198,14 @@ async fn pump<C: AsyncRead + AsyncWrite + Unpin>(mut client: C, target: SocketAd
             read = server.read(&mut from_server) => {
                 let Ok(length @ 1..) = read else { return };
                 // HTTP/2 begins with the server's settings; the answer to a request comes after some of the client's bytes.
-                if mode == Mode::CloseBeforeAnswer && passed > 200 { return }
+                match mode {
+                    Mode::CloseBeforeAnswer if passed > 200 => return,
+                    Mode::HalfClose if passed > 200 => {
+                        let _ = client.shutdown().await;
+                        return discard(client, modes).await;
+                    }
+                    _ => {}
+                }
                 if client.write_all(&from_server[..length]).await.is_err() { return }
             }
         }
