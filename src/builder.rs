@@ -2,19 +2,22 @@
 
 mod destination;
 
-use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, ops::ControlFlow, path::PathBuf, sync::Arc, time::Duration};
 
 use tracing_subscriber::filter::Targets;
 
 use crate::{
+    Breadcrumb, Exception,
     delivery::{Compression, Protocol},
     env::{Environment, LimitSettings, Settings},
     error::InitError,
+    exception::storm::ExceptionRate,
     export::{
         SpanLimits, resource,
         thread::{self, Alive},
         worker::{Destination, WorkerConfig},
     },
+    hooks::Hooks,
     layer::{
         Route, Routes,
         core::{Core, CoreConfig, Start},
@@ -22,6 +25,7 @@ use crate::{
     ledger::Signal,
     metrics::{Meters, exception_counter, self_metrics},
     sampling::Sampler,
+    scrub::Scrubber,
     service::Service,
     spool,
     stack::in_app::OwnCrates,
@@ -75,6 +79,15 @@ pub struct Builder {
     exporters: [Option<Exporter>; 3],
     attributes: Vec<(String, String)>,
     own_crates: Vec<String>,
+    /// Beginnings of functions' paths that are own code, and that are not.
+    in_app: [Vec<String>; 2],
+    scrubber: Scrubber,
+    hooks: Hooks,
+    rate: ExceptionRate,
+    user_on: [bool; 2],
+    process_arguments: bool,
+    #[cfg(feature = "testing")]
+    sink: Option<Arc<crate::testing::Sink>>,
     sampler: Option<Sampler>,
     routes: Vec<(Route, Targets)>,
     trail_memory: usize,
@@ -114,6 +127,14 @@ pub fn builder(service: Service) -> Builder {
         exporters: [None; 3],
         attributes: Vec::new(),
         own_crates: Vec::new(),
+        in_app: Default::default(),
+        scrubber: Scrubber::default(),
+        hooks: Hooks::default(),
+        rate: ExceptionRate::default(),
+        user_on: [false; 2],
+        process_arguments: false,
+        #[cfg(feature = "testing")]
+        sink: None,
         sampler: None,
         routes: Vec::new(),
         trail_memory: 16 << 20,
@@ -166,6 +187,98 @@ impl Builder {
     /// More crates that are the service's own: their frames are marked as such in reports.
     pub fn with_own_crates<C: Into<String>>(mut self, crates: impl IntoIterator<Item = C>) -> Self {
         self.own_crates.extend(crates.into_iter().map(Into::into));
+        self
+    }
+
+    /// Functions whose path begins so are own code, whatever their crate: `with_in_app_include("vendored::shop")`.
+    pub fn with_in_app_include(mut self, beginning: impl Into<String>) -> Self {
+        self.in_app[0].push(beginning.into());
+        self
+    }
+
+    /// Functions whose path begins so are not own code, although their crate is: generated code, say. Wins over everything else.
+    pub fn with_in_app_exclude(mut self, beginning: impl Into<String>) -> Self {
+        self.in_app[1].push(beginning.into());
+        self
+    }
+
+    /// What is taken out of records; [`Scrubber::default`] by default.
+    pub fn with_scrubber(mut self, scrubber: Scrubber) -> Self {
+        self.scrubber = scrubber;
+        self
+    }
+
+    /// Whether personal data is sent: e-mail addresses, the addresses of clients, full names. Not by default. Sets the [scrubber](Self::with_scrubber)'s [option](Scrubber::with_default_pii).
+    #[doc(alias = "send_default_pii")]
+    pub fn with_default_pii(mut self, personal: bool) -> Self {
+        self.scrubber = self.scrubber.with_default_pii(personal);
+        self
+    }
+
+    /// Whether the resource says with which arguments the process was started (`process.command_args`); not by default. Secrets among them are taken out.
+    pub fn with_process_arguments(mut self, arguments: bool) -> Self {
+        self.process_arguments = arguments;
+        self
+    }
+
+    /// Whether log records ([`Signal::Logs`]) or spans ([`Signal::Spans`]) say who they are for (`user.*`), as exceptions always do; not by default. Costs each of them about 0.1 µs.
+    pub fn with_user_on(mut self, signal: Signal, user: bool) -> Self {
+        if let Some(index) = log_or_span(signal) {
+            self.user_on[index] = user;
+        }
+        self
+    }
+
+    /// Sees every exception before it is sent; may change it, set its group, or drop it by `Break` (counted as [`Lost::Filtered`](crate::Lost::Filtered)). Runs on the worker's thread, once for each exception, after secrets are out; what it logs is not recorded. Should it panic, that record is dropped and counted as [`Lost::CallbackError`](crate::Lost::CallbackError), and nothing else happens.
+    ///
+    /// With a hook, the first form of a record, which is on disk before its stack has names, says only which defect it is: should the process end just then, no hook has seen more.
+    ///
+    /// ```
+    /// use std::ops::ControlFlow;
+    ///
+    /// let builder = crumbtrail::builder(crumbtrail::service!()).with_before_send(|exception| {
+    ///     if exception.message().contains("Broken pipe") {
+    ///         return ControlFlow::Break(());
+    ///     }
+    ///     exception.set_attribute("team", "payments");
+    ///     ControlFlow::Continue(())
+    /// });
+    /// let (_, captured) = crumbtrail::testing::capture_with(builder, || {
+    ///     tracing::error!("Broken pipe (os error 32)");
+    ///     tracing::error!("card refused");
+    /// });
+    /// assert_eq!(captured.exceptions().len(), 1);
+    /// assert_eq!(captured.exceptions()[0].attribute("team"), Some(&"payments".into()));
+    /// ```
+    pub fn with_before_send(mut self, hook: impl Fn(&mut Exception) -> ControlFlow<()> + Send + Sync + 'static) -> Self {
+        self.hooks.set_before_send(hook);
+        self
+    }
+
+    /// Sees every breadcrumb of an exception before it is sent; may change it, or drop it by `Break`. Runs as [`with_before_send`](Self::with_before_send) does, before it. Should it panic, the breadcrumb is dropped.
+    ///
+    /// ```
+    /// use std::ops::ControlFlow;
+    ///
+    /// let builder = crumbtrail::builder(crumbtrail::service!()).with_before_breadcrumb(|crumb| {
+    ///     if crumb.target().starts_with("noisy") { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    /// });
+    /// let (_, captured) = crumbtrail::testing::capture_with(builder, || {
+    ///     let _request = tracing::info_span!("request").entered();
+    ///     tracing::info!(target: "noisy::heartbeat", "alive");
+    ///     tracing::info!("charging card");
+    ///     tracing::error!("card refused");
+    /// });
+    /// assert_eq!(captured.exceptions()[0].breadcrumbs().messages(), ["charging card"]);
+    /// ```
+    pub fn with_before_breadcrumb(mut self, hook: impl Fn(&mut Breadcrumb) -> ControlFlow<()> + Send + Sync + 'static) -> Self {
+        self.hooks.set_before_breadcrumb(hook);
+        self
+    }
+
+    /// How many records a group of exceptions gets in a storm, see [`ExceptionRate`].
+    pub fn with_exception_rate(mut self, rate: ExceptionRate) -> Self {
+        self.rate = rate;
         self
     }
 
@@ -271,6 +384,13 @@ impl Builder {
         self
     }
 
+    /// Everything goes there instead.
+    #[cfg(feature = "testing")]
+    pub(crate) fn with_sink(mut self, sink: Arc<crate::testing::Sink>) -> Self {
+        self.sink = Some(sink);
+        self
+    }
+
     /// Starts the worker and returns what to compose a subscriber from. Touches nothing global.
     ///
     /// # Errors
@@ -279,32 +399,45 @@ impl Builder {
         let settings = &self.settings;
         let mut warnings = settings.warnings.clone();
         let destinations = self.destinations(&mut warnings)?;
-        let mut meters = Meters::new();
-        let release = self.resource_value("service.version").or_else(|| self.service.version.clone());
-        let count_exception = exception_counter(&meters.meter("crumbtrail"), release);
+        let meters = Meters::new();
+        let release =
+            self.resource_attributes().into_iter().filter(|(key, _)| matches!(&**key, "service.version" | "vcs.ref.head.revision"));
+        // The last of a key is the one that counts.
+        let release: BTreeMap<String, String> = release.collect();
+        let release = release.into_iter().map(|(key, value)| opentelemetry::KeyValue::new(key, value)).collect();
+        let count_exceptions = exception_counter(&meters.meter("crumbtrail"), release);
+        let scrubber = Arc::new(self.scrubber.clone());
         #[cfg(feature = "metrics")]
         let recorder = {
             let buckets =
                 self.buckets.iter().map(|(name, bounds)| crate::metrics::recorder::Buckets { name: name.clone(), bounds: bounds.clone() });
-            let recorder = crate::metrics::recorder::Recorder::new(meters.meter("metrics"), meters.descriptions(), buckets.collect());
+            let recorder = crate::metrics::recorder::Recorder::new(
+                meters.meter("metrics"),
+                meters.descriptions(),
+                buckets.collect(),
+                scrubber.clone(),
+            );
             let published = recorder.clone();
             meters.before_each_reading(move || published.publish());
             recorder
         };
-        #[cfg(not(feature = "metrics"))]
-        let _ = &mut meters;
-
         let exports_spans = !matches!(destinations[Signal::Spans as usize], Destination::Nowhere);
         let defaults = SpanLimits::default();
         let worker = Arc::new(WorkerConfig {
-            own: OwnCrates::new(self.own_crates.iter().cloned().chain([self.service.own_crate.clone()])),
+            own: {
+                let [include, exclude] = self.in_app.clone();
+                OwnCrates::new(self.own_crates.iter().cloned().chain([self.service.own_crate.clone()])).with_rules(include, exclude)
+            },
+            hooks: self.hooks.clone(),
+            #[cfg(feature = "testing")]
+            sink: self.sink.clone(),
             span_limits: SpanLimits {
                 events: settings.span_events.unwrap_or(defaults.events),
                 links: settings.span_links.unwrap_or(defaults.links),
             },
             exception_span_events: self.exception_span_events.or(settings.exception_span_events).unwrap_or(true),
             spool: self.spool(&destinations),
-            resource: resource::resource(&self.resource_attributes()),
+            resource: resource::resource(&self.resource_attributes(), self.process_arguments, &scrubber),
             destinations,
             log_delay: self.delays[0].or(settings.log_delay).unwrap_or(Duration::from_secs(1)),
             span_delay: self.delays[1].or(settings.span_delay).unwrap_or(Duration::from_secs(5)),
@@ -333,9 +466,15 @@ impl Builder {
             trail_bytes: self.trail_memory,
             outbox_bytes: self.outbox_memory,
             exports_spans,
-            count_exception: Box::new(count_exception),
+            scrubber,
+            user_on: self.user_on,
+            rate: self.rate,
+            #[cfg(feature = "testing")]
+            takes_scoped_panics: self.sink.is_some(),
             start,
         }));
+        let of = Arc::downgrade(&core);
+        meters.before_each_reading(move || of.upgrade().iter().for_each(|core| count_exceptions(&core.storm)));
         self_metrics(&meters.meter("crumbtrail"), &core);
         let extras = Extras {
             warnings,
@@ -371,11 +510,6 @@ impl Builder {
             routes.set(Route::Logs, off());
         }
         routes
-    }
-
-    fn resource_value(&self, wanted: &str) -> Option<String> {
-        let attributes = self.settings.resource.iter().chain(&self.attributes);
-        attributes.filter(|(key, _)| key == wanted).map(|(_, value)| value.clone()).next_back()
     }
 
     /// Later ones win.

@@ -57,12 +57,18 @@ pub enum Lost {
     Reentrant,
     /// Recorded by the destructor of a thread-local value, when the thread's own state was gone already.
     ThreadEnding,
+    /// A rule of the [`Scrubber`](crate::Scrubber) panicked, so what it was to clean is not told.
+    ScrubberFailed,
+    /// A hook of the program's own dropped it. That is no loss to a flush.
+    Filtered,
+    /// A hook of the program's own panicked.
+    CallbackError,
     /// A fault of ours; please report it.
     InternalError,
 }
 
 impl Lost {
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::QueueOverflow,
         Self::SpoolOverflow,
         Self::NetworkError,
@@ -73,6 +79,9 @@ impl Lost {
         Self::Shutdown,
         Self::Reentrant,
         Self::ThreadEnding,
+        Self::ScrubberFailed,
+        Self::Filtered,
+        Self::CallbackError,
         Self::InternalError,
     ];
 
@@ -89,6 +98,9 @@ impl Lost {
             Self::Shutdown => "shutdown",
             Self::Reentrant => "reentrant",
             Self::ThreadEnding => "thread_ending",
+            Self::ScrubberFailed => "scrubber_failed",
+            Self::Filtered => "filtered",
+            Self::CallbackError => "callback_error",
             Self::InternalError => "internal_error",
         }
     }
@@ -149,7 +161,7 @@ impl Ledger {
         self.lines[signal as usize].lost[reason as usize].fetch_add(count, Ordering::Relaxed);
     }
 
-    pub(crate) fn stats(&self, starved_trails: u64, faults: u64) -> Stats {
+    pub(crate) fn stats(&self, starved_trails: u64, suppressed: u64, faults: u64) -> Stats {
         Stats {
             lines: Signal::ALL.map(|signal| {
                 let line = &self.lines[signal as usize];
@@ -163,6 +175,7 @@ impl Ledger {
                 }
             }),
             starved_trails,
+            suppressed,
             faults,
         }
     }
@@ -173,6 +186,7 @@ impl Ledger {
 pub struct Stats {
     lines: [SignalStats; Signal::ALL.len()],
     starved_trails: u64,
+    suppressed: u64,
     faults: u64,
 }
 
@@ -185,6 +199,11 @@ impl Stats {
     /// How often a trail could not grow because the memory of all trails was in use. Breadcrumbs are missing then; nothing else is.
     pub fn starved_trails(&self) -> u64 {
         self.starved_trails
+    }
+
+    /// Exceptions of which no record was made, because their group had [its share](crate::ExceptionRate). The metric `crumbtrail.exceptions` has counted them.
+    pub fn suppressed(&self) -> u64 {
+        self.suppressed
     }
 
     /// Panics of our own that were caught. What they cost is among the [`Lost::InternalError`]; please report them.
@@ -213,6 +232,9 @@ impl fmt::Display for Stats {
             }
             for reason in Lost::ALL.into_iter().filter(|reason| line.lost_to(*reason) > 0) {
                 write!(f, ", {} lost to {}", line.lost_to(reason), reason.as_str())?;
+            }
+            if signal == Signal::Exceptions && self.suppressed > 0 {
+                write!(f, "; {} more were only counted", self.suppressed)?;
             }
         }
         Ok(())
@@ -280,7 +302,7 @@ impl FlushReport {
         Self {
             delivered: sum(after, SignalStats::delivered).saturating_sub(sum(before, SignalStats::delivered)),
             spooled: sum(after, SignalStats::spooled),
-            lost: sum(after, SignalStats::lost).saturating_sub(sum(before, SignalStats::lost)),
+            lost: sum(after, lost_unasked).saturating_sub(sum(before, lost_unasked)),
         }
     }
 
@@ -298,6 +320,11 @@ impl FlushReport {
     pub fn lost(&self) -> u64 {
         self.lost
     }
+}
+
+/// What the program dropped itself is no loss.
+fn lost_unasked(line: &SignalStats) -> u64 {
+    line.lost() - line.lost_to(Lost::Filtered)
 }
 
 impl fmt::Display for FlushReport {

@@ -30,6 +30,8 @@
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, clippy::print_stderr))]
 
+mod attribute;
+mod breadcrumb;
 mod builder;
 mod clock;
 mod console;
@@ -39,6 +41,7 @@ mod error;
 mod exception;
 mod export;
 mod failpoint;
+mod hooks;
 mod layer;
 mod ledger;
 mod link;
@@ -46,26 +49,47 @@ mod metrics;
 mod outbox;
 pub mod propagation;
 mod sampling;
+mod scope;
+mod scrub;
 mod service;
 pub mod spool;
 mod stack;
 mod telemetry;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod trail;
 
 #[cfg(feature = "metrics")]
 pub use crate::metrics::recorder::Recorder;
 pub use crate::{
+    attribute::AttributeValue,
+    breadcrumb::{Breadcrumb, Breadcrumbs, breadcrumb, breadcrumb_with},
     builder::{Builder, Exporter, builder},
     delivery::{Compression, Protocol},
     env::{Environment, Warning},
     error::{FlushError, InitError},
-    exception::{ErrorId, ParseErrorIdError, ResultExt, capture},
+    exception::{
+        Capture, CaptureParts, Cause, DynError, ErrorId, Exception, Mechanism, ParseErrorIdError, ResultExt, StdError, capture,
+        storm::ExceptionRate,
+    },
     layer::{CrumbtrailLayer, Route},
     ledger::{FlushReport, Lost, Signal, SignalStats, Stats},
     sampling::Sampler,
+    scope::{FlagEvaluation, Scope, User, clear_user, flag_evaluated, set_context, set_session, set_tag, set_user},
+    scrub::Scrubber,
     service::Service,
+    stack::resolve::Frame,
     telemetry::{Guard, Telemetry},
 };
+
+#[cfg(feature = "anyhow")]
+pub use crate::exception::Anyhow;
+#[cfg(feature = "error-stack")]
+pub use crate::exception::ErrorStack;
+#[cfg(feature = "eyre")]
+pub use crate::exception::Eyre;
+#[cfg(feature = "rootcause")]
+pub use crate::exception::RootCause;
 
 /// Sets everything up from the environment and installs it: [`builder`]`(service).`[`from_env`](Builder::from_env)`().`[`install`](Builder::install)`()`.
 ///

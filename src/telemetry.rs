@@ -1,7 +1,6 @@
 //! The running telemetry: the handle to it, and the guard that flushes it.
 
 use std::{
-    error::Error,
     fmt,
     io::IsTerminal as _,
     panic::Location,
@@ -15,11 +14,12 @@ use tracing_subscriber::{Layer, Registry, layer::SubscriberExt as _, registry::L
 use crate::{
     env::Warning,
     error::{FlushError, InitError},
-    exception::{self, ErrorId},
+    exception::{self, Capture, ErrorId},
     export::thread::Alive,
     layer::{CrumbtrailLayer, RouteFilter, core::Core},
     ledger::{FlushReport, Signal, Stats},
     link::{Command, Settled},
+    scrub::Scrubber,
 };
 
 /// A handle to running telemetry: cheap to clone, all clones are one. From [`Builder::build`](crate::Builder::build).
@@ -90,7 +90,7 @@ impl Telemetry {
 
     /// Reports an error to this telemetry, see [`capture`](crate::capture).
     #[track_caller]
-    pub fn capture<E: Error>(&self, error: &E) -> ErrorId {
+    pub fn capture<Kind>(&self, error: &(impl Capture<Kind> + ?Sized)) -> ErrorId {
         exception::capture_into(&self.inner.core, error, Location::caller())
     }
 
@@ -213,7 +213,7 @@ pub(crate) fn install(telemetry: Telemetry, panic_hook: bool, console: bool, met
         crate::diagnose(format_args!("{warning}"));
     }
     // `try_init` also installs the bridge from the `log` crate, where the `log` feature is on.
-    let initialised = match console_layer().filter(|_| console && std::io::stderr().is_terminal()) {
+    let initialised = match console_layer(telemetry.inner.core.scrubber.clone()).filter(|_| console && std::io::stderr().is_terminal()) {
         Some(console) => Registry::default().with(telemetry.layer()).with(console).try_init(),
         None => Registry::default().with(telemetry.sole_layer()).try_init(),
     };
@@ -232,7 +232,7 @@ pub(crate) fn install(telemetry: Telemetry, panic_hook: bool, console: bool, met
 }
 
 #[cfg(feature = "console")]
-fn console_layer<S>() -> Option<impl Layer<S> + Send + Sync>
+fn console_layer<S>(scrubber: Arc<Scrubber>) -> Option<impl Layer<S> + Send + Sync>
 where
     S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
 {
@@ -240,10 +240,11 @@ where
     let verbosity = EnvFilter::builder().with_default_directive(tracing_core::LevelFilter::INFO.into()).from_env_lossy();
     // What our own HTTP client has to say is not the program's.
     let filter = verbosity.and(dynamic_filter_fn(|_, _| !crate::layer::is_own_thread()));
-    Some(tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_filter(filter))
+    let fields = crate::scrub::console::ScrubbedFields::new(scrubber);
+    Some(tracing_subscriber::fmt::layer().with_writer(std::io::stderr).fmt_fields(fields).with_filter(filter))
 }
 
 #[cfg(not(feature = "console"))]
-fn console_layer() -> Option<tracing_subscriber::layer::Identity> {
+fn console_layer(_: Arc<Scrubber>) -> Option<tracing_subscriber::layer::Identity> {
     None
 }

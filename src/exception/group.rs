@@ -1,13 +1,25 @@
 //! The group of an exception: one id for one defect.
 //!
-//! Version 1 hashes only what no build, restart or edit elsewhere in the file changes: how it was raised, the types of the error and its causes, and the place — for an event its target and masked message, for a capture or panic the source file. No line, no address, no frame.
+//! Version 2 hashes what the programmer wrote and nothing that a build, a restart, another machine or an edit elsewhere in the file changes. In this order:
+//!
+//! | raised by | place | text |
+//! |---|---|---|
+//! | event | its target | the literals of its message, and of its error's if that error's type is not known |
+//! | capture | source file and own function it was captured in | the literals of the message if the type is not known |
+//! | panic | source file and own function that panicked | the message if it is a literal, else what the standard library says before its values |
+//!
+//! together with the types of the error and its causes (without generic arguments), and, where the error brings a stack of its own, the own function at its top. Never hashed: lines, addresses, hashes in symbols, the numbers of closures, frames further out (they differ with inlining and tail calls).
+//!
+//! The coarse id leaves function and text out: what stays is the types and the file or module.
 
 use std::fmt;
 
-/// Says which algorithm made an id; part of every id.
-const VERSION: u8 = 1;
+use crate::stack::resolve::Frame;
 
-/// The id of a group: `v1-` and 16 hex digits.
+/// Says which algorithm made an id; part of every id.
+const VERSION: u8 = 2;
+
+/// The id of a group: `v2-` and 16 hex digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct GroupId(u64);
 
@@ -17,62 +29,98 @@ impl fmt::Display for GroupId {
     }
 }
 
-/// What the group is made of.
+impl GroupId {
+    /// Reads what `Display` writes.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        u64::from_str_radix(text.split_once('-')?.1, 16).ok().map(Self)
+    }
+
+    /// A group that the program names itself.
+    pub(crate) fn explicit(name: &str) -> Self {
+        let mut hash = Fnv::new();
+        hash.part("explicit");
+        hash.part(name);
+        Self(hash.0)
+    }
+}
+
+/// What a group is made of.
 pub(crate) struct Grouping<'a> {
-    pub(crate) mechanism: &'a str,
-    /// Types of the error and its causes, as far as known.
+    pub(crate) is_panic: bool,
+    /// Types of the error and its causes; empty where not known.
     pub(crate) types: &'a [&'a str],
     /// An event's target; a source file otherwise.
     pub(crate) place: &'a str,
-    /// Hashed with its variable parts masked.
-    pub(crate) message: Option<&'a str>,
+    /// The own function it was raised in, if that is known and says more than the place.
+    pub(crate) function: Option<&'a str>,
+    /// What the programmer wrote.
+    pub(crate) text: Option<&'a str>,
 }
 
 impl Grouping<'_> {
-    pub(crate) fn id(&self) -> GroupId {
+    /// The group, and the coarser one it is in.
+    pub(crate) fn ids(&self) -> (GroupId, GroupId) {
         let mut hash = Fnv::new();
-        hash.part(self.mechanism);
+        hash.part(if self.is_panic { "panic" } else { "error" });
         for name in self.types {
-            // Generic arguments differ where the defect does not.
-            hash.part(name.split('<').next().unwrap_or(name));
+            hash.part(without_arguments(name));
         }
         hash.part(&portable_path(self.place));
-        hash.part(&self.message.map(mask).unwrap_or_default());
-        GroupId(hash.0)
+        let coarse = hash.0;
+        hash.part(&self.function.map(short_name).unwrap_or_default());
+        hash.part(self.text.unwrap_or_default());
+        (GroupId(hash.0), GroupId(coarse))
     }
 }
 
-/// FNV-1a, 64 bits: stable for ever, unlike the standard library's hasher.
-struct Fnv(u64);
-
-impl Fnv {
-    fn new() -> Self {
-        Self(0xCBF2_9CE4_8422_2325)
-    }
-
-    fn part(&mut self, text: &str) {
-        for byte in text.bytes().chain([0xFF]) {
-            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3);
-        }
-    }
+/// The own function that raised it: the one at a place in the source if a frame is there, else the innermost.
+pub(crate) fn raising_function<'a>(frames: &'a [Frame], place: Option<(&str, u32)>) -> Option<&'a str> {
+    let is_there = |frame: &&Frame| {
+        place.is_some_and(|(file, line)| frame.line == Some(line) && frame.file.as_deref().is_some_and(|known| same_file(known, file)))
+    };
+    let own = || frames.iter().filter(|frame| frame.in_app);
+    let found = own().find(is_there).or_else(|| own().next())?;
+    Some(&found.function)
 }
 
-/// A source path without what differs between machines: the registry's folder, the compiler's commit, the direction of slashes, the absolute start.
-fn portable_path(path: &str) -> String {
-    let path = path.replace('\\', "/");
-    for marker in ["/registry/src/", "/git/checkouts/", "/rustc/"] {
-        if let Some((_, rest)) = path.split_once(marker) {
-            return rest.split_once('/').map_or(rest, |(_index, rest)| rest).to_owned();
-        }
-    }
-    match path.strip_prefix('/').and_then(|_| path.rfind("/src/")) {
-        Some(at) => path[at + 1..].to_owned(),
-        None => path,
-    }
+/// One path is what the compiler was given, the other may be absolute.
+fn same_file(left: &str, right: &str) -> bool {
+    left.ends_with(right) || right.ends_with(left)
 }
 
-/// A message with what varies from case to case replaced by `#`: quoted text, and every word that holds a digit.
-fn mask(message: &str) -> String {
+/// The last name of a function's path, that of the function a closure or future is in: debug information knows short names only, in some builds.
+pub(crate) fn short_name(function: &str) -> String {
+    let function = function.strip_suffix('>').unwrap_or(function);
+    let mut names = function.rsplit("::").filter(|name| !(name.starts_with('{') || name.is_empty()));
+    let name = names.next().unwrap_or_default();
+    name.trim_matches(['<', '>', '&', ' ']).to_owned()
+}
+
+/// What the standard library says before the values of a panic message that is not a literal.
+pub(crate) fn standard_panic(message: &str) -> Option<&str> {
+    const BEGINNINGS: [&str; 14] = [
+        "called `",
+        "index out of bounds",
+        "assertion `",
+        "assertion failed",
+        "range start index",
+        "range end index",
+        "slice index",
+        "byte index",
+        "start byte index",
+        "end byte index",
+        "already borrowed",
+        "already mutably borrowed",
+        "internal error: entered unreachable code",
+        "not implemented",
+    ];
+    BEGINNINGS.iter().find(|beginning| message.starts_with(**beginning))?;
+    let end = message.find(": ").or_else(|| message.find(|next: char| next.is_ascii_digit())).unwrap_or(message.len());
+    Some(message[..end].trim_end())
+}
+
+/// A message with what varies from case to case replaced by `#`, where its literals are not known: quoted text, and every word that holds a digit.
+pub(crate) fn mask(message: &str) -> String {
     let mut masked = String::with_capacity(message.len());
     let mut rest = message;
     while let Some(first) = rest.chars().next() {
@@ -94,49 +142,108 @@ fn mask(message: &str) -> String {
     masked
 }
 
+/// FNV-1a, 64 bits: stable for ever, unlike the standard library's hasher.
+pub(crate) struct Fnv(pub(crate) u64);
+
+impl Fnv {
+    pub(crate) fn new() -> Self {
+        Self(0xCBF2_9CE4_8422_2325)
+    }
+
+    pub(crate) fn part(&mut self, text: &str) {
+        for byte in text.bytes().chain([0xFF]) {
+            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3);
+        }
+    }
+}
+
+/// Generic arguments differ where the defect does not. (A path that begins with `<` is one of a trait's.)
+fn without_arguments(name: &str) -> &str {
+    match name.get(1..).and_then(|rest| rest.find('<')) {
+        Some(at) => &name[..at + 1],
+        None => name,
+    }
+}
+
+/// A source path without what differs between machines: the registry's folder, the compiler's commit, the direction of slashes, the absolute start.
+pub(crate) fn portable_path(path: &str) -> String {
+    let path = path.replace('\\', "/");
+    for marker in ["/registry/src/", "/git/checkouts/", "/rustc/"] {
+        if let Some((_, rest)) = path.split_once(marker) {
+            return rest.split_once('/').map_or(rest, |(_index, rest)| rest).to_owned();
+        }
+    }
+    match path.strip_prefix('/').and_then(|_| path.rfind("/src/")) {
+        Some(at) => path[at + 1..].to_owned(),
+        None => path,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn event(message: &str) -> GroupId {
-        Grouping { mechanism: "event", types: &[], place: "shop::cart", message: Some(message) }.id()
-    }
-
     #[test]
-    fn what_varies_from_case_to_case_does_not_split_a_group() {
+    fn masks_are_for_where_literals_are_not_known() {
         for (left, right) in [
             ("user 42 not found", "user 7 not found"),
             ("no such file: \"/tmp/a\"", "no such file: \"/var/b c\""),
             ("order 9f86d081-884c-4d65-9a2f-eaa0c55ad015 failed", "order 00000000-884c-4d65-9a2f-eaa0c55ad015 failed"),
             ("took 1.5ms", "took 12.75ms"),
         ] {
-            assert_eq!(event(left), event(right), "{left} / {right}");
+            assert_eq!(mask(left), mask(right), "{left} / {right}");
         }
-        assert_ne!(event("user 42 not found"), event("order 42 not found"));
         assert_eq!(mask("it's 'quoted' and it's not"), "it's # and it's not");
     }
 
     #[test]
     fn the_machine_does_not_matter() {
-        let place = |place: &str| Grouping { mechanism: "panic", types: &["panic"], place, message: None }.id();
         assert_eq!(
-            place("/home/a/.cargo/registry/src/index.crates.io-1949cf8c6b5b557f/foo-1.0.0/src/lib.rs"),
-            place("C:\\Users\\b\\.cargo\\registry\\src\\github.com-1ecc6299db9ec823\\foo-1.0.0\\src\\lib.rs"),
+            portable_path("/home/a/.cargo/registry/src/index.crates.io-1949cf8c6b5b557f/foo-1.0.0/src/lib.rs"),
+            portable_path("C:\\Users\\b\\.cargo\\registry\\src\\github.com-1ecc6299db9ec823\\foo-1.0.0\\src\\lib.rs"),
         );
-        assert_eq!(place("/rustc/abc/library/core/src/option.rs"), place("/rustc/def/library/core/src/option.rs"));
-        assert_eq!(place("/build/1/shop/src/main.rs"), place("/build/2/shop/src/main.rs"));
-        assert_ne!(place("src/cart.rs"), place("src/main.rs"));
+        assert_eq!(portable_path("/rustc/abc/library/core/src/option.rs"), portable_path("/rustc/def/library/core/src/option.rs"));
+        assert_eq!(portable_path("/build/1/shop/src/main.rs"), portable_path("/build/2/shop/src/main.rs"));
+    }
+
+    #[test]
+    fn a_function_has_one_short_name_in_every_build() {
+        for name in [
+            "shop::cart::Cart::add",
+            "<shop::cart::Cart as shop::Add>::add",
+            "shop::add::{closure#0}",
+            "shop::add::{{closure}}",
+            "add",
+            "shop::add::{closure#0}::{closure#2}",
+        ] {
+            assert_eq!(short_name(name), "add", "{name}");
+        }
+    }
+
+    #[test]
+    fn the_standard_librarys_panics_lose_their_values() {
+        for (message, expected) in [
+            ("called `Result::unwrap()` on an `Err` value: Os { code: 2 }", Some("called `Result::unwrap()` on an `Err` value")),
+            ("index out of bounds: the len is 3 but the index is 7", Some("index out of bounds")),
+            ("assertion `left == right` failed: it must\n  left: 1", Some("assertion `left == right` failed")),
+            ("range end index 9 out of range for slice of length 3", Some("range end index")),
+            ("user ada has no cart", None),
+        ] {
+            assert_eq!(standard_panic(message), expected, "{message}");
+        }
     }
 
     /// An id that is stored in alerts must not change under a version.
     #[test]
-    fn version_1_is_fixed() {
+    fn version_2_is_fixed() {
         let group = Grouping {
-            mechanism: "capture",
+            is_panic: false,
             types: &["shop::Declined<u32>", "core::num::error::ParseIntError"],
             place: "src/payment.rs",
-            message: None,
+            function: Some("shop::payment::charge::{closure#0}"),
+            text: None,
         };
-        assert_eq!(group.id().to_string(), "v1-e1b3e75c94db06dd");
+        let (group, coarse) = group.ids();
+        assert_eq!((group.to_string(), coarse.to_string()), ("v2-0220971319af9582".to_owned(), "v2-56b9b0370dc70220".to_owned()));
     }
 }

@@ -7,11 +7,14 @@ use std::{
     sync::{Arc, Weak},
 };
 
-use super::{ErrorId, Link, MAX_MESSAGE, Mechanism, Place, Raised, group_of, raise};
+use super::{
+    ErrorId, Link, MAX_MESSAGE, Mechanism, Place, Raised,
+    group::{Fnv, standard_panic},
+    place_number, raise,
+};
 use crate::{
     clock::now,
     layer::{self, core::Core},
-    stack,
     trail::record::floor_char_boundary,
 };
 
@@ -34,32 +37,42 @@ fn report(core: &Weak<Core>, info: &PanicHookInfo<'_>) {
     if layer::is_own_thread() {
         return;
     }
+    take(&core, info);
+}
+
+/// Puts a hook before the present one that reports a panic to the telemetry whose scope it happens in, if that one takes them ([`testing`](crate::testing)). Once for the process.
+#[cfg(feature = "testing")]
+pub(crate) fn install_scoped_hook() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        let previous = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            let core = super::scoped_core().filter(|core| core.takes_scoped_panics && !core.is_closed() && !layer::is_own_thread());
+            match core {
+                Some(core) => take(&core, info),
+                None => previous(info),
+            }
+        }));
+    });
+}
+
+fn take(core: &Arc<Core>, info: &PanicHookInfo<'_>) {
     let payload = info.payload();
-    let payload = payload
-        .downcast_ref::<&'static str>()
-        .copied()
-        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("a panic whose payload is not a string");
-    let message = payload[..floor_char_boundary(payload, MAX_MESSAGE)].to_owned();
-    let place = info.location().map(Place::from);
-    let links = vec![Link { type_name: "panic".to_owned(), message }];
-    let group =
-        group_of(Mechanism::Panic, &links, place.as_ref().map_or("", |place| &place.file), links.first().map(|link| link.message.as_str()));
-    let state = layer::current_state(&core);
-    raise(
-        &core,
-        state.as_ref(),
-        ErrorId::new(),
-        now(),
-        Raised {
-            mechanism: Mechanism::Panic,
-            body: None,
-            links,
-            exact: true,
-            group,
-            event: Vec::new(),
-            place,
-            frames: if core.stacktraces { stack::capture() } else { Box::default() },
-        },
-    );
+    let literal = payload.downcast_ref::<&'static str>().copied();
+    let text = literal.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("a panic whose payload is not a string");
+    let text = &text[..floor_char_boundary(text, MAX_MESSAGE)];
+    // The program's own rules are its own code, which must not run here.
+    let message = core.scrubber.text_without_rules(text).into_owned();
+    let place = place_number(info.location());
+    let group = {
+        let mut key = Fnv(place);
+        key.part(literal.unwrap_or_default());
+        key.0
+    };
+    let state = layer::current_state(core);
+    let mut raised = Raised::new(Mechanism::Panic, vec![Link { type_name: "panic".to_owned(), exact: true, message, ..Link::default() }]);
+    raised.place = info.location().map(Place::from);
+    raised.templates[1] = literal.or_else(|| standard_panic(text)).map(str::to_owned);
+    raised.unfinished = core.scrubber.has_rules();
+    let _ = raise(core, state.as_ref(), ErrorId::new(), now(), place, group, raised);
 }

@@ -1,72 +1,52 @@
-//! The records of a trail become breadcrumbs: one attribute of JSON text, because every backend either stringifies nested values or mangles them.
+//! The records of a trail become breadcrumbs, and those one attribute of JSON text, because every backend either stringifies nested values or mangles them.
 
-use serde_json::{Map, Value as Json, json};
-
-use super::{log::Source, timestamp, value};
-use crate::trail::{
-    callsite::Callsite,
-    record::{Kind, Record, floor_char_boundary},
+use super::{Callsites, log::Source, timestamp, value::attribute_of};
+use crate::{
+    AttributeValue, Breadcrumb, Breadcrumbs,
+    exception::{Draft, ErrorId},
+    trail::{
+        callsite::Callsite,
+        record::{Kind, NO_CALLSITE, Record, Value, floor_char_boundary, key, records},
+    },
 };
+use tracing_core::Level;
 
 /// Breadcrumbs of one exception at most.
 const MAX_CRUMBS: usize = 50;
 /// Bytes of all of them as JSON text at most.
-pub(crate) const MAX_BYTES: usize = 16 * 1024;
+const MAX_BYTES: usize = 16 * 1024;
 /// Bytes of one text within a breadcrumb at most.
 const MAX_TEXT: usize = 1024;
 
-/// A breadcrumb: `{"timestamp", "category": "log"|"span", "level", "message", "target", "data": {…}}`. `data` holds the fields; a closed span's holds `duration_ms`.
-pub(crate) struct Crumb {
-    pub(crate) time: u64,
-    json: Json,
-}
-
-/// The breadcrumb of one record. `started` tells when a span was opened, if that is known.
-pub(crate) fn crumb(record: &Record<'_>, site: &Callsite, started: Option<u64>) -> Crumb {
-    let mut source = Source::of(site);
-    let mut message = None;
-    let mut data = Map::new();
-    for (index, field) in record.fields() {
-        let Some(name) = site.fields.get(usize::from(index)) else { continue };
-        if *name == "message" {
-            message = Some(value::to_json(&field));
-        } else if !(name.starts_with("log.") && source.take_bridged(name, &field)) {
-            data.insert((*name).to_owned(), shortened(value::to_json(&field)));
+/// The breadcrumbs of an exception, oldest first, and how many older ones there were.
+pub(crate) fn of(draft: &Draft, callsites: &mut Callsites) -> (Breadcrumbs, usize) {
+    if draft.lean {
+        return (Breadcrumbs::default(), 0);
+    }
+    let trail: Vec<Record<'_>> = records(&draft.crumbs).collect();
+    let opened = |span: u64| trail.iter().find(|crumb| crumb.kind == Kind::SpanOpen && crumb.ids.span == span).map(|crumb| crumb.time);
+    let mut crumbs = Vec::with_capacity(trail.len());
+    // Open spans whose opening the trail has lost are still known from the span tree.
+    for bytes in &draft.open_spans {
+        if let Some((open, _)) = Record::split_first(bytes).filter(|(open, _)| opened(open.ids.span).is_none()) {
+            crumbs.extend(crumb(&open, callsites, None));
         }
     }
-    let category = if record.kind == Kind::Event { "log" } else { "span" };
-    let message = match record.kind {
-        Kind::Event => shortened(message.unwrap_or(Json::Null)),
-        Kind::SpanClose => json!(format!("closed {}", site.name)),
-        Kind::SpanOpen | Kind::Span => json!(format!("opened {}", site.name)),
-    };
-    if let (Kind::SpanClose, Some(started)) = (record.kind, started) {
-        let micros = record.time.saturating_sub(started) / 1_000;
-        data.insert("duration_ms".to_owned(), json!(micros as f64 / 1_000.0));
+    for record in &trail {
+        crumbs.extend(crumb(record, callsites, opened(record.ids.span)));
     }
-    let mut json = json!({
-        "timestamp": timestamp::rfc3339(record.time),
-        "category": category,
-        "level": site.level.as_str().to_ascii_lowercase(),
-        "target": source.target,
-    });
-    if !message.is_null() {
-        json["message"] = message;
-    }
-    if !data.is_empty() {
-        json["data"] = Json::Object(data);
-    }
-    Crumb { time: record.time, json }
+    crumbs.sort_by_key(|crumb| crumb.time);
+    let left_out = crumbs.len().saturating_sub(MAX_CRUMBS);
+    crumbs.drain(..left_out);
+    (Breadcrumbs(crumbs), left_out)
 }
 
 /// The newest crumbs that fit `room` bytes, oldest first, as JSON text; and how many were left out.
-pub(crate) fn to_text(mut crumbs: Vec<Crumb>, room: usize) -> (String, usize) {
-    crumbs.sort_by_key(|crumb| crumb.time);
-    let total = crumbs.len();
+pub(crate) fn to_text(crumbs: &Breadcrumbs, room: usize) -> (String, usize) {
     let mut texts = Vec::new();
     let mut bytes = 2;
     for crumb in crumbs.iter().rev().take(MAX_CRUMBS) {
-        let text = crumb.json.to_string();
+        let text = crumb.to_json(timestamp::rfc3339(crumb.time)).to_string();
         bytes += text.len() + 1;
         if bytes > room.min(MAX_BYTES) {
             break;
@@ -74,13 +54,81 @@ pub(crate) fn to_text(mut crumbs: Vec<Crumb>, room: usize) -> (String, usize) {
         texts.push(text);
     }
     texts.reverse();
-    let left_out = total - texts.len();
+    let left_out = crumbs.len() - texts.len();
     (format!("[{}]", texts.join(",")), left_out)
 }
 
-fn shortened(value: Json) -> Json {
+/// The breadcrumb of one record. `started` tells when a span was opened, if that is known.
+fn crumb(record: &Record<'_>, callsites: &mut Callsites, started: Option<u64>) -> Option<Breadcrumb> {
+    if record.kind == Kind::Crumb || record.callsite == NO_CALLSITE {
+        return Some(left_by_hand(record));
+    }
+    let site = callsites.get(record.callsite)?;
+    let mut source = Source::of(&site);
+    let mut crumb = Breadcrumb::new(category(&site, record), "");
+    crumb.of_span = record.kind != Kind::Event;
+    for (index, field) in record.fields() {
+        let Some(name) = site.fields.get(usize::from(index)) else {
+            if let (key::ECHO, Value::Bytes(id)) = (index, &field) {
+                let id = id.first_chunk().map(|id| ErrorId::from_bytes(*id).to_string());
+                crumb.set_data("crumbtrail.error.id", id.unwrap_or_default());
+                "exception".clone_into(&mut crumb.category);
+            }
+            continue;
+        };
+        if *name == "message" && record.kind == Kind::Event {
+            crumb.message = shortened(attribute_of(&field)).to_string();
+        } else if !(name.starts_with("log.") && source.take_bridged(name, &field)) {
+            crumb.set_data(*name, shortened(attribute_of(&field)));
+        }
+    }
+    match record.kind {
+        Kind::SpanClose => crumb.message = format!("closed {}", site.name),
+        Kind::SpanOpen | Kind::Span => crumb.message = format!("opened {}", site.name),
+        Kind::Event | Kind::Crumb => {}
+    }
+    if let (Kind::SpanClose, Some(started)) = (record.kind, started) {
+        let micros = record.time.saturating_sub(started) / 1_000;
+        crumb.set_data("duration_ms", micros as f64 / 1_000.0);
+    }
+    (crumb.time, crumb.level, crumb.target) = (record.time, site.level, source.target.into_owned());
+    Some(crumb)
+}
+
+fn left_by_hand(record: &Record<'_>) -> Breadcrumb {
+    const LEVELS: [Level; 5] = [Level::ERROR, Level::WARN, Level::INFO, Level::DEBUG, Level::TRACE];
+    let text = |wanted| shortened(record.text(wanted).unwrap_or_default().into()).to_string();
+    let mut crumb = Breadcrumb::new(text(key::CATEGORY), text(key::MESSAGE));
+    crumb.time = record.time;
+    for (index, field) in record.fields() {
+        if let (key::LEVEL, Value::U64(level)) = (index, field) {
+            crumb.level = LEVELS.get((level as usize).wrapping_sub(1)).copied().unwrap_or(Level::INFO);
+        }
+    }
+    for (name, field) in record.named() {
+        crumb.set_data(name, shortened(attribute_of(&field)));
+    }
+    crumb
+}
+
+/// What kind of thing happened, by the semantic conventions' names of its fields.
+fn category(site: &Callsite, record: &Record<'_>) -> &'static str {
+    const KINDS: [(&str, &str); 6] =
+        [("http.", "http"), ("db.", "db"), ("rpc.", "rpc"), ("messaging.", "messaging"), ("feature_flag.", "flag"), ("url.full", "http")];
+    let by_field = KINDS.iter().find(|(prefix, _)| site.fields.iter().any(|field| field.starts_with(prefix)));
+    match by_field {
+        Some((_, kind)) => kind,
+        None if site.target.starts_with("sqlx::query") => "db",
+        None if record.kind == Kind::Event => "log",
+        None => "span",
+    }
+}
+
+fn shortened(value: AttributeValue) -> AttributeValue {
     match value {
-        Json::String(text) if text.len() > MAX_TEXT => Json::from(format!("{}…", &text[..floor_char_boundary(&text, MAX_TEXT)])),
+        AttributeValue::Str(text) if text.len() > MAX_TEXT => {
+            AttributeValue::Str(format!("{}…", &text[..floor_char_boundary(&text, MAX_TEXT)]))
+        }
         other => other,
     }
 }

@@ -1,46 +1,22 @@
-//! A draft becomes the exception record: one OTLP log record with EventName `exception`, and the lean attributes for its span's event.
+//! A draft becomes an exception as hooks and tests see it: names for its frames and types, its group, what is known of request and process, its breadcrumbs.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
 
-use opentelemetry_proto::tonic::{
-    common::v1::{AnyValue, KeyValue, any_value},
-    logs::v1::{LogRecord, SeverityNumber},
-};
-use prost::Message;
-use serde_json::json;
-
-use super::{
-    Callsites,
-    breadcrumbs::{self, crumb},
-    log::Source,
-    value,
-};
+use super::{Callsites, breadcrumbs, log::Source, value::attribute_of};
 use crate::{
-    exception::{Draft, ERROR_FIELDS, Mechanism},
-    stack::resolve::{Bases, Frame, Resolver},
-    trail::record::{Kind, Record, Value, flag, floor_char_boundary, key, records},
+    AttributeValue, Breadcrumbs, Cause, Exception,
+    exception::{
+        Draft, ERROR_FIELDS, Mechanism,
+        group::{Grouping, mask, portable_path, raising_function},
+        storm::Labels,
+    },
+    scope::ScopeData,
+    stack::{
+        in_app::OwnCrates,
+        resolve::{Bases, Frame, Resolver},
+    },
+    trail::record::{Record, Value, floor_char_boundary, key},
 };
-
-/// The limits of receivers and backends that cost a record when passed (Loki, Tempo, Elastic, New Relic; see docs).
-mod limit {
-    pub(super) const RECORD: usize = 32 * 1024;
-    pub(super) const ATTRIBUTES: usize = 128;
-    pub(super) const MESSAGE: usize = 4_000;
-    pub(super) const STACK: usize = 12 * 1024;
-    pub(super) const TYPE: usize = 256;
-    pub(super) const CHAIN: usize = 4_000;
-    pub(super) const LEAN_STACK: usize = 1_900;
-    pub(super) const VALUE: usize = 1_024;
-}
-
-/// What leaves for one exception.
-pub(crate) struct Exported {
-    pub(crate) scope: Cow<'static, str>,
-    pub(crate) record: LogRecord,
-    /// For the `exception` event of its span.
-    pub(crate) lean: Vec<KeyValue>,
-}
 
 /// How frames get their names.
 pub(crate) enum Names<'a> {
@@ -50,119 +26,95 @@ pub(crate) enum Names<'a> {
     Bare(&'a Bases),
 }
 
-impl Names<'_> {
-    fn stack(&mut self, addresses: &[usize]) -> Vec<Frame> {
-        match self {
-            Self::Resolved(resolver) => resolver.stack(addresses),
-            Self::Bare(bases) => bases.stack(addresses),
-        }
+/// Makes the exception. `known` is what its group was called when it had a stack, for those that have none. No user code runs, and nothing in here panics: the panic hook is among the callers.
+pub(crate) fn from_draft(draft: &Draft, callsites: &mut Callsites, names: Names<'_>, own: &OwnCrates) -> Exception {
+    let (mut frames, unresolved, causes) = match names {
+        Names::Resolved(resolver) => (resolver.stack(&draft.frames), false, causes(draft, Some(resolver))),
+        Names::Bare(bases) => (bases.stack(&draft.frames), !draft.frames.is_empty(), causes(draft, None)),
+    };
+    let fatal = is_fatal(draft, &frames);
+    let errors_own = draft.backtrace.as_deref().map(|text| Resolver::parse(own, text)).filter(|frames| !frames.is_empty());
+    let errors_own_stack = errors_own.is_some();
+    frames = errors_own.unwrap_or(frames);
+
+    let mut exception = Exception {
+        id: draft.id,
+        time: draft.time,
+        mechanism: draft.mechanism,
+        fatal,
+        ids: draft.ids,
+        target: "crumbtrail".to_owned(),
+        body: draft.body.clone(),
+        causes,
+        frames,
+        unresolved: unresolved && !errors_own_stack,
+        errors_own_stack,
+        breadcrumbs: Breadcrumbs::default(),
+        left_out: 0,
+        user: None,
+        session: None,
+        attributes: Vec::new(),
+        flags: Vec::new(),
+        attachments: draft.attachments.clone(),
+        group: crate::exception::GroupId::explicit(""),
+        coarse: crate::exception::GroupId::explicit(""),
+        place: draft.place.clone(),
+        thread_name: draft.thread_name.clone(),
+        thread_id: draft.thread_id,
+        suppressed: draft.suppressed,
+        lean: draft.lean,
+        truncated: false,
+        dropped: 0,
+    };
+    // The process's word first, the request's over it, the event's own over both. The root span's fields are the request's, but what is said by hand wins.
+    let [process, request] = draft.scopes.each_ref().map(Option::as_deref);
+    process.into_iter().for_each(|scope| add_scope(&mut exception, scope));
+    let (within, root) = draft.open_spans.split_at(draft.open_spans.len().saturating_sub(usize::from(draft.has_root)));
+    root.iter().for_each(|span| add_span_fields(&mut exception, span, true, callsites));
+    request.into_iter().for_each(|scope| add_scope(&mut exception, scope));
+    within.iter().rev().for_each(|span| add_span_fields(&mut exception, span, false, callsites));
+    let field_names = add_event(&mut exception, draft, callsites);
+    (exception.group, exception.coarse) = group(draft, &exception, &field_names);
+    (exception.breadcrumbs, exception.left_out) = breadcrumbs::of(draft, callsites);
+    exception
+}
+
+/// What a group is called in the metric.
+pub(crate) fn labels(exception: &Exception) -> Labels {
+    Labels { type_name: exception.type_name().to_owned(), group: exception.group(), coarse: exception.coarse_group() }
+}
+
+/// The error and its causes, with the types that are known by now.
+fn causes(draft: &Draft, mut resolver: Option<&mut Resolver>) -> Vec<Cause> {
+    let mut named = |link: &crate::exception::Link| {
+        let found = if link.exact { None } else { resolver.as_mut()?.type_of(link.address) };
+        found.filter(|_| link.address != Default::default())
+    };
+    let cause = |link| {
+        let (type_name, exact) = named(link).unwrap_or_else(|| (link.type_name.clone(), link.exact));
+        Cause { type_name: readable_type(&type_name).to_owned(), exact, message: link.message.clone() }
+    };
+    draft.links.iter().map(cause).collect()
+}
+
+/// The inner types of error libraries say less than the libraries' names.
+fn readable_type(name: &str) -> &str {
+    match name {
+        name if name.starts_with("anyhow::") => "anyhow::Error",
+        name if name.starts_with("eyre::") => "eyre::Report",
+        name => name,
     }
 }
 
-/// Makes the record.
-pub(crate) fn from_draft(draft: &Draft, callsites: &mut Callsites, mut names: Names<'_>, observed: u64) -> Exported {
-    let frames = names.stack(&draft.frames);
-    let fatal = is_fatal(draft, &frames);
-    let message = cut(draft.message(), limit::MESSAGE);
-    let type_name = cut(draft.type_name(), limit::TYPE);
-    let mut record = LogRecord {
-        time_unix_nano: draft.time,
-        observed_time_unix_nano: observed,
-        event_name: "exception".to_owned(),
-        severity_number: if fatal { SeverityNumber::Fatal } else { SeverityNumber::Error } as i32,
-        severity_text: if fatal { "FATAL" } else { "ERROR" }.to_owned(),
-        body: Some(value::string(draft.body.as_deref().map_or(message, |body| cut(body, limit::MESSAGE)))),
-        flags: u32::from(draft.ids.flags & flag::SAMPLED),
-        ..Default::default()
-    };
-    (record.trace_id, record.span_id) = super::wire_ids(draft.ids);
-
-    let mut own = vec![
-        value::attribute("exception.type", value::string(type_name)),
-        value::attribute("exception.message", value::string(message)),
-        value::attribute("error.type", value::string(type_name)),
-        // A backend that gets it twice, as after a crash, can drop one.
-        value::attribute("log.record.uid", value::string(draft.id.to_string())),
-        value::attribute("crumbtrail.error.id", value::string(draft.id.to_string())),
-        value::attribute("crumbtrail.group.id", value::string(draft.group.to_string())),
-        value::attribute("crumbtrail.mechanism", value::string(draft.mechanism.as_str())),
-    ];
-    if !draft.exact {
-        own.push(value::attribute("crumbtrail.type.guessed", value::bool(true)));
-    }
-    if !frames.is_empty() {
-        own.push(value::attribute("exception.stacktrace", value::string(stack_text(frames.iter(), limit::STACK))));
-        if matches!(names, Names::Bare(_)) {
-            own.push(value::attribute("crumbtrail.stacktrace.unresolved", value::bool(true)));
-        }
-    }
-    if draft.links.len() > 1 {
-        own.push(value::attribute("crumbtrail.chain", value::string(chain_text(draft))));
-    }
-    if let Some(name) = &draft.thread_name {
-        own.push(value::attribute("thread.name", value::string(name.as_str())));
-    }
-    if let Some(id) = draft.thread_id {
-        own.push(value::attribute("thread.id", value::int(id)));
-    }
-
-    let mut scope = Cow::Borrowed("crumbtrail");
-    let mut fields = Vec::new();
-    if let Some((event, _)) = Record::split_first(&draft.event)
-        && let Some(site) = callsites.get(event.callsite)
-    {
-        let mut source = Source::of(&site);
-        let mut error_taken = false;
-        for (index, field) in event.fields() {
-            let Some(name) = site.fields.get(usize::from(index)) else {
-                if let (key::DROPPED, Value::U64(count)) = (index, &field) {
-                    record.dropped_attributes_count = u32::try_from(*count).unwrap_or(u32::MAX);
-                }
-                continue;
-            };
-            let is_the_error = !error_taken && is_error_field(name, &field, draft);
-            error_taken |= is_the_error;
-            if !(is_the_error || *name == "message" || (name.starts_with("log.") && source.take_bridged(name, &field))) {
-                value::set(&mut fields, name, shorter(value::from_record(&field)));
-            }
-        }
-        source.describe(&mut own);
-        if event.truncated() {
-            own.push(value::attribute(super::TRUNCATED, value::bool(true)));
-        }
-        scope = source.target;
-    }
-    if let Some(place) = &draft.place {
-        own.push(value::attribute("code.file.path", value::string(place.file.as_str())));
-        own.push(value::attribute("code.line.number", value::int(i64::from(place.line))));
-        own.push(value::attribute("code.column.number", value::int(i64::from(place.column))));
-    }
-    if let Some(function) = frames.iter().find(|frame| frame.in_app).or(frames.first()).filter(|frame| frame.function != "<unknown>") {
-        own.push(value::attribute("code.function.name", value::string(cut(&function.function, limit::TYPE))));
-    }
-    add_user(&mut own, draft, callsites);
-
-    let mut lean: Vec<KeyValue> = own
-        .iter()
-        .filter(|attribute| {
-            matches!(&*attribute.key, "exception.type" | "exception.message" | "crumbtrail.error.id" | "crumbtrail.group.id")
-        })
-        .cloned()
-        .collect();
-    if !frames.is_empty() {
-        let own_first = frames.iter().filter(|frame| frame.in_app).chain(frames.iter().filter(|frame| !frame.in_app));
-        lean.push(value::attribute("exception.stacktrace", value::string(stack_text(own_first, limit::LEAN_STACK))));
-    }
-
-    record.attributes = own;
-    add_fields(&mut record, fields);
-    add_breadcrumbs(&mut record, draft, callsites);
-    Exported { scope, record, lean }
+/// Whether a type says nothing of the defect.
+fn is_opaque(name: &str) -> bool {
+    name.is_empty() || name.ends_with("StringError") || matches!(name, "anyhow::Error" | "eyre::Report" | "alloc::string::String" | "&str")
 }
 
 /// Whether the process goes down with it: a panic where panics abort, or one on the main thread that nothing on the stack catches.
 fn is_fatal(draft: &Draft, frames: &[Frame]) -> bool {
-    if draft.mechanism != Mechanism::Panic {
+    // A lean record is not the first of its kind: the process has outlived others.
+    if draft.mechanism != Mechanism::Panic || draft.lean {
         return false;
     }
     if cfg!(panic = "abort") {
@@ -178,268 +130,120 @@ fn is_fatal(draft: &Draft, frames: &[Frame]) -> bool {
         .any(|frame| frame.function.contains("__rust_try") || frame.function.contains("catch_unwind"))
 }
 
+/// See [`crate::exception::group`].
+fn group(draft: &Draft, exception: &Exception, field_names: &str) -> (crate::exception::GroupId, crate::exception::GroupId) {
+    let types: Vec<&str> = exception.causes.iter().map(|cause| cause.type_name.as_str()).filter(|name| !is_opaque(name)).collect();
+    let [said, of_error] = draft.templates.each_ref().map(Option::as_deref);
+    let masked = |text: &str| Cow::Owned(mask(text));
+    let place = draft.place.as_ref().map(|place| (place.file.as_str(), place.line));
+    let own_top = || raising_function(&exception.frames, if exception.errors_own_stack { None } else { place });
+    let error_text = || {
+        let first = exception.causes.first().filter(|cause| is_opaque(&cause.type_name));
+        first.map(|cause| of_error.map(Cow::Borrowed).unwrap_or_else(|| masked(&cause.message)))
+    };
+    let (place, function, text) = match draft.mechanism {
+        Mechanism::Event => {
+            let said = draft.body.as_deref().map(|body| said.map(Cow::Borrowed).unwrap_or_else(|| masked(body)));
+            // An event without a message is told from others by its fields' names.
+            let said = said.unwrap_or(Cow::Borrowed(field_names));
+            let text = format!("{said}\n{}", error_text().unwrap_or_default());
+            (Cow::Borrowed(exception.target.as_str()), exception.errors_own_stack.then(own_top).flatten(), Some(Cow::Owned(text)))
+        }
+        Mechanism::Capture => (Cow::Owned(portable_path(place.map_or("", |(file, _)| file))), own_top(), error_text()),
+        Mechanism::Panic => {
+            let function = own_top();
+            // Without a function a message that is not a literal is all there is.
+            let text = of_error.map(Cow::Borrowed).or_else(|| function.is_none().then(|| masked(draft.message())));
+            (Cow::Owned(portable_path(place.map_or("", |(file, _)| file))), function, text)
+        }
+    };
+    let is_panic = draft.mechanism == Mechanism::Panic;
+    Grouping { is_panic, types: &types, place: &place, function, text: text.as_deref() }.ids()
+}
+
+fn add_scope(exception: &mut Exception, scope: &ScopeData) {
+    if scope.user.is_some() || scope.denies_user() {
+        exception.user.clone_from(&scope.user);
+    }
+    if scope.session.is_some() {
+        exception.session.clone_from(&scope.session);
+    }
+    for (key, value) in scope.tags.iter().chain(scope.contexts.iter().flat_map(|(_, parts)| parts)) {
+        exception.set_attribute(key.as_str(), value.clone());
+    }
+    for flag in &scope.flags {
+        exception.flags.retain(|known| known.key() != flag.key());
+        exception.flags.push(flag.clone());
+    }
+}
+
+/// What a span's fields say of the request; of a span within it, `user.*` only.
+fn add_span_fields(exception: &mut Exception, span: &[u8], is_root: bool, callsites: &mut Callsites) {
+    let Some((record, _)) = Record::split_first(span) else { return };
+    let Some(site) = callsites.get(record.callsite) else { return };
+    for (index, field) in record.fields() {
+        let Some(name) = site.fields.get(usize::from(index)) else { continue };
+        match *name {
+            name if name.starts_with("user.") => exception.user.get_or_insert_default().set(name, shortened(attribute_of(&field))),
+            "session.id" if is_root => exception.session = Some(shortened(attribute_of(&field)).to_string()),
+            name => {
+                if let Some(tag) = name.strip_prefix("tags.").filter(|_| is_root) {
+                    exception.set_attribute(tag, shortened(attribute_of(&field)));
+                }
+            }
+        }
+    }
+}
+
+/// What the event says; returns the names of its fields.
+fn add_event(exception: &mut Exception, draft: &Draft, callsites: &mut Callsites) -> String {
+    let Some((event, _)) = Record::split_first(&draft.event) else { return String::new() };
+    let Some(site) = callsites.get(event.callsite) else { return String::new() };
+    let mut source = Source::of(&site);
+    let mut error_taken = false;
+    for (index, field) in event.fields() {
+        let Some(name) = site.fields.get(usize::from(index)) else {
+            if let (key::DROPPED, Value::U64(count)) = (index, &field) {
+                exception.dropped = u32::try_from(*count).unwrap_or(u32::MAX);
+            }
+            continue;
+        };
+        let is_the_error = !error_taken && is_error_field(name, &field, draft);
+        error_taken |= is_the_error;
+        if is_the_error || *name == "message" || (name.starts_with("log.") && source.take_bridged(name, &field)) {
+            continue;
+        }
+        match *name {
+            "session.id" => exception.session = Some(attribute_of(&field).to_string()),
+            name if name.starts_with("user.") => exception.user.get_or_insert_default().set(name, attribute_of(&field)),
+            name => exception.set_attribute(name, shortened(attribute_of(&field))),
+        }
+    }
+    exception.place = exception.place.take().or_else(|| source.place());
+    exception.truncated = event.truncated();
+    exception.target = source.target.into_owned();
+    site.fields.join(",")
+}
+
 /// Whether this field is the error that became `exception.type` and `exception.message`.
 fn is_error_field(name: &str, field: &Value<'_>, draft: &Draft) -> bool {
+    let cut = |text: &str| text[..floor_char_boundary(text, draft.message().len())].to_owned();
     match field {
-        Value::Error { messages, .. } => messages.first().is_some_and(|first| draft.message().starts_with(cut(first, limit::MESSAGE))),
-        Value::Str(text) | Value::Text(text) => ERROR_FIELDS.contains(&name) && cut(text, limit::MESSAGE) == draft.message(),
+        Value::Error { links, .. } => links.first().is_some_and(|first| cut(first.message) == draft.message()),
+        Value::Str(text) | Value::Text(text) => ERROR_FIELDS.contains(&name) && cut(text) == draft.message(),
         _ => false,
     }
 }
 
-/// `user.*` fields of the request's spans; the innermost wins.
-fn add_user(own: &mut Vec<KeyValue>, draft: &Draft, callsites: &mut Callsites) {
-    for bytes in draft.open_spans.iter().rev() {
-        let Some((record, _)) = Record::split_first(bytes) else { continue };
-        let Some(site) = callsites.get(record.callsite) else { continue };
-        for (index, field) in record.fields() {
-            if let Some(name) = site.fields.get(usize::from(index)).filter(|name| name.starts_with("user.")) {
-                value::set(own, name, shorter(value::from_record(&field)));
-            }
+/// Bytes of one text among the attributes at most.
+pub(super) const MAX_VALUE: usize = 1_024;
+
+fn shortened(value: AttributeValue) -> AttributeValue {
+    match value {
+        AttributeValue::Str(mut text) if text.len() > MAX_VALUE => {
+            text.truncate(floor_char_boundary(&text, MAX_VALUE));
+            AttributeValue::Str(text)
         }
-    }
-}
-
-/// The event's own fields, as far as the limits go. No key may be the beginning of another's path (`x` and `x.y`): some backends refuse such a record.
-fn add_fields(record: &mut LogRecord, fields: Vec<KeyValue>) {
-    let mut room = limit::RECORD / 2;
-    for mut field in fields {
-        let clashes = |key: &str, other: &str| other.len() > key.len() && other.starts_with(key) && other.as_bytes()[key.len()] == b'.';
-        let taken = record.attributes.iter().any(|other| clashes(&field.key, &other.key) || clashes(&other.key, &field.key));
-        let size = field.encoded_len();
-        // Two places are kept for the breadcrumbs and their count.
-        if record.attributes.len() >= limit::ATTRIBUTES - 2 || size > room {
-            record.dropped_attributes_count += 1;
-            continue;
-        }
-        room -= size;
-        if taken {
-            field.key = format!("field.{}", field.key.replace('.', "_"));
-        }
-        match record.attributes.iter_mut().find(|other| other.key == field.key) {
-            // The event's word wins over the span's, but not over what the exception is.
-            Some(other) if field.key.starts_with("user.") => *other = field,
-            Some(_) => {
-                field.key = format!("field.{}", field.key.replace('.', "_"));
-                record.attributes.push(field);
-            }
-            None => record.attributes.push(field),
-        }
-    }
-}
-
-fn add_breadcrumbs(record: &mut LogRecord, draft: &Draft, callsites: &mut Callsites) {
-    let trail: Vec<Record<'_>> = records(&draft.crumbs).collect();
-    let opened = |span: u64| trail.iter().find(|crumb| crumb.kind == Kind::SpanOpen && crumb.ids.span == span).map(|crumb| crumb.time);
-    let mut crumbs = Vec::with_capacity(trail.len());
-    // Open spans whose opening the trail has lost are still known from the span tree.
-    for bytes in &draft.open_spans {
-        if let Some((open, _)) = Record::split_first(bytes).filter(|(open, _)| opened(open.ids.span).is_none())
-            && let Some(site) = callsites.get(open.callsite)
-        {
-            crumbs.push(crumb(&open, &site, None));
-        }
-    }
-    for crumb_record in &trail {
-        if let Some(site) = callsites.get(crumb_record.callsite) {
-            crumbs.push(crumb(crumb_record, &site, opened(crumb_record.ids.span)));
-        }
-    }
-    if crumbs.is_empty() {
-        return;
-    }
-    let used: usize = record.encoded_len();
-    let (text, left_out) = breadcrumbs::to_text(crumbs, limit::RECORD.saturating_sub(used + 256));
-    record.attributes.push(value::attribute("crumbtrail.breadcrumbs", value::string(text)));
-    if left_out > 0 {
-        record.attributes.push(value::attribute("crumbtrail.breadcrumbs_left_out", value::int(left_out as i64)));
-    }
-}
-
-/// The error and its causes, outermost first, as JSON: `[{"type": …, "message": …}, …]`. Never part of the stack.
-fn chain_text(draft: &Draft) -> String {
-    let mut room = limit::CHAIN;
-    let links: Vec<_> = draft
-        .links
-        .iter()
-        .map_while(|link| {
-            let message = cut(&link.message, limit::VALUE.min(room));
-            room = room.saturating_sub(message.len() + 64);
-            (room > 0).then(|| match link.type_name.as_str() {
-                "" => json!({ "message": message }),
-                name => json!({ "type": name, "message": message }),
-            })
-        })
-        .collect();
-    serde_json::Value::from(links).to_string()
-}
-
-/// Frames in the form of Rust's own backtraces, innermost first, whole lines up to a limit.
-fn stack_text<'a>(frames: impl Iterator<Item = &'a Frame>, limit: usize) -> String {
-    let mut text = String::new();
-    for (number, frame) in frames.enumerate() {
-        let before = text.len();
-        let _ = match (&*frame.function, &frame.module) {
-            ("<unknown>", Some((module, address))) => writeln!(text, "{number:4}: <unknown> {module}+{address:#x}"),
-            (function, _) => writeln!(text, "{number:4}: {function}"),
-        };
-        if let (Some(file), Some(line)) = (&frame.file, frame.line) {
-            let _ = match frame.column {
-                Some(column) => writeln!(text, "             at {file}:{line}:{column}"),
-                None => writeln!(text, "             at {file}:{line}"),
-            };
-        }
-        if text.len() > limit {
-            text.truncate(before);
-            break;
-        }
-    }
-    text
-}
-
-fn shorter(value: AnyValue) -> AnyValue {
-    match value.value {
-        Some(any_value::Value::StringValue(text)) if text.len() > limit::VALUE => value::string(cut(&text, limit::VALUE)),
-        Some(any_value::Value::BytesValue(mut bytes)) => {
-            bytes.truncate(limit::VALUE);
-            AnyValue { value: Some(any_value::Value::BytesValue(bytes)) }
-        }
-        other => AnyValue { value: other },
-    }
-}
-
-fn cut(text: &str, limit: usize) -> &str {
-    &text[..floor_char_boundary(text, limit)]
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use proptest::prelude::*;
-    use tracing_core::{Interest, Level, Metadata, callsite, metadata};
-
-    use super::*;
-    use crate::{
-        exception::{ErrorId, Grouping, Link, Place},
-        layer::{
-            Routes,
-            core::{Core, CoreConfig},
-        },
-        sampling::Sampler,
-        trail::{
-            encode::{Encoder, Limits},
-            record::{SpanIds, stamp_ids},
-        },
-    };
-
-    impl std::fmt::Debug for Draft {
-        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            let (what, bytes) = ((&self.body, &self.links, &self.place, &self.thread_name), (&self.event, &self.crumbs, &self.open_spans));
-            f.debug_tuple("Draft").field(&what).field(&bytes).field(&self.frames).finish()
-        }
-    }
-
-    fn core() -> Arc<Core> {
-        Arc::new(Core::new(CoreConfig {
-            routes: Routes::new("test"),
-            sampler: Sampler::default(),
-            event_limits: Limits::default(),
-            span_limits: Limits::default(),
-            propagates: true,
-            stacktraces: true,
-            exports_spans: true,
-            trail_bytes: 1 << 16,
-            outbox_bytes: 1 << 16,
-            count_exception: Box::new(|_| {}),
-            start: Box::new(|_, _| Ok(())),
-        }))
-    }
-
-    /// Fields under every name that is looked at, as an event or a span has them.
-    const FIELDS: &[&str] =
-        &["message", "error", "user.id", "exception", "exception.type", "log.target", "log.line", "a.b", "a", "\u{1f525}", ""];
-
-    struct TestCallsite;
-
-    impl callsite::Callsite for TestCallsite {
-        fn set_interest(&self, _: Interest) {}
-
-        fn metadata(&self) -> &Metadata<'_> {
-            &METADATA
-        }
-    }
-
-    static CALLSITE: TestCallsite = TestCallsite;
-    static METADATA: Metadata<'static> = tracing_core::metadata! {
-        name: "event", target: "test", level: Level::ERROR, fields: FIELDS, callsite: &CALLSITE, kind: metadata::Kind::EVENT
-    };
-
-    /// Records of that callsite with values of every kind, short, long and odd; and now and then bytes that are no record.
-    fn records() -> impl Strategy<Value = Vec<u8>> {
-        let text = prop_oneof![".{0,60}", ".{0,30}".prop_map(|text| text.repeat(200))];
-        let field = (0..FIELDS.len() as u16 + 2, 0u8..9, text, any::<u128>());
-        let kind = prop_oneof![Just(Kind::Event), Just(Kind::Span), Just(Kind::SpanOpen), Just(Kind::SpanClose)];
-        let record = (kind, proptest::collection::vec(field, 0..12), any::<u64>(), 0u64..4).prop_map(|(kind, fields, time, span)| {
-            let mut record = Vec::new();
-            let mut encoder = Encoder::new(&mut record, kind, 0, time, Limits::default());
-            for (key, kind, text, number) in fields {
-                match kind {
-                    0 => encoder.str(key, &text),
-                    1 => encoder.debug(key, &text),
-                    2 => encoder.bytes(key, text.as_bytes()),
-                    3 => encoder.u64(key, number as u64),
-                    4 => encoder.i128(key, number as i128),
-                    5 => encoder.f64(key, f64::from_bits(number as u64)),
-                    6 => encoder.bool(key, number % 2 == 0),
-                    7 => encoder.error(key, &text, true, &[&text, &"cause", &text]),
-                    _ => encoder.i64(key, number as i64),
-                }
-            }
-            encoder.finish();
-            stamp_ids(&mut record, SpanIds { trace: 1, span, parent: 0, flags: 1 });
-            record
-        });
-        prop_oneof![9 => proptest::collection::vec(record, 0..8).prop_map(|records| records.concat()), 1 => proptest::collection::vec(any::<u8>(), 0..600)]
-    }
-
-    prop_compose! {
-        fn drafts()(
-            links in proptest::collection::vec((".{0,40}", "\\PC{0,80}"), 1..6), body in proptest::option::of(".{0,200}"), event in records(),
-            crumbs in records(), open_spans in proptest::collection::vec(records(), 0..4), frames in proptest::collection::vec(any::<usize>(), 0..100),
-            place in proptest::option::of((".{0,30}", any::<u32>())), time in any::<u64>(), exact in any::<bool>(), repeat in 1usize..500,
-            thread_name in proptest::option::of(".{0,20}"), flags in any::<u8>(),
-        ) -> Draft {
-            Draft {
-                id: ErrorId::from_bytes([7; 16]),
-                time,
-                mechanism: Mechanism::Panic,
-                ids: SpanIds { trace: 1, span: 2, parent: 0, flags },
-                body,
-                links: links.into_iter().map(|(type_name, message)| Link { type_name, message: message.repeat(repeat) }).collect(),
-                exact,
-                group: Grouping { mechanism: "panic", types: &[], place: "", message: None }.id(),
-                event,
-                place: place.map(|(file, line)| Place { file, line, column: line }),
-                frames: frames.into(),
-                crumbs,
-                open_spans,
-                thread_name,
-                thread_id: Some(1),
-                ticket: None,
-            }
-        }
-    }
-
-    proptest! {
-        /// A panic in the panic hook ends the process; this runs in it.
-        #[test]
-        fn no_draft_makes_it_panic_and_no_record_is_too_large(draft in drafts()) {
-            let core = core();
-            assert_eq!(core.callsites.get(&METADATA, || 0).0, 0, "the records are of this callsite");
-            let mut callsites = Callsites { core, known: Default::default() };
-            let exported = from_draft(&draft, &mut callsites, Names::Bare(&Bases::of_this_process()), 1);
-            prop_assert!(exported.record.encoded_len() <= limit::RECORD + 1_024, "{}", exported.record.encoded_len());
-        }
+        other => other,
     }
 }

@@ -40,6 +40,12 @@ impl LeanEvents {
         self.recent.insert(id, attributes);
     }
 
+    /// A hook has dropped it.
+    pub(crate) fn forget(&mut self, id: ErrorId) {
+        self.recent.remove(&id);
+        self.order.retain(|known| *known != id);
+    }
+
     /// The attributes of an exception's span event. `None`: switched off, or too long ago.
     pub(crate) fn attributes(&self, id: ErrorId) -> Option<Vec<KeyValue>> {
         self.recent.get(&id).cloned()

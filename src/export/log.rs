@@ -6,6 +6,7 @@ use opentelemetry_proto::tonic::logs::v1::{LogRecord, SeverityNumber};
 use tracing_core::Level;
 
 use super::value;
+use crate::exception::Place;
 use crate::trail::{
     callsite::Callsite,
     record::{Record, Value, flag, key},
@@ -16,6 +17,7 @@ pub(crate) fn from_event(record: &Record<'_>, site: &Callsite, observed: u64) ->
     let mut log = blank(record, observed);
     (log.severity_number, log.severity_text) = (severity(site.level) as i32, site.level.as_str().to_owned());
     let mut source = Source::of(site);
+    log.event_name = site.event_name().unwrap_or_default().to_owned();
     let mut attributes = Vec::with_capacity(8);
     for (index, field) in record.fields() {
         let Some(name) = site.fields.get(usize::from(index)) else {
@@ -29,6 +31,9 @@ pub(crate) fn from_event(record: &Record<'_>, site: &Callsite, observed: u64) ->
             name if name.starts_with("log.") && source.take_bridged(name, &field) => {}
             name => value::set(&mut attributes, name, value::from_record(&field)),
         }
+    }
+    for (name, value) in record.named() {
+        value::set(&mut attributes, name, value::from_record(&value));
     }
     source.describe(&mut attributes);
     if record.truncated() {
@@ -89,6 +94,12 @@ impl Source {
             _ => return false,
         }
         true
+    }
+
+    /// File and line, as far as known.
+    pub(crate) fn place(&self) -> Option<Place> {
+        let line = self.line.and_then(|line| u32::try_from(line).ok())?;
+        Some(Place { file: self.file.as_ref()?.to_string(), line, column: 0 })
     }
 
     pub(crate) fn describe(&self, attributes: &mut Vec<opentelemetry_proto::tonic::common::v1::KeyValue>) {

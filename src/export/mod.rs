@@ -5,6 +5,7 @@
 mod batch;
 mod breadcrumbs;
 mod exception;
+mod exception_record;
 mod lean;
 mod log;
 mod naming;
@@ -28,11 +29,13 @@ use opentelemetry_proto::tonic::{
 use prost::Message;
 
 use self::{batch::Batch, exception::Names, lean::LeanEvents};
-pub(crate) use self::{batch::MAX_BYTES, span::SpanLimits};
+pub(crate) use self::{batch::MAX_BYTES, span::SpanLimits, value::attribute_of};
 use crate::{
+    Exception,
     clock::now,
     delivery::Outage,
     exception::Draft,
+    hooks::{self, Hooks},
     layer::core::Core,
     ledger::{Lost, Signal},
     spool::{Ticket, Writer},
@@ -62,12 +65,20 @@ pub(crate) struct Exporter {
     span_limits: SpanLimits,
     lean: LeanEvents,
     bases: Arc<Bases>,
+    hooks: Hooks,
     pub(crate) logs: Batch<LogRecord>,
     pub(crate) spans: Batch<Span>,
 }
 
 impl Exporter {
-    pub(crate) fn new(core: Arc<Core>, own: OwnCrates, bases: Arc<Bases>, span_limits: SpanLimits, exception_span_events: bool) -> Self {
+    pub(crate) fn new(
+        core: Arc<Core>,
+        own: OwnCrates,
+        bases: Arc<Bases>,
+        hooks: Hooks,
+        span_limits: SpanLimits,
+        exception_span_events: bool,
+    ) -> Self {
         Self {
             callsites: Callsites { core: core.clone(), known: HashMap::new() },
             core,
@@ -76,20 +87,63 @@ impl Exporter {
             span_limits,
             lean: LeanEvents::new(exception_span_events),
             bases,
+            hooks,
             logs: Batch::default(),
             spans: Batch::default(),
         }
     }
 
-    /// An exception's request: with names where they are known, and bare where the resolver is away. It is made before the spans that carry the exception.
-    pub(crate) fn exception(&mut self, draft: &Draft, named: bool, resource: &Resource) -> ExportLogsServiceRequest {
+    /// An exception, with names where they are known, and bare where the resolver is away. It is made before the spans that carry it.
+    ///
+    /// # Errors
+    /// Why it is not to be sent.
+    pub(crate) fn exception(&mut self, draft: &Draft, named: bool) -> Result<Exception, Lost> {
+        let mut exception = self.model(draft, named);
+        if draft.unfinished {
+            hooks::finish_scrubbing(&mut exception, &self.core.scrubber)?;
+        }
+        let outcome = self.hooks.apply(&mut exception);
+        if !draft.lean {
+            self.core.storm.name(draft.slot, exception::labels(&exception));
+        }
+        match outcome {
+            Ok(()) => Ok(exception),
+            Err(reason) => {
+                self.lean.forget(draft.id);
+                Err(reason)
+            }
+        }
+    }
+
+    /// A first form, for the case that the last is never made: it says nothing that a hook might take out.
+    pub(crate) fn first_form(&mut self, draft: &Draft, resource: &Resource) -> ExportLogsServiceRequest {
+        let mut exception = self.model(draft, false);
+        if draft.unfinished || !self.hooks.is_empty() {
+            exception.withhold();
+        }
+        self.request(&exception, resource)
+    }
+
+    /// Its request. Spans that close from now on carry the exception in this form.
+    pub(crate) fn request(&mut self, exception: &Exception, resource: &Resource) -> ExportLogsServiceRequest {
+        let exported = exception_record::from_exception(exception, now());
+        self.lean.remember(exception.id, exported.lean);
+        batch::single(exported.scope, exported.record, resource, SCHEMA_URL)
+    }
+
+    fn model(&mut self, draft: &Draft, named: bool) -> Exception {
         let names = match &mut self.resolver {
             Some(resolver) if named => Names::Resolved(resolver),
             _ => Names::Bare(&self.bases),
         };
-        let exported = exception::from_draft(draft, &mut self.callsites, names, now());
-        self.lean.remember(draft.id, exported.lean);
-        batch::single(exported.scope, exported.record, resource, SCHEMA_URL)
+        let mut exception = exception::from_draft(draft, &mut self.callsites, names, &self.own);
+        // Without a stack it is grouped as those were that had one.
+        if draft.lean
+            && let Some(labels) = self.core.storm.labels(draft.slot)
+        {
+            exception.regroup(&labels);
+        }
+        exception
     }
 
     /// The resolver is back; or gone, and there is a new one.
@@ -134,7 +188,7 @@ impl Exporter {
                 let (scope, span) = span::from_record(record, &site, self.span_limits, &self.lean);
                 self.spans.push(scope, span);
             }
-            Kind::SpanOpen | Kind::SpanClose => return false,
+            Kind::SpanOpen | Kind::SpanClose | Kind::Crumb => return false,
         }
         true
     }
@@ -145,11 +199,23 @@ impl Exporter {
     }
 }
 
-/// Writes an exception to disk from the thread it happened on, for the case that the process does not live to send it. Runs in the panic hook: no file is read, no user code runs, nothing can panic.
-pub(crate) fn keep_at_once(core: &Arc<Core>, resource: &Resource, bases: &Bases, spool: &Writer, draft: &Draft) -> Option<Ticket> {
+/// Writes an exception to disk from the thread it happened on, for the case that the process does not live to send it. Runs in the panic hook: no file is read, no user code runs, nothing can panic. So hooks cannot see it, and where there are any it says no more than which defect it is.
+pub(crate) fn keep_at_once(core: &Arc<Core>, resource: &Resource, kept: &AtOnce, spool: &Writer, draft: &Draft) -> Option<Ticket> {
     let mut callsites = Callsites { core: core.clone(), known: HashMap::new() };
-    let exported = exception::from_draft(draft, &mut callsites, Names::Bare(bases), now());
+    let mut exception = exception::from_draft(draft, &mut callsites, Names::Bare(&kept.bases), &kept.own);
+    if draft.unfinished || kept.withholds {
+        exception.withhold();
+    }
+    let exported = exception_record::from_exception(&exception, now());
     spool.append(&batch::single(exported.scope, exported.record, resource, SCHEMA_URL).encode_to_vec())
+}
+
+/// What [`keep_at_once`] knows beforehand.
+pub(crate) struct AtOnce {
+    pub(crate) bases: Arc<Bases>,
+    pub(crate) own: OwnCrates,
+    /// Hooks would have to see it first.
+    pub(crate) withholds: bool,
 }
 
 /// The worker's copy of the callsite table.

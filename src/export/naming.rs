@@ -69,7 +69,7 @@ impl Naming {
     /// The oldest, if it need not wait. `resolver` is `None` while it is at work; `at_once`: none may wait any longer.
     pub(super) fn next(&mut self, resolver: Option<&Resolver>, at_once: bool) -> Next {
         let Some(Waiting { draft, since, .. }) = self.waiting.front() else { return Next::Nothing };
-        let known = resolver.is_some_and(|resolver| resolver.knows(&draft.frames));
+        let known = resolver.is_some_and(|resolver| resolver.knows(&draft.frames, &draft.types()));
         self.is_stuck |= self.at_work.is_some() && since.elapsed() > PATIENCE;
         let too_many = self.waiting.len() > MAX_WAITING.0 || self.bytes > MAX_WAITING.1;
         let refused = self.refused.is_some_and(|refused| refused.elapsed() < REFUSED);
@@ -92,9 +92,9 @@ impl Naming {
             return true;
         }
         let Some(mut at_work) = resolver.take() else { return true };
-        let stacks: Vec<Box<[usize]>> = self.waiting.iter().map(|waiting| waiting.draft.frames.clone()).collect();
+        let wanted: Vec<_> = self.waiting.iter().map(|waiting| (waiting.draft.frames.clone(), waiting.draft.types())).collect();
         let learn = move || {
-            stacks.iter().for_each(|stack| at_work.learn(stack));
+            wanted.iter().for_each(|(stack, types)| at_work.learn(stack, types));
             at_work
         };
         // The runtime panics where the operating system refuses a thread.

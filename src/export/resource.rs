@@ -2,7 +2,10 @@
 
 use opentelemetry_proto::tonic::{common::v1::KeyValue, resource::v1::Resource};
 
+use std::borrow::Cow;
+
 use super::value;
+use crate::scrub::{FILTERED, Scrubber};
 
 /// The version of OpenTelemetry's Rust crates this is built with.
 const OPENTELEMETRY_VERSION: &str = "0.33";
@@ -11,10 +14,15 @@ const OPENTELEMETRY_VERSION: &str = "0.33";
 const PROCESS: &str = "process.pid";
 pub(crate) const INSTANCE: &str = "service.instance.id";
 
-/// The resource: what the machine and process say, then `attributes` over it, later ones first.
-pub(crate) fn resource(attributes: &[(String, String)]) -> Resource {
+/// The resource: what the machine and process say, then `attributes` over it, later ones first. Without secrets.
+pub(crate) fn resource(attributes: &[(String, String)], arguments: bool, scrubber: &Scrubber) -> Resource {
     let mut all: Vec<KeyValue> = Vec::new();
+    if arguments {
+        let cleaned = scrubber.arguments(std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()));
+        all.push(value::attribute("process.command_args", value::from_attribute(&cleaned.into(), 1024)));
+    }
     for (key, text) in detected().into_iter().chain(attributes.iter().cloned()) {
+        let text = scrubber.value(&key, &text).map_or_else(|_| FILTERED.to_owned(), Cow::into_owned);
         value::set(
             &mut all,
             &key,

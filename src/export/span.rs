@@ -73,6 +73,9 @@ pub(crate) fn from_record(record: &Record<'_>, site: &Callsite, limits: SpanLimi
             }
         }
     }
+    for (name, value) in record.named() {
+        value::set(&mut attributes, name, value::from_record(&value));
+    }
     let source = Source::of(site);
     source.describe(&mut attributes);
     if record.truncated() {

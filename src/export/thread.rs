@@ -10,7 +10,7 @@ use std::{
 use opentelemetry_proto::tonic::resource::v1::Resource;
 
 use super::{
-    keep_at_once, resource,
+    AtOnce, keep_at_once, resource,
     worker::{Ends, SpoolConfig, Worker, WorkerConfig},
 };
 use crate::{
@@ -38,7 +38,10 @@ pub(crate) fn start(
     let runtime = runtime()?;
     let resource = resource::of_this_process(&config.resource);
     let bases = Arc::new(Bases::of_this_process());
-    let spool = config.spool.as_ref().and_then(|spool| open_spool(spool, link, &resource, &bases));
+    let spool = config.spool.as_ref().and_then(|spool| {
+        let at_once = AtOnce { bases: bases.clone(), own: config.own.clone(), withholds: !config.hooks.is_empty() };
+        open_spool(spool, link, &resource, at_once)
+    });
     let Some(commands) = link.take_receiver() else { return Err(io::Error::other("it has been started already")) };
     let ended = Ended { core: core.clone(), link: link.clone() };
     let ends = Ends { link: link.clone(), commands, spool, resource, bases };
@@ -92,11 +95,11 @@ fn runtime() -> io::Result<tokio::runtime::Runtime> {
 }
 
 /// Opens the spool; without it everything works, in memory.
-fn open_spool(config: &SpoolConfig, link: &Link, resource: &Resource, bases: &Arc<Bases>) -> Option<Arc<Spool>> {
+fn open_spool(config: &SpoolConfig, link: &Link, resource: &Resource, at_once: AtOnce) -> Option<Arc<Spool>> {
     let spool = Spool::open(&config.path, config.limits, config.signals).map(Arc::new);
     let spool = spool.map_err(|problem| crate::diagnose(format_args!("{problem}"))).ok()?;
-    let (writer, resource, bases) = (spool.writer(), resource.clone(), bases.clone());
-    link.keeps_by(Box::new(move |core, draft| keep_at_once(core, &resource, &bases, &writer, draft)));
+    let (writer, resource) = (spool.writer(), resource.clone());
+    link.keeps_by(Box::new(move |core, draft| keep_at_once(core, &resource, &at_once, &writer, draft)));
     let weak = Arc::downgrade(&spool);
     link.on_fork(move || weak.upgrade().iter().for_each(|spool| spool.disown()));
     Some(spool)

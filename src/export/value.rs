@@ -1,7 +1,8 @@
 //! Typed raw values become OTLP values, keys become valid ones.
 
-use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
+use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue, any_value};
 
+use crate::AttributeValue;
 use crate::trail::record::{Value, floor_char_boundary};
 
 /// Bytes of an attribute's key at most.
@@ -37,25 +38,36 @@ pub(crate) fn from_record(value: &Value<'_>) -> AnyValue {
         Value::U128(value) => i64::try_from(*value).map_or_else(|_| string(value.to_string()), int),
         Value::F64(value) => double(*value),
         Value::Str(text) | Value::Text(text) => string(*text),
-        Value::Error { messages, .. } => string(messages.join(": ")),
+        Value::Error { links, .. } => string(Value::joined(links)),
         Value::Bytes(bytes) => any(any_value::Value::BytesValue(bytes.to_vec())),
     }
 }
 
-/// The same as JSON, for a breadcrumb's data.
-pub(crate) fn to_json(value: &Value<'_>) -> serde_json::Value {
-    use serde_json::Value as Json;
+/// A record's value, as hooks and tests see it.
+pub(crate) fn attribute_of(value: &Value<'_>) -> AttributeValue {
     match value {
-        Value::Bool(value) => Json::from(*value),
-        Value::I64(value) => Json::from(*value),
-        Value::U64(value) => Json::from(*value),
-        Value::I128(value) => Json::from(value.to_string()),
-        Value::U128(value) => Json::from(value.to_string()),
-        // JSON has no NaN and no infinity.
-        Value::F64(value) => serde_json::Number::from_f64(*value).map_or_else(|| Json::from(value.to_string()), Json::Number),
-        Value::Str(text) | Value::Text(text) => Json::from(*text),
-        Value::Error { messages, .. } => Json::from(messages.join(": ")),
-        Value::Bytes(bytes) => Json::from(String::from_utf8_lossy(bytes)),
+        Value::Bool(value) => (*value).into(),
+        Value::I64(value) => (*value).into(),
+        Value::U64(value) => (*value).into(),
+        Value::I128(value) => (*value).into(),
+        Value::U128(value) => (*value).into(),
+        Value::F64(value) => (*value).into(),
+        Value::Str(text) | Value::Text(text) => (*text).into(),
+        Value::Error { links, .. } => Value::joined(links).into(),
+        Value::Bytes(bytes) => String::from_utf8_lossy(bytes).into(),
+    }
+}
+
+/// Its OTLP form; texts are cut at `limit` bytes.
+pub(crate) fn from_attribute(value: &AttributeValue, limit: usize) -> AnyValue {
+    match value {
+        AttributeValue::Bool(value) => bool(*value),
+        AttributeValue::I64(value) => int(*value),
+        AttributeValue::F64(value) => double(*value),
+        AttributeValue::Str(text) => string(&text[..floor_char_boundary(text, limit)]),
+        AttributeValue::Array(values) => {
+            any(any_value::Value::ArrayValue(ArrayValue { values: values.iter().map(|value| from_attribute(value, limit)).collect() }))
+        }
     }
 }
 

@@ -22,6 +22,7 @@ use crate::{
     delivery::{Delivery, LaneConfig, Watermark},
     exception::Draft,
     failpoint::step,
+    hooks::Hooks,
     layer::core::Core,
     ledger::{Lost, Signal},
     link::{Command, Link, Settled},
@@ -43,6 +44,10 @@ pub(crate) struct WorkerConfig {
     pub(crate) own: OwnCrates,
     pub(crate) span_limits: SpanLimits,
     pub(crate) exception_span_events: bool,
+    pub(crate) hooks: Hooks,
+    /// Takes everything instead of the destinations.
+    #[cfg(feature = "testing")]
+    pub(crate) sink: Option<Arc<crate::testing::Sink>>,
     pub(crate) spool: Option<SpoolConfig>,
     pub(crate) resource: Resource,
     /// Exceptions, logs, spans, metrics.
@@ -125,7 +130,8 @@ impl Worker {
             Destination::Console | Destination::Nowhere => None,
         };
         let delivery = Delivery::new(core.clone(), config.destinations.each_ref().map(lane), ends.spool.as_deref());
-        let exporter = Exporter::new(core.clone(), config.own.clone(), ends.bases, config.span_limits, config.exception_span_events);
+        let (own, hooks) = (config.own.clone(), config.hooks.clone());
+        let exporter = Exporter::new(core.clone(), own, ends.bases, hooks, config.span_limits, config.exception_span_events);
         let now = Instant::now();
         Self {
             core,
@@ -258,7 +264,7 @@ impl Worker {
         if self.naming.is_empty() || (held_enough && !self.taken.is_empty()) {
             // Spans that close before their exception has names carry it without.
             for draft in self.naming.without_event() {
-                let _ = catch_unwind(AssertUnwindSafe(|| self.exporter.exception(draft, false, &self.resource)));
+                let _ = catch_unwind(AssertUnwindSafe(|| self.exporter.first_form(draft, &self.resource)));
             }
             self.convert();
         }
@@ -302,9 +308,10 @@ impl Worker {
 
     /// What is to survive us goes to disk before it waits for names.
     fn write_ahead(&mut self, draft: &mut Draft) {
-        let waits = !self.naming.is_empty() || !self.exporter.resolver.as_ref().is_some_and(|resolver| resolver.knows(&draft.frames));
+        let waits = !self.naming.is_empty()
+            || !self.exporter.resolver.as_ref().is_some_and(|resolver| resolver.knows(&draft.frames, &draft.types()));
         if self.spool.is_some() && draft.ticket.is_none() && waits {
-            let bare = catch_unwind(AssertUnwindSafe(|| self.exporter.exception(draft, false, &self.resource).encode_to_vec()));
+            let bare = catch_unwind(AssertUnwindSafe(|| self.exporter.first_form(draft, &self.resource).encode_to_vec()));
             draft.ticket = bare.ok().and_then(|bare| self.delivery.write_ahead(Signal::Exceptions, &bare, 1));
         }
         if draft.ticket.is_some() {
@@ -315,18 +322,34 @@ impl Worker {
     /// A panic in here is ours: it costs the record it met, and is counted.
     fn exception(&mut self, mut draft: Draft, named: bool) {
         let earlier = draft.ticket.take();
-        match catch_unwind(AssertUnwindSafe(|| self.exporter.exception(&draft, named, &self.resource))) {
-            Ok(request) => match &self.config.destinations[Signal::Exceptions as usize] {
-                Destination::Otlp(_) => self.delivery.submit(Signal::Exceptions, request.encode_to_vec().into(), 1, earlier),
-                Destination::Console | Destination::Nowhere => self.send(Signal::Exceptions, 1, &request, console::print_logs),
-            },
-            Err(_) => {
-                self.core.fault("making an exception record");
+        let made = catch_unwind(AssertUnwindSafe(|| {
+            let exception = self.exporter.exception(&draft, named)?;
+            let request = self.exporter.request(&exception, &self.resource);
+            Ok((exception, request))
+        }));
+        let made = made.unwrap_or_else(|_| {
+            self.core.fault("making an exception record");
+            Err(Lost::InternalError)
+        });
+        match made {
+            Ok((exception, request)) => {
+                #[cfg(feature = "testing")]
+                if let Some(sink) = &self.config.sink {
+                    sink.exception(exception);
+                    return self.link.ledger.delivered(Signal::Exceptions, 1);
+                }
+                drop(exception);
+                match &self.config.destinations[Signal::Exceptions as usize] {
+                    Destination::Otlp(_) => self.delivery.submit(Signal::Exceptions, request.encode_to_vec().into(), 1, earlier),
+                    Destination::Console | Destination::Nowhere => self.send(Signal::Exceptions, 1, &request, console::print_logs),
+                }
+            }
+            Err(reason) => {
                 if let Some(earlier) = earlier {
                     self.link.ledger.unspooled(Signal::Exceptions, 1);
                     earlier.settle();
                 }
-                self.link.ledger.lost(Signal::Exceptions, Lost::InternalError, 1);
+                self.link.ledger.lost(Signal::Exceptions, reason, 1);
             }
         }
     }
@@ -363,6 +386,11 @@ impl Worker {
         if count > 0 {
             self.since[0] = None;
             let request = self.exporter.logs.request(&self.resource, SCHEMA_URL);
+            #[cfg(feature = "testing")]
+            if let Some(sink) = &self.config.sink {
+                sink.logs(request);
+                return self.link.ledger.delivered(Signal::Logs, count);
+            }
             self.send(Signal::Logs, count, &request, console::print_logs);
         }
     }
@@ -372,6 +400,11 @@ impl Worker {
         if count > 0 {
             self.since[1] = None;
             let request = self.exporter.spans.request(&self.resource, SCHEMA_URL);
+            #[cfg(feature = "testing")]
+            if let Some(sink) = &self.config.sink {
+                sink.spans(request);
+                return self.link.ledger.delivered(Signal::Spans, count);
+            }
             self.send(Signal::Spans, count, &request, console::print_spans);
         }
     }
@@ -379,6 +412,11 @@ impl Worker {
     fn send_metrics(&mut self) {
         if let Some((count, request)) = self.meters.collect(&self.resource, SCHEMA_URL) {
             self.link.ledger.accepted(Signal::Metrics, count);
+            #[cfg(feature = "testing")]
+            if let Some(sink) = &self.config.sink {
+                sink.metrics(request);
+                return self.link.ledger.delivered(Signal::Metrics, count);
+            }
             self.send(Signal::Metrics, count, &request, console::print_metrics);
         }
     }

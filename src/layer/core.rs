@@ -3,17 +3,20 @@
 use std::{
     io,
     sync::{
-        Arc,
+        Arc, Once,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
 use crate::{
-    exception::Draft,
+    exception::storm::{ExceptionRate, Storm},
     layer::{route::Routes, spans::OpenSpans},
     ledger::{Ledger, Stats},
     link::{Link, Links},
     sampling::Sampler,
+    scope::ScopeCell,
+    scrub::Scrubber,
+    stack::statics::Statics,
     trail::{callsite::CallsiteTable, encode::Limits, pool::Pool},
 };
 
@@ -38,8 +41,18 @@ pub(crate) struct Core {
     pub(crate) start: Start,
     /// Panics of ours that were caught.
     faults: AtomicU64,
-    /// Counts an exception in the metrics. On the caller, so that no limit of any queue hides one.
-    pub(crate) count_exception: Box<dyn Fn(&Draft) + Send + Sync>,
+    pub(crate) scrubber: Arc<Scrubber>,
+    pub(crate) statics: Statics,
+    /// What is known of the whole process.
+    pub(crate) process_scope: ScopeCell,
+    /// Logs and spans say who they are for.
+    pub(crate) user_on: [bool; 2],
+    /// Counts exceptions and limits their records.
+    pub(crate) storm: Storm,
+    /// Panics that happen while this layer is the scoped one are its own.
+    #[cfg(feature = "testing")]
+    pub(crate) takes_scoped_panics: bool,
+    no_request: Once,
     /// After shutdown nothing is recorded any more.
     pub(crate) closed: AtomicBool,
 }
@@ -59,7 +72,11 @@ pub(crate) struct CoreConfig {
     pub(crate) exports_spans: bool,
     pub(crate) trail_bytes: usize,
     pub(crate) outbox_bytes: usize,
-    pub(crate) count_exception: Box<dyn Fn(&Draft) + Send + Sync>,
+    pub(crate) scrubber: Arc<Scrubber>,
+    pub(crate) user_on: [bool; 2],
+    pub(crate) rate: ExceptionRate,
+    #[cfg(feature = "testing")]
+    pub(crate) takes_scoped_panics: bool,
     pub(crate) start: Start,
 }
 
@@ -75,14 +92,21 @@ impl Core {
             propagates: config.propagates,
             exports_spans: config.exports_spans,
             stacktraces: config.stacktraces,
-            callsites: CallsiteTable::new(),
+            callsites: CallsiteTable::new(config.scrubber.clone()),
             spans: OpenSpans::new(),
             pool: Arc::new(Pool::new(config.trail_bytes)),
             outbox_bytes: config.outbox_bytes,
             links: Links::new(Link::new(config.outbox_bytes)),
             start: config.start,
             faults: AtomicU64::new(0),
-            count_exception: config.count_exception,
+            scrubber: config.scrubber,
+            statics: Statics::of_this_process(),
+            process_scope: ScopeCell::default(),
+            user_on: config.user_on,
+            storm: Storm::new(config.rate),
+            #[cfg(feature = "testing")]
+            takes_scoped_panics: config.takes_scoped_panics,
+            no_request: Once::new(),
             closed: AtomicBool::new(false),
         }
     }
@@ -96,7 +120,22 @@ impl Core {
     }
 
     pub(crate) fn stats(&self) -> Stats {
-        self.ledger().stats(self.pool.starved(), self.faults.load(Ordering::Relaxed))
+        self.ledger().stats(self.pool.starved(), self.storm.suppressed(), self.faults.load(Ordering::Relaxed))
+    }
+
+    /// Something was said of a request where there is none.
+    pub(crate) fn say_once_no_request(&self) {
+        self.no_request.call_once(|| {
+            crate::diagnose(format_args!(
+                "what was set outside of any span belongs to no request and is dropped; Scope::process() sets it for the whole process"
+            ));
+        });
+    }
+
+    /// A rule of the program's own panicked over a span's fields, which are left out.
+    pub(crate) fn fault_of_rule(&self) {
+        static SAID: Once = Once::new();
+        SAID.call_once(|| crate::diagnose(format_args!("a rule of the scrubber panicked; what it was to clean is left out")));
     }
 
     /// A panic of ours was caught.

@@ -8,6 +8,7 @@ use std::{
 };
 
 use crate::{
+    exception::echo::Recent,
     layer::{core::Core, span::SpanState},
     ledger::{Lost, Signal},
     outbox::Outbox,
@@ -28,7 +29,13 @@ const KEEP_SCRATCH: usize = 64 * 1024;
 
 thread_local! {
     static THREAD: Thread = const {
-        Thread { ours: Cell::new(false), depth: Cell::new(0), scratch: Cell::new(Vec::new()), instances: RefCell::new(Vec::new()) }
+        Thread {
+            ours: Cell::new(false),
+            depth: Cell::new(0),
+            scratch: Cell::new(Vec::new()),
+            recent: RefCell::new(Recent::new()),
+            instances: RefCell::new(Vec::new()),
+        }
     };
 }
 
@@ -37,6 +44,8 @@ pub(crate) struct Thread {
     ours: Cell<bool>,
     depth: Cell<u8>,
     scratch: Cell<Vec<u8>>,
+    /// Exceptions of this thread, for those that come outside of requests.
+    recent: RefCell<Recent>,
     instances: RefCell<Vec<Instance>>,
 }
 
@@ -117,6 +126,11 @@ pub(crate) fn current_ids() -> Option<SpanIds> {
                 .map(|entered| entered.state.ids)
         })
         .ok()?
+}
+
+/// Looks at this thread's exceptions so far. `None`: the thread is ending, or this is within itself.
+pub(crate) fn recent<T>(look: impl FnOnce(&mut Recent) -> T) -> Option<T> {
+    THREAD.try_with(|thread| thread.recent.try_borrow_mut().ok().map(|mut recent| look(&mut recent))).ok()?
 }
 
 struct Leave<'a>(&'a Cell<u8>);

@@ -16,7 +16,7 @@ use std::{
 };
 
 use tracing_core::{
-    Event, Interest, LevelFilter, Metadata, Subscriber,
+    Event, Interest, Level, LevelFilter, Metadata, Subscriber,
     span::{Attributes, Id, Record as Values},
 };
 use tracing_subscriber::layer::{Context, Filter, Layer};
@@ -28,12 +28,15 @@ use self::{
     visit::FieldVisitor,
 };
 use crate::{
+    AttributeValue, Breadcrumb, User,
     clock::now,
     exception,
     ledger::{Lost, Signal},
     propagation::SpanContext,
+    scope,
     trail::{
-        callsite::feeds,
+        Trail,
+        callsite::{Callsite, feeds},
         encode::Encoder,
         record::{self, Kind, Record, SpanIds, Value, flag},
     },
@@ -41,7 +44,7 @@ use crate::{
 
 pub use self::route::Route;
 pub(crate) use self::{
-    current::{current_ids, is_own_thread, mark_own_thread},
+    current::{current_ids, is_own_thread, mark_own_thread, recent},
     route::Routes,
     span::SpanState,
     visit::guess,
@@ -92,9 +95,16 @@ impl CrumbtrailLayer {
             None if attributes.is_contextual() => thread.current(core),
             None => None,
         };
+        let looks = if core.user_on == [false; 2] { feeds::SECRET } else { feeds::SECRET | feeds::SCOPE };
+        let site = self.looked_at(callsite, feeds & looks);
         let mut buf = thread.take_scratch();
-        let mut encoder = Encoder::new(&mut buf, Kind::SpanOpen, callsite, now(), core.span_limits);
-        attributes.record(&mut FieldVisitor::new(&mut encoder, false));
+        let mut encoder = Encoder::new(&mut buf, Kind::SpanOpen, callsite, now(), core.span_limits).with_scrubber(&core.scrubber);
+        attributes.record(&mut FieldVisitor::new(&mut encoder, &core.scrubber, site.as_deref()));
+        if encoder.failed() {
+            // A span without its fields is better than a trace without the span.
+            encoder = Encoder::new(&mut buf, Kind::SpanOpen, callsite, now(), core.span_limits);
+            core.fault_of_rule();
+        }
         let mut length = encoder.finish();
 
         let handle = if feeds & feeds::SPAN == 0 {
@@ -118,8 +128,12 @@ impl CrumbtrailLayer {
                 span::append_link(&mut buf, enclosing.ids);
                 length = record::seal(&mut buf);
             }
+            let is_root = trail.is_none();
             let state = thread.instance(core, |instance| {
                 let trail = trail.unwrap_or_else(|| instance.spare_trail(core));
+                if is_root && core.user_on != [false; 2] {
+                    tell_scope(&trail, &buf, site.as_deref().filter(|_| feeds & feeds::SCOPE != 0));
+                }
                 if feeds & feeds::CRUMB != 0 {
                     trail.push(&buf);
                 }
@@ -160,11 +174,19 @@ impl CrumbtrailLayer {
         if core.links.is_silent(time) {
             core.link_here();
         }
+        let site = self.looked_at(callsite, feeds);
         let mut buf = thread.take_scratch();
-        let mut encoder = Encoder::new(&mut buf, Kind::Event, callsite, time, core.event_limits);
-        let looks_at_errors = feeds & (feeds::EXCEPTION | feeds::BRIDGE) != 0;
-        event.record(&mut FieldVisitor::new(&mut encoder, looks_at_errors));
-        encoder.finish();
+        let mut encoder = Encoder::new(&mut buf, Kind::Event, callsite, time, core.event_limits).with_scrubber(&core.scrubber);
+        let mut visitor = FieldVisitor::new(&mut encoder, &core.scrubber, site.as_deref());
+        if feeds & (feeds::EXCEPTION | feeds::BRIDGE) != 0 {
+            visitor = visitor.of_exception(&core.statics);
+        }
+        event.record(&mut visitor);
+        if encoder.failed() {
+            thread.return_scratch(buf);
+            return self.lost(feeds, Lost::ScrubberFailed);
+        }
+        let length = encoder.finish();
         if feeds & feeds::BRIDGE != 0 {
             feeds = core.routes.feeds_as(bridged_target(&buf, metadata), metadata.level(), false);
         }
@@ -186,21 +208,49 @@ impl CrumbtrailLayer {
             if feeds & feeds::EXCEPTION != 0 {
                 return Some(state.cloned());
             }
-            if let Some(trail) = state.and_then(|state| state.trail.as_ref()).filter(|_| feeds & feeds::CRUMB != 0) {
+            let trail = state.and_then(|state| state.trail.as_ref());
+            if let (Some(site), Some((record, _))) = (site.as_deref().filter(|_| feeds & feeds::SCOPE != 0), Record::split_first(&buf)) {
+                scope::take_flag(core, trail, &record, &site.fields);
+            }
+            if let Some(trail) = trail.filter(|_| feeds & feeds::CRUMB != 0) {
                 trail.push(&buf);
             }
-            if log && !instance.push(&buf, core) {
-                core.ledger().dropped(Signal::Logs, Lost::QueueOverflow, 1);
+            if log {
+                if core.user_on[0] {
+                    append_user(&mut buf, length, core, trail);
+                }
+                if !instance.push(&buf, core) {
+                    core.ledger().dropped(Signal::Logs, Lost::QueueOverflow, 1);
+                }
             }
             None
         });
         if let Some(Some(state)) = raised {
-            exception::raise_event(core, state.as_ref(), &buf);
+            let echo = exception::raise_event(core, state.as_ref(), &buf);
             if let Some(trail) = state.as_ref().and_then(|state| state.trail.as_ref()).filter(|_| feeds & feeds::CRUMB != 0) {
+                if let Some(echo) = echo {
+                    buf.truncate(length);
+                    record::append_bytes(&mut buf, record::key::ECHO, &echo.to_bytes());
+                    record::seal(&mut buf);
+                }
                 trail.push(&buf);
             }
         }
         thread.return_scratch(buf);
+    }
+
+    /// The callsite itself, where its fields have to be looked at.
+    #[inline]
+    fn looked_at(&self, callsite: u32, feeds: u8) -> Option<Arc<Callsite>> {
+        if feeds & (feeds::SECRET | feeds::SCOPE) == 0 { None } else { self.core.callsites.by_id(callsite) }
+    }
+
+    fn lost(&self, feeds: u8, reason: Lost) {
+        if feeds & feeds::EXCEPTION != 0 {
+            self.core.ledger().dropped(Signal::Exceptions, reason, 1);
+        } else if feeds & feeds::LOG != 0 {
+            self.core.ledger().dropped(Signal::Logs, reason, 1);
+        }
     }
 
     fn close(&self, thread: &Thread, id: u64, mut state: Arc<SpanState>) {
@@ -212,6 +262,9 @@ impl CrumbtrailLayer {
         thread.instance(core, |instance| {
             instance.forget(id);
             if core.exports_spans && !core.is_closed() && state.ids.flags & flag::SAMPLED != 0 {
+                if core.user_on[1] {
+                    state.append(|body| append_user_to(body, core, state.trail.as_ref()));
+                }
                 SpanState::finish(&mut state, end, |record| {
                     if !instance.push(record, core) {
                         core.ledger().dropped(Signal::Spans, Lost::QueueOverflow, 1);
@@ -249,11 +302,20 @@ impl<S: Subscriber> Layer<S> for CrumbtrailLayer {
 
     fn on_record(&self, id: &Id, values: &Values<'_>, _: Context<'_, S>) {
         let _ = current::with(|thread| {
-            let Some(Handle { state, own: true }) = self.core.spans.get(id.into_u64()) else { return };
+            let core = &self.core;
+            let Some(Handle { state, own: true }) = core.spans.get(id.into_u64()) else { return };
+            let site = core.callsites.by_id(state.callsite);
             let mut buf = thread.take_scratch();
-            let mut encoder = Encoder::new(&mut buf, Kind::SpanOpen, state.callsite, 0, self.core.span_limits);
-            values.record(&mut FieldVisitor::new(&mut encoder, false));
+            let mut encoder = Encoder::new(&mut buf, Kind::SpanOpen, state.callsite, 0, core.span_limits).with_scrubber(&core.scrubber);
+            values.record(&mut FieldVisitor::new(&mut encoder, &core.scrubber, site.as_deref()));
+            if encoder.failed() {
+                core.fault_of_rule();
+                return thread.return_scratch(buf);
+            }
             let length = encoder.finish();
+            if let Some(trail) = state.trail.as_ref().filter(|_| state.parent.is_none() && core.user_on != [false; 2]) {
+                tell_scope(trail, &buf, site.as_deref());
+            }
             state.append_fields_of(&buf[..length]);
             thread.return_scratch(buf);
         });
@@ -278,11 +340,7 @@ impl<S: Subscriber> Layer<S> for CrumbtrailLayer {
             Err(Closed::Ending) => Lost::ThreadEnding,
         };
         let (_, feeds) = self.look_up(event.metadata());
-        if feeds & feeds::EXCEPTION != 0 {
-            self.core.ledger().dropped(Signal::Exceptions, reason, 1);
-        } else if feeds & feeds::LOG != 0 {
-            self.core.ledger().dropped(Signal::Logs, reason, 1);
-        }
+        self.lost(feeds, reason);
     }
 
     #[inline]
@@ -355,6 +413,72 @@ fn closed_record(state: &SpanState, end: u64) -> [u8; record::HEADER_BYTES] {
 /// The innermost span entered on this thread, as this layer instance sees it.
 pub(crate) fn current_state(core: &Arc<Core>) -> Option<Arc<SpanState>> {
     current::at(|thread| thread.current(core))?
+}
+
+/// Adds a breadcrumb to the trail of the current request, if there is one.
+pub(crate) fn leave_breadcrumb(core: &Arc<Core>, make: impl FnOnce() -> Breadcrumb) {
+    let _ = current::with(|thread| {
+        let Some(state) = thread.current(core) else { return };
+        let Some(trail) = &state.trail else { return };
+        // The program's code, which may log: nothing of ours is held.
+        let crumb = make();
+        let mut buf = thread.take_scratch();
+        let mut encoder = Encoder::new(&mut buf, Kind::Crumb, record::NO_CALLSITE, now(), core.event_limits).with_scrubber(&core.scrubber);
+        encoder.str(record::key::CATEGORY, &crumb.category);
+        encoder.str(record::key::MESSAGE, &crumb.message);
+        encoder.u64(record::key::LEVEL, u64::from(level_number(crumb.level)));
+        for (key, value) in crumb.data {
+            let value = scope::clean_value(&core.scrubber, &key, value);
+            encoder.named(&key, |encoder, key| match &value {
+                AttributeValue::Bool(value) => encoder.bool(key, *value),
+                AttributeValue::I64(value) => encoder.i64(key, *value),
+                AttributeValue::F64(value) => encoder.f64(key, *value),
+                AttributeValue::Str(value) => encoder.str(key, value),
+                AttributeValue::Array(_) => encoder.str(key, &value.to_string()),
+            });
+        }
+        if encoder.failed() {
+            core.fault_of_rule();
+        } else {
+            encoder.finish();
+            record::stamp_ids(&mut buf, SpanIds { parent: 0, ..state.ids });
+            trail.push(&buf);
+        }
+        thread.return_scratch(buf);
+    });
+}
+
+/// 1 is ERROR, 5 is TRACE.
+fn level_number(level: Level) -> u8 {
+    const LEVELS: [Level; 5] = [Level::ERROR, Level::WARN, Level::INFO, Level::DEBUG, Level::TRACE];
+    LEVELS.iter().position(|known| *known == level).map_or(3, |index| index as u8 + 1)
+}
+
+/// A root span's fields may say who its request is for. An exception finds them in the span; logs and spans look in the scope.
+fn tell_scope(trail: &Trail, record: &[u8], site: Option<&Callsite>) {
+    let Some(site) = site.filter(|site| site.fields.iter().any(|field| scope::is_told_by(field, true))) else { return };
+    if let Some((record, _)) = Record::split_first(record)
+        && record.fields().any(|(key, _)| site.fields.get(usize::from(key)).is_some_and(|field| scope::is_told_by(field, true)))
+    {
+        trail.scope().change(|data| data.take_span(&record, &site.fields));
+    }
+}
+
+/// Adds who a log record is for; `length` is the record's without padding.
+#[cold]
+fn append_user(buf: &mut Vec<u8>, length: usize, core: &Core, trail: Option<&Arc<Trail>>) {
+    buf.truncate(length);
+    append_user_to(buf, core, trail);
+    record::seal(buf);
+}
+
+fn append_user_to(buf: &mut Vec<u8>, core: &Core, trail: Option<&Arc<Trail>>) {
+    let of_request = trail.and_then(|trail| trail.scope().get()).filter(|data| data.user.is_some());
+    let Some(data) = of_request.or_else(|| core.process_scope.get()) else { return };
+    for (key, value) in data.user.iter().flat_map(User::attributes) {
+        record::append_str(buf, record::key::NAME, key);
+        record::append_str(buf, record::key::VALUE, &value.to_string());
+    }
 }
 
 /// 128 random bits.

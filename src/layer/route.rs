@@ -3,7 +3,7 @@
 use tracing_core::{Level, LevelFilter, Metadata};
 use tracing_subscriber::filter::Targets;
 
-use crate::trail::callsite::feeds;
+use crate::{scope, trail::callsite::feeds};
 
 /// Where an event or span may go. Each has a filter of its own, see [`Builder::with_route`](crate::Builder::with_route).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -26,6 +26,12 @@ pub(crate) struct Routes {
     logs: Targets,
     spans: Targets,
     breadcrumbs: Targets,
+}
+
+/// Whether its fields say something of the request.
+fn tells(metadata: &Metadata<'_>) -> u8 {
+    let is_told = metadata.fields().iter().any(|field| scope::is_told_by(field.name(), metadata.is_span()));
+    if is_told { feeds::SCOPE } else { 0 }
 }
 
 /// The target of the events that `tracing-log` makes of `log` records.
@@ -57,7 +63,7 @@ impl Routes {
             let kind = if metadata.fields().field("otel.kind").is_some() { feeds::KIND } else { 0 };
             return match self.feeds_as(metadata.target(), metadata.level(), true) {
                 0 => 0,
-                feeds => feeds | kind,
+                feeds => feeds | kind | tells(metadata),
             };
         }
         if metadata.target() == BRIDGE_TARGET && metadata.fields().field("log.target").is_some() {
@@ -65,7 +71,8 @@ impl Routes {
             let wanted = self.max_level_hint().is_none_or(|hint| metadata.level() <= &hint);
             return if wanted { feeds::BRIDGE } else { 0 };
         }
-        self.feeds_as(metadata.target(), metadata.level(), false)
+        // A flag counts for the exceptions to come, whether or not its event is wanted elsewhere.
+        self.feeds_as(metadata.target(), metadata.level(), false) | if self.is_off() { 0 } else { tells(metadata) }
     }
 
     /// The same for a target and level that only the record knows.
@@ -77,6 +84,10 @@ impl Routes {
         } else {
             crumb | feed(&self.logs, feeds::LOG) | feed(&self.exceptions, feeds::EXCEPTION)
         }
+    }
+
+    fn is_off(&self) -> bool {
+        self.max_level_hint() == Some(LevelFilter::OFF)
     }
 
     /// The most verbose level any route wants.

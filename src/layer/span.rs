@@ -77,6 +77,19 @@ impl SpanState {
         }
     }
 
+    /// Adds fields to the record, if there is room.
+    pub(crate) fn append(&self, write: impl FnOnce(&mut Vec<u8>)) {
+        let mut body = self.body();
+        if body.len() < MAX_BODY {
+            write(&mut body);
+        }
+    }
+
+    /// Notes that an exception of another record went through this span: an error status follows from it.
+    pub(crate) fn mark_failed(&self, description: &str) {
+        self.append(|body| record::append_str(body, key::ERROR_STATUS, &description[..record::floor_char_boundary(description, 256)]));
+    }
+
     /// Links another span, as `follows_from` does.
     pub(crate) fn link(&self, to: SpanIds) {
         let mut body = self.body();

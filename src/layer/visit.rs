@@ -8,18 +8,53 @@ use std::{
 
 use tracing_core::field::{Field, Visit};
 
-use crate::{exception::chain, trail::encode::Encoder};
+use crate::{
+    exception::{self, TypeAddress, chain},
+    scrub::{FILTERED, Scrubber, Treatment},
+    stack::statics::Statics,
+    trail::{callsite::Callsite, encode::Encoder, record},
+};
 
 /// Writes fields into an [`Encoder`].
 pub(crate) struct FieldVisitor<'a, 'b> {
     encoder: &'a mut Encoder<'b>,
-    /// The event becomes an exception: it is worth a look at an error's type.
-    exception: bool,
+    /// Has fields whose values are not to be told.
+    secret: Option<&'a Callsite>,
+    scrubber: &'a Scrubber,
+    /// The event becomes an exception: it is worth a look at an error's type, and at what of its texts is the same every time.
+    exception: Option<&'a Statics>,
 }
 
 impl<'a, 'b> FieldVisitor<'a, 'b> {
-    pub(crate) fn new(encoder: &'a mut Encoder<'b>, exception: bool) -> Self {
-        Self { encoder, exception }
+    pub(crate) fn new(encoder: &'a mut Encoder<'b>, scrubber: &'a Scrubber, secret: Option<&'a Callsite>) -> Self {
+        Self { encoder, secret, scrubber, exception: None }
+    }
+
+    /// For an event that becomes an exception.
+    pub(crate) fn of_exception(self, statics: &'a Statics) -> Self {
+        Self { exception: Some(statics), ..self }
+    }
+
+    /// Whether something else is to be written for this field; it has been, then.
+    #[inline]
+    fn is_treated(&mut self, field: &Field, value: &dyn fmt::Display) -> bool {
+        match self.secret {
+            None => false,
+            Some(site) => self.treat(site, field, value),
+        }
+    }
+
+    #[cold]
+    fn treat(&mut self, site: &Callsite, field: &Field, value: &dyn fmt::Display) -> bool {
+        match site.treatments.get(field.index()) {
+            None | Some(Treatment::Keep) => return false,
+            Some(Treatment::Filter) => self.encoder.str(key(field), FILTERED),
+            Some(Treatment::Hash) => {
+                let text = catch_unwind(AssertUnwindSafe(|| value.to_string())).unwrap_or_default();
+                self.encoder.str(key(field), &self.scrubber.hash(&text));
+            }
+        }
+        true
     }
 }
 
@@ -27,54 +62,67 @@ fn key(field: &Field) -> u16 {
     field.index() as u16
 }
 
+macro_rules! numbers {
+    ($($method:ident: $type:ty => $write:ident),*) => {
+        $(fn $method(&mut self, field: &Field, value: $type) {
+            if !self.is_treated(field, &value) {
+                self.encoder.$write(key(field), value);
+            }
+        })*
+    };
+}
+
 impl Visit for FieldVisitor<'_, '_> {
-    fn record_f64(&mut self, field: &Field, value: f64) {
-        self.encoder.f64(key(field), value);
-    }
-
-    fn record_i64(&mut self, field: &Field, value: i64) {
-        self.encoder.i64(key(field), value);
-    }
-
-    fn record_u64(&mut self, field: &Field, value: u64) {
-        self.encoder.u64(key(field), value);
-    }
-
-    fn record_i128(&mut self, field: &Field, value: i128) {
-        self.encoder.i128(key(field), value);
-    }
-
-    fn record_u128(&mut self, field: &Field, value: u128) {
-        self.encoder.u128(key(field), value);
-    }
+    numbers!(record_f64: f64 => f64, record_i64: i64 => i64, record_u64: u64 => u64, record_i128: i128 => i128, record_u128: u128 => u128);
 
     fn record_bool(&mut self, field: &Field, value: bool) {
+        // Says at most whether there is a secret.
         self.encoder.bool(key(field), value);
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
         if field.name() == "message" {
-            return self.encoder.message(key(field), &format_args!("{value}"));
+            return self.record_debug(field, &format_args!("{value}"));
         }
-        self.encoder.str(key(field), value);
+        if value.is_empty() || !self.is_treated(field, &value) {
+            self.encoder.str(key(field), value);
+        }
     }
 
     fn record_bytes(&mut self, field: &Field, value: &[u8]) {
-        self.encoder.bytes(key(field), value);
+        if !self.is_treated(field, &String::from_utf8_lossy(value)) {
+            self.encoder.bytes(key(field), value);
+        }
     }
 
     fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
-        let (name, exact) = if self.exception { type_of(value) } else { (TypeName::default(), false) };
+        if self.is_treated(field, &value) {
+            return;
+        }
+        let (name, exact) = if self.exception.is_some() { type_of(value) } else { (TypeName::default(), false) };
         let links = chain::links(value);
-        let shown: Vec<&dyn fmt::Display> = links.iter().map(|link| *link as &dyn fmt::Display).collect();
+        let address = |link: &(dyn Error + '_)| if self.exception.is_some() { TypeAddress::of(link).0 } else { [0; 2] };
+        let shown: Vec<_> = links.iter().map(|link| (*link as &dyn fmt::Display, address(*link))).collect();
         self.encoder.error(key(field), name.as_str(), exact, &shown);
+        if let Some(statics) = self.exception {
+            self.encoder.template(record::key::ERROR_TEMPLATE, format_args!("{value}"), statics);
+        }
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         if field.name() == "message" {
-            return self.encoder.message(key(field), value);
+            return match self.exception {
+                Some(statics) => self.encoder.with_template(key(field), record::key::TEMPLATE, value, statics),
+                None => self.encoder.message(key(field), value),
+            };
         }
-        self.encoder.debug(key(field), value);
+        if self.is_treated(field, &format_args!("{value:?}")) {
+            return;
+        }
+        match self.exception.filter(|_| exception::ERROR_FIELDS.contains(&field.name())) {
+            Some(statics) => self.encoder.with_template(key(field), record::key::ERROR_TEMPLATE, value, statics),
+            None => self.encoder.debug(key(field), value),
+        }
     }
 }
 

@@ -7,7 +7,7 @@ pub(crate) mod recorder;
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Arc, RwLock, Weak},
+    sync::{Arc, PoisonError, RwLock, Weak},
     time::Duration,
 };
 
@@ -26,7 +26,7 @@ use opentelemetry_sdk::{
 };
 
 pub(crate) use self::ledger::self_metrics;
-use crate::exception::Draft;
+use crate::exception::storm::Storm;
 
 /// Time series of one metric at most; the rest is summed under `otel.metric.overflow` (metrics SDK specification, "Cardinality limits").
 pub(crate) const CARDINALITY_LIMIT: usize = 2_000;
@@ -40,7 +40,7 @@ pub(crate) struct Meters {
     reader: SharedReader,
     descriptions: Descriptions,
     /// What has to happen before each reading.
-    before: Vec<Box<dyn Fn() + Send + Sync>>,
+    before: RwLock<Vec<Box<dyn Fn() + Send + Sync>>>,
 }
 
 impl Meters {
@@ -53,7 +53,7 @@ impl Meters {
                 opentelemetry_sdk::metrics::Stream::builder().with_cardinality_limit(CARDINALITY_LIMIT).build().ok()
             })
             .build();
-        Self { provider, reader, descriptions: Arc::default(), before: Vec::new() }
+        Self { provider, reader, descriptions: Arc::default(), before: RwLock::default() }
     }
 
     pub(crate) fn meter(&self, scope: &'static str) -> Meter {
@@ -65,20 +65,19 @@ impl Meters {
         self.descriptions.clone()
     }
 
-    #[cfg(feature = "metrics")]
-    pub(crate) fn before_each_reading(&mut self, run: impl Fn() + Send + Sync + 'static) {
-        self.before.push(Box::new(run));
+    pub(crate) fn before_each_reading(&self, run: impl Fn() + Send + Sync + 'static) {
+        self.before.write().unwrap_or_else(PoisonError::into_inner).push(Box::new(run));
     }
 
     /// Reads every instrument. Returns the request and its data points; `None` where there is nothing.
     pub(crate) fn collect(&self, resource: &Resource, schema_url: &str) -> Option<(u64, ExportMetricsServiceRequest)> {
-        for run in &self.before {
+        for run in self.before.read().unwrap_or_else(PoisonError::into_inner).iter() {
             run();
         }
         let mut read = ResourceMetrics::default();
         self.reader.collect(&mut read).ok()?;
         let mut request = ExportMetricsServiceRequest::from(&read);
-        let descriptions = self.descriptions.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let descriptions = self.descriptions.read().unwrap_or_else(PoisonError::into_inner);
         let mut points = 0;
         for resource_metrics in &mut request.resource_metrics {
             resource_metrics.resource = Some(resource.clone());
@@ -96,20 +95,23 @@ impl Meters {
     }
 }
 
-/// Counts every exception: `crumbtrail.exceptions`, unit `{exception}`, by type, group and release.
-pub(crate) fn exception_counter(meter: &Meter, release: Option<String>) -> impl Fn(&Draft) + Send + Sync + use<> {
+/// Counts every exception: `crumbtrail.exceptions`, unit `{exception}`, by type, group and release. The callers count in the storm table; before each reading the counts come here, under the names their groups have by then. So "first seen in" and "again since" a release are questions about one metric.
+pub(crate) fn exception_counter(meter: &Meter, release: Vec<KeyValue>) -> impl Fn(&Storm) + Send + Sync + use<> {
     let counter: Counter<u64> = meter
         .u64_counter("crumbtrail.exceptions")
         .with_unit("{exception}")
         .with_description("Exceptions raised, whether or not their records were limited.")
         .build();
-    move |draft| {
-        let mut attributes = vec![
-            KeyValue::new("exception.type", draft.type_name().to_owned()),
-            KeyValue::new("crumbtrail.group.id", draft.group.to_string()),
-        ];
-        attributes.extend(release.clone().map(|release| KeyValue::new("service.version", release)));
-        counter.add(1, &attributes);
+    move |storm| {
+        storm.counts(|count, labels| {
+            let mut attributes = vec![
+                KeyValue::new("exception.type", labels.type_name.clone()),
+                KeyValue::new("crumbtrail.group.id", labels.group.clone()),
+                KeyValue::new("crumbtrail.group.coarse", labels.coarse.clone()),
+            ];
+            attributes.extend(release.iter().cloned());
+            counter.add(count, &attributes);
+        });
     }
 }
 

@@ -3,6 +3,7 @@
 //! A key (name and labels) has one handle, however often it is asked for: so `increment` on a gauge adds up and `absolute` on a counter never goes back.
 
 use std::{
+    borrow::Cow,
     collections::HashMap,
     sync::{
         Arc, Mutex, OnceLock, PoisonError, Weak,
@@ -10,11 +11,12 @@ use std::{
     },
 };
 
-use metrics::{Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata, SharedString, Unit};
+use metrics::{Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Label, Metadata, SharedString, Unit};
 use metrics_util::registry::{Registry, Storage};
 use opentelemetry::{KeyValue, metrics::Meter};
 
 use super::{CARDINALITY_LIMIT, Descriptions};
+use crate::scrub::{FILTERED, Scrubber};
 
 /// Bucket boundaries for one metric.
 #[derive(Clone, Debug)]
@@ -37,11 +39,12 @@ impl std::fmt::Debug for Recorder {
 }
 
 impl Recorder {
-    pub(crate) fn new(meter: Meter, descriptions: Descriptions, buckets: Vec<Buckets>) -> Self {
+    pub(crate) fn new(meter: Meter, descriptions: Descriptions, buckets: Vec<Buckets>, scrubber: Arc<Scrubber>) -> Self {
         let shared = Arc::new(Shared {
             meter,
             descriptions,
             buckets,
+            scrubber,
             counters: Mutex::default(),
             gauges: Mutex::default(),
             histograms: Mutex::default(),
@@ -75,16 +78,28 @@ impl metrics::Recorder for Recorder {
     }
 
     fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+        if let Some(known) = self.registry.get_counter(key) {
+            return Counter::from_arc(known);
+        }
+        let key = &*self.shared.clean(key);
         let known = self.registry.get_counter(key).or_else(|| overflow(&self.shared.counters, key));
         Counter::from_arc(known.unwrap_or_else(|| self.registry.get_or_create_counter(key, Arc::clone)))
     }
 
     fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+        if let Some(known) = self.registry.get_gauge(key) {
+            return Gauge::from_arc(known);
+        }
+        let key = &*self.shared.clean(key);
         let known = self.registry.get_gauge(key).or_else(|| overflow(&self.shared.gauges, key));
         Gauge::from_arc(known.unwrap_or_else(|| self.registry.get_or_create_gauge(key, Arc::clone)))
     }
 
     fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
+        if let Some(known) = self.registry.get_histogram(key) {
+            return Histogram::from_arc(known);
+        }
+        let key = &*self.shared.clean(key);
         let known = self.registry.get_histogram(key).or_else(|| overflow(&self.shared.histograms, key));
         Histogram::from_arc(known.unwrap_or_else(|| self.registry.get_or_create_histogram(key, Arc::clone)))
     }
@@ -95,6 +110,7 @@ struct Shared {
     meter: Meter,
     descriptions: Descriptions,
     buckets: Vec<Buckets>,
+    scrubber: Arc<Scrubber>,
     counters: Families<CounterCell>,
     gauges: Families<GaugeCell>,
     histograms: Families<HistogramCell>,
@@ -119,6 +135,18 @@ impl<T> Default for Family<T> {
 }
 
 impl Shared {
+    /// The key without secrets in its labels: what differs only in those is one.
+    fn clean<'a>(&self, key: &'a Key) -> Cow<'a, Key> {
+        let mut changed = false;
+        let labels = key.labels().map(|label| {
+            let clean = self.scrubber.value(label.key(), label.value()).unwrap_or(Cow::Borrowed(FILTERED));
+            changed |= clean != label.value();
+            Label::new(label.key().to_owned(), clean.into_owned())
+        });
+        let labels: Vec<Label> = labels.collect();
+        if changed { Cow::Owned(Key::from_parts(key.name().to_owned(), labels)) } else { Cow::Borrowed(key) }
+    }
+
     fn publish(&self) {
         for (name, members) in unpublished(&self.counters) {
             let (unit, description) = self.described(&name);

@@ -2,20 +2,35 @@
 
 /// Crates whose frames are the service's own.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct OwnCrates(Vec<String>);
+pub(crate) struct OwnCrates {
+    crates: Vec<String>,
+    /// Beginnings of functions' paths, whatever their crate.
+    include: Vec<String>,
+    exclude: Vec<String>,
+}
 
 impl OwnCrates {
     pub(crate) fn new(crates: impl IntoIterator<Item = String>) -> Self {
-        Self(crates.into_iter().filter(|name| !name.is_empty()).collect())
+        Self { crates: crates.into_iter().filter(|name| !name.is_empty()).collect(), ..Self::default() }
+    }
+
+    /// What the program says itself wins; the more so, what it excludes.
+    pub(crate) fn with_rules(self, include: Vec<String>, exclude: Vec<String>) -> Self {
+        Self { include, exclude, ..self }
     }
 
     /// Whether a demangled function belongs to one of them. Code that a library's macro put there does not. Where debug information gives only a short name, the file decides alone.
     pub(crate) fn has(&self, function: &str, file: Option<&str>) -> bool {
+        let path = function.trim_start_matches(['<', '&']);
+        let says = |beginnings: &[String]| beginnings.iter().any(|beginning| path.starts_with(beginning.as_str()));
+        if says(&self.exclude) || says(&self.include) {
+            return !says(&self.exclude);
+        }
         const FOREIGN: [&str; 4] = ["/rustc/", "/registry/src/", "/git/checkouts/", "/toolchains/"];
         let foreign = file.is_some_and(|file| FOREIGN.iter().any(|foreign| file.contains(foreign)));
         if function.contains("::") {
             let name = crate_of(function);
-            return !foreign && self.0.iter().any(|own| own == name);
+            return !foreign && self.crates.iter().any(|own| own == name);
         }
         !foreign && file.is_some_and(|file| !is_ours(file))
     }
@@ -36,8 +51,15 @@ fn is_ours(file: &str) -> bool {
 
 /// Whether a function stands between the failing code and our capture: unwinding, panicking, `tracing`, this library.
 pub(crate) fn is_machinery(function: &str, file: Option<&str>) -> bool {
-    const PREFIXES: [&str; 14] = [
+    const PREFIXES: [&str; 21] = [
         "backtrace::",
+        "std::backtrace",
+        "<std::backtrace",
+        "anyhow::",
+        "<anyhow::",
+        "eyre::",
+        "<eyre::",
+        "error_stack::",
         "crumbtrail::",
         "<crumbtrail::",
         "tracing_core::",
@@ -78,6 +100,8 @@ mod tests {
         for function in ["shop::pay", "<shop::Cart as core::fmt::Debug>::fmt", "<&mut shop::Cart as X>::add", "shop::pay::{{closure}}"] {
             assert!(own.has(function, None), "{function}");
         }
+        let ruled = own.clone().with_rules(vec!["tokio::shop".to_owned()], vec!["shop::generated".to_owned()]);
+        assert!(ruled.has("tokio::shop::pay", None) && ruled.has("shop::pay", None) && !ruled.has("shop::generated::pay", None));
         for function in ["shopping::pay", "tokio::shop::pay", "core::ops::function::FnOnce::call_once"] {
             assert!(!own.has(function, None), "{function}");
         }

@@ -2,6 +2,7 @@
 
 pub(crate) mod in_app;
 pub(crate) mod resolve;
+pub(crate) mod statics;
 
 /// Frames of one stack at most.
 const MAX_FRAMES: usize = 96;

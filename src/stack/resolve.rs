@@ -4,6 +4,7 @@
 
 use std::{
     collections::HashMap,
+    fmt,
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
@@ -13,10 +14,11 @@ use addr2line::Loader;
 use object::{Object as _, ObjectSegment as _};
 
 use super::in_app::{OwnCrates, is_machinery};
+use crate::exception::TypeAddress;
 
-/// One frame with its names.
-#[derive(Clone, Debug)]
-pub(crate) struct Frame {
+/// One frame of a stack, with its names.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Frame {
     /// Demangled, without the hash; `<unknown>` where there is no symbol.
     pub(crate) function: String,
     pub(crate) file: Option<String>,
@@ -28,12 +30,46 @@ pub(crate) struct Frame {
     pub(crate) module: Option<(Arc<str>, u64)>,
 }
 
+impl Frame {
+    /// The function's path, without generic arguments; `<unknown>` where there is no symbol.
+    pub fn function(&self) -> &str {
+        &self.function
+    }
+
+    /// The source file, as the compiler knew it.
+    pub fn file(&self) -> Option<&str> {
+        self.file.as_deref()
+    }
+
+    /// The line in it.
+    pub fn line(&self) -> Option<u32> {
+        self.line
+    }
+
+    /// Whether it is the service's own code, see [`Builder::with_own_crates`](crate::Builder::with_own_crates).
+    pub fn is_own(&self) -> bool {
+        self.in_app
+    }
+}
+
+impl fmt::Debug for Frame {
+    /// `shop::pay (src/pay.rs:12)`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.function)?;
+        match (&self.file, self.line) {
+            (Some(file), Some(line)) => write!(f, " ({file}:{line})"),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Open debug files, and the frames already named.
 pub(crate) struct Resolver {
     own: OwnCrates,
     modules: Vec<Module>,
     loaded: HashMap<PathBuf, Option<Binary>>,
     named: HashMap<usize, Arc<[Frame]>>,
+    types: HashMap<TypeAddress, Option<(String, bool)>>,
     used: Instant,
 }
 
@@ -59,7 +95,7 @@ const IDLE: Duration = Duration::from_secs(60);
 
 impl Resolver {
     pub(crate) fn new(own: OwnCrates) -> Self {
-        Self { own, modules: Vec::new(), loaded: HashMap::new(), named: HashMap::new(), used: Instant::now() }
+        Self { own, modules: Vec::new(), loaded: HashMap::new(), named: HashMap::new(), types: HashMap::new(), used: Instant::now() }
     }
 
     /// Every frame of a stack, innermost first, inlined ones included; without the machinery that sits above the failing code.
@@ -70,15 +106,69 @@ impl Resolver {
     }
 
     /// Finds the names of these, for later.
-    pub(crate) fn learn(&mut self, addresses: &[usize]) {
+    pub(crate) fn learn(&mut self, addresses: &[usize], types: &[TypeAddress]) {
         for address in addresses {
             self.frames(*address);
+        }
+        for address in types {
+            self.type_of(*address);
         }
     }
 
     /// Whether all of these have their names already: naming them takes no time.
-    pub(crate) fn knows(&self, addresses: &[usize]) -> bool {
-        addresses.iter().all(|address| self.named.contains_key(address))
+    pub(crate) fn knows(&self, addresses: &[usize], types: &[TypeAddress]) -> bool {
+        addresses.iter().all(|address| self.named.contains_key(address)) && types.iter().all(|address| self.types.contains_key(address))
+    }
+
+    /// An error's type, and whether that is certain. `None`: there is no symbol that tells.
+    pub(crate) fn type_of(&mut self, address: TypeAddress) -> Option<(String, bool)> {
+        if let Some(known) = self.types.get(&address) {
+            return known.clone();
+        }
+        if self.types.len() >= MAX_NAMED {
+            self.types.clear();
+        }
+        let TypeAddress([debug, drop]) = address;
+        let name = self.symbol(debug as usize).and_then(|symbol| implementor(&symbol));
+        let dropped = self.symbol(drop as usize).and_then(|symbol| dropped(&symbol));
+        // Functions with the same code may be one; then one of the two names another type.
+        let found = name.map(|name| {
+            let exact = drop == 0 || dropped.is_some_and(|dropped| dropped == name);
+            (name, exact)
+        });
+        self.types.insert(address, found.clone());
+        found
+    }
+
+    /// The symbol a function begins with.
+    fn symbol(&mut self, address: usize) -> Option<String> {
+        self.used = Instant::now();
+        let (path, file_offset) = self.locate(address)?;
+        let binary = self.loaded.entry(path).or_insert_with_key(Binary::open).as_ref()?;
+        binary.loader.find_symbol(binary.virtual_address(file_offset)?).map(str::to_owned)
+    }
+
+    /// The frames that a text says, in the form of the standard library's backtraces.
+    pub(crate) fn parse(own: &OwnCrates, text: &str) -> Vec<Frame> {
+        let mut frames: Vec<Frame> = Vec::new();
+        for line in text.lines() {
+            let line = line.trim_start();
+            if let Some(place) = line.strip_prefix("at ") {
+                let mut parts = place.rsplitn(3, ':');
+                let (column, line, file) = (parts.next(), parts.next(), parts.next());
+                if let (Some(frame), Some(file)) = (frames.last_mut(), file) {
+                    (frame.column, frame.line) = (column.and_then(|text| text.parse().ok()), line.and_then(|text| text.parse().ok()));
+                    frame.file = Some(file.trim_start_matches("./").to_owned());
+                    frame.in_app = own.has(&frame.function, Some(file));
+                }
+            } else if let Some((number, function)) = line.split_once(": ").filter(|(number, _)| number.parse::<u32>().is_ok()) {
+                let _ = number;
+                let function = readable(function);
+                frames.push(Frame { in_app: own.has(&function, None), function, file: None, line: None, column: None, module: None });
+            }
+        }
+        frames.drain(..machinery(&frames));
+        frames
     }
 
     /// Closes what has not been used for a while.
@@ -171,9 +261,27 @@ fn named_frame(own: &OwnCrates, symbol: &str, place: Option<&addr2line::Location
     }
 }
 
+/// The type whose `Debug` a symbol is: `<shop::Declined as core::fmt::Debug>::fmt` → `shop::Declined`.
+fn implementor(symbol: &str) -> Option<String> {
+    let name = readable(symbol);
+    let name = name.strip_prefix('<')?.strip_suffix(" as core::fmt::Debug>::fmt")?;
+    // A reference or box says nothing of the error in it.
+    Some(name.to_owned()).filter(|name| !(name.starts_with('&') || name.starts_with("alloc::boxed::")))
+}
+
+/// The type whose drop glue a symbol is: `core::ptr::drop_in_place::<shop::Declined<u8>>` → `shop::Declined`.
+fn dropped(symbol: &str) -> Option<String> {
+    let name = format!("{:#}", rustc_demangle::demangle(symbol));
+    let name = name.strip_prefix("core::ptr::drop_in_place")?.trim_start_matches("::").strip_prefix('<')?.strip_suffix('>')?;
+    Some(without_arguments(name))
+}
+
 /// A symbol's name demangled, without its hash and without generic arguments: `shop::Cart<T>::add<U>` → `shop::Cart::add`.
 fn readable(symbol: &str) -> String {
-    let demangled = format!("{:#}", rustc_demangle::demangle(symbol));
+    without_arguments(&format!("{:#}", rustc_demangle::demangle(symbol)))
+}
+
+fn without_arguments(demangled: &str) -> String {
     let mut name = String::with_capacity(demangled.len());
     let mut depth = 0usize;
     let mut previous = ' ';
@@ -308,6 +416,38 @@ mod tests {
         assert!(functions.iter().any(|name| name.ends_with("a_captured_stack_gets_its_names")), "{functions:#?}");
         resolver.loaded.clear();
         assert_eq!(resolver.stack(&addresses).len(), functions.len(), "names outlive the files they came from");
+    }
+
+    #[test]
+    fn types_behind_dyn_error_have_their_names() {
+        #[derive(Debug)]
+        struct Declined<T>(#[allow(dead_code)] T);
+        impl<T> std::fmt::Display for Declined<T> {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("declined")
+            }
+        }
+        impl<T: std::fmt::Debug> std::error::Error for Declined<T> {}
+
+        let mut resolver = Resolver::new(OwnCrates::default());
+        let mut name = |error: &dyn std::error::Error| resolver.type_of(TypeAddress::of(error));
+        let here = format!("{}::types_behind_dyn_error_have_their_names::Declined", module_path!());
+        assert_eq!(name(&Declined(1)), Some((here.clone(), true)));
+        assert_eq!(name(&Declined(String::new())), Some((here, true)));
+        assert_eq!(name(&"x".parse::<u8>().unwrap_err()), Some(("core::num::error::ParseIntError".to_owned(), true)));
+        assert_eq!(name(&std::io::Error::other("x")), Some(("std::io::error::Error".to_owned(), true)));
+    }
+
+    #[test]
+    fn a_backtrace_as_text_is_read() {
+        let text = "   0: shop::pay::{{closure}}\n             at ./src/pay.rs:12:5\n   1: std::rt::lang_start\n             at /rustc/0/library/std/src/rt.rs:1:2\n";
+        let frames = Resolver::parse(&OwnCrates::new(["shop".to_owned()]), text);
+        assert_eq!(
+            format!("{frames:?}"),
+            "[shop::pay::{{closure}} (src/pay.rs:12), std::rt::lang_start (/rustc/0/library/std/src/rt.rs:1)]"
+        );
+        assert_eq!(frames.iter().map(Frame::is_own).collect::<Vec<_>>(), [true, false]);
+        assert!(Resolver::parse(&OwnCrates::default(), "disabled backtrace").is_empty());
     }
 
     #[test]

@@ -10,6 +10,8 @@ use std::{
 
 use tracing_core::{Level, Metadata};
 
+use crate::scrub::{Scrubber, Treatment};
+
 /// What a callsite feeds, and what has to be looked at when it fires.
 pub(crate) mod feeds {
     pub(crate) const EXCEPTION: u8 = 1;
@@ -20,6 +22,10 @@ pub(crate) mod feeds {
     pub(crate) const BRIDGE: u8 = 1 << 4;
     /// A span with an `otel.kind` field: it may begin a trail of its own.
     pub(crate) const KIND: u8 = 1 << 5;
+    /// It has fields whose values are not to be told, see [`Callsite::treatments`](super::Callsite).
+    pub(crate) const SECRET: u8 = 1 << 6;
+    /// It has fields that say who the request is for: `user.*`, `session.id`, `tags.*`; or an evaluated `feature_flag.key`.
+    pub(crate) const SCOPE: u8 = 1 << 7;
 }
 
 /// The static side of an event or span.
@@ -31,10 +37,12 @@ pub(crate) struct Callsite {
     pub(crate) line: Option<u32>,
     pub(crate) level: Level,
     pub(crate) fields: Vec<&'static str>,
+    /// What becomes of each field's values.
+    pub(crate) treatments: Vec<Treatment>,
 }
 
 impl Callsite {
-    fn new(metadata: &'static Metadata<'static>) -> Self {
+    fn new(metadata: &'static Metadata<'static>, scrubber: &Scrubber) -> Self {
         Self {
             name: metadata.name(),
             target: metadata.target(),
@@ -42,7 +50,13 @@ impl Callsite {
             line: metadata.line(),
             level: *metadata.level(),
             fields: metadata.fields().iter().map(|field| field.name()).collect(),
+            treatments: metadata.fields().iter().map(|field| scrubber.key(field.name())).collect(),
         }
+    }
+
+    /// The event has a name of its own, which is OpenTelemetry's EventName.
+    pub(crate) fn event_name(&self) -> Option<&'static str> {
+        Some(self.name).filter(|name| !(name.starts_with("event ") || *name == "log event"))
     }
 }
 
@@ -53,6 +67,7 @@ pub(crate) struct CallsiteTable {
     slots: Box<[Slot]>,
     overflow: Mutex<HashMap<usize, (u32, u8)>>,
     all: RwLock<Vec<Arc<Callsite>>>,
+    scrubber: Arc<Scrubber>,
 }
 
 struct Slot {
@@ -64,11 +79,12 @@ struct Slot {
 const SLOTS: usize = 8192;
 
 impl CallsiteTable {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(scrubber: Arc<Scrubber>) -> Self {
         Self {
             slots: (0..SLOTS).map(|_| Slot { address: AtomicUsize::new(0), value: AtomicU64::new(0) }).collect(),
             overflow: Mutex::new(HashMap::new()),
             all: RwLock::new(Vec::new()),
+            scrubber,
         }
     }
 
@@ -114,10 +130,15 @@ impl CallsiteTable {
                 _ => {}
             }
         }
-        let feeds = decide();
+        let site = Callsite::new(metadata, &self.scrubber);
+        let mut feeds = decide();
+        // A callsite that feeds nothing stays one.
+        if feeds != 0 && site.treatments.iter().any(|treatment| *treatment != Treatment::Keep) {
+            feeds |= feeds::SECRET;
+        }
         let id = {
             let mut all = self.all.write().unwrap_or_else(PoisonError::into_inner);
-            all.push(Arc::new(Callsite::new(metadata)));
+            all.push(Arc::new(site));
             (all.len() - 1) as u32
         };
         match free {

@@ -5,7 +5,11 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
-use super::record::{HEADER_BYTES, Kind, Record, Value, append_fixed, flag, floor_char_boundary, key, seal, stamp_ids, tag};
+use super::record::{ErrorLink, HEADER_BYTES, Kind, Record, Value, append_fixed, flag, floor_char_boundary, key, seal, stamp_ids, tag};
+use crate::{
+    scrub::{FILTERED, Scrubber},
+    stack::statics::Statics,
+};
 
 /// How much of a program's data a record takes. All are upper bounds; what is cut is flagged and counted.
 #[derive(Clone, Copy, Debug)]
@@ -24,10 +28,13 @@ impl Default for Limits {
     }
 }
 
-/// Writes one record into a reusable buffer. Allocates only while that buffer grows.
+/// Writes one record into a reusable buffer. Allocates only while that buffer grows, and where something is taken out.
 pub(crate) struct Encoder<'a> {
     buf: &'a mut Vec<u8>,
     limits: Limits,
+    scrubber: Option<&'a Scrubber>,
+    /// The scrubber failed: the record must not be told.
+    failed: bool,
     fields: usize,
     dropped: u64,
     truncated: bool,
@@ -41,7 +48,17 @@ impl<'a> Encoder<'a> {
         header[4..8].copy_from_slice(&callsite.to_le_bytes());
         header[8..16].copy_from_slice(&time.to_le_bytes());
         buf.extend_from_slice(&header);
-        Self { buf, limits, fields: 0, dropped: 0, truncated: false }
+        Self { buf, limits, scrubber: None, failed: false, fields: 0, dropped: 0, truncated: false }
+    }
+
+    /// Takes secrets out of what is written from now on.
+    pub(crate) fn with_scrubber(self, scrubber: &'a Scrubber) -> Self {
+        Self { scrubber: Some(scrubber), ..self }
+    }
+
+    /// Whether the scrubber failed.
+    pub(crate) fn failed(&self) -> bool {
+        self.failed
     }
 
     pub(crate) fn bool(&mut self, key: u16, value: bool) {
@@ -51,18 +68,30 @@ impl<'a> Encoder<'a> {
     }
 
     pub(crate) fn i64(&mut self, key: u16, value: i64) {
+        if self.is_card_number(value.unsigned_abs().into()) {
+            return self.str(key, FILTERED);
+        }
         self.fixed(key, tag::I64, value.to_le_bytes());
     }
 
     pub(crate) fn u64(&mut self, key: u16, value: u64) {
+        if self.is_card_number(value.into()) {
+            return self.str(key, FILTERED);
+        }
         self.fixed(key, tag::U64, value.to_le_bytes());
     }
 
     pub(crate) fn i128(&mut self, key: u16, value: i128) {
+        if self.is_card_number(value.unsigned_abs()) {
+            return self.str(key, FILTERED);
+        }
         self.fixed(key, tag::I128, value.to_le_bytes());
     }
 
     pub(crate) fn u128(&mut self, key: u16, value: u128) {
+        if self.is_card_number(value) {
+            return self.str(key, FILTERED);
+        }
         self.fixed(key, tag::U128, value.to_le_bytes());
     }
 
@@ -76,7 +105,9 @@ impl<'a> Encoder<'a> {
             let taken = floor_char_boundary(value, self.room());
             self.truncated |= taken < value.len();
             append_fixed(self.buf, key, tag::STR, (taken as u32).to_le_bytes());
+            let start = self.buf.len();
             self.buf.extend_from_slice(&value.as_bytes()[..taken]);
+            self.scrub(start);
         }
     }
 
@@ -86,8 +117,24 @@ impl<'a> Encoder<'a> {
             let taken = value.len().min(self.room());
             self.truncated |= taken < value.len();
             self.buf.extend_from_slice(&(taken as u32).to_le_bytes());
+            let start = self.buf.len();
             self.buf.extend_from_slice(&value[..taken]);
+            self.scrub(start);
         }
+    }
+
+    /// A field that no callsite knows.
+    pub(crate) fn named(&mut self, name: &str, value: impl FnOnce(&mut Self, u16)) {
+        let before = (self.buf.len(), self.fields);
+        let scrubber = self.scrubber.take();
+        self.str(key::NAME, name);
+        self.scrubber = scrubber;
+        value(self, key::VALUE);
+        // Both or none, and the two are one field.
+        if self.fields < before.1 + 2 {
+            self.buf.truncate(before.0);
+        }
+        self.fields = self.fields.min(before.1 + 1);
     }
 
     /// An event's message. It becomes the body, which attribute limits do not concern (logs data model, "Attribute Limits"); the default limit of a value still bounds it.
@@ -108,8 +155,25 @@ impl<'a> Encoder<'a> {
         }
     }
 
-    /// An error and its causes, outermost first: one message for each link.
-    pub(crate) fn error(&mut self, key: u16, type_name: &str, exact: bool, links: &[&dyn fmt::Display]) {
+    /// As [`debug`](Self::debug), or [`message`](Self::message); and what of the text is the same every time, under a reserved key.
+    pub(crate) fn with_template(&mut self, key: u16, template_key: u16, value: &dyn fmt::Debug, statics: &Statics) {
+        if template_key == key::TEMPLATE {
+            self.message(key, value)
+        } else {
+            self.debug(key, value)
+        }
+        self.template(template_key, format_args!("{value:?}"), statics);
+    }
+
+    /// What of a text is the same every time. Formats it once more.
+    pub(crate) fn template(&mut self, key: u16, text: fmt::Arguments<'_>, statics: &Statics) {
+        if let Some(template) = statics.template(text) {
+            self.str(key, &template);
+        }
+    }
+
+    /// An error and its causes, outermost first: message and type address for each link.
+    pub(crate) fn error(&mut self, key: u16, type_name: &str, exact: bool, links: &[(&dyn fmt::Display, [u64; 2])]) {
         if self.admit(4 + 4 + 2) {
             self.head(key, tag::ERROR);
             self.buf.push(u8::from(exact));
@@ -117,11 +181,12 @@ impl<'a> Encoder<'a> {
             let count_at = self.buf.len();
             self.buf.push(0);
             let mut count = 0u8;
-            for link in links.iter().take(usize::from(u8::MAX)) {
-                if self.room() < 16 {
+            for (link, address) in links.iter().take(usize::from(u8::MAX)) {
+                if self.room() < 32 {
                     self.truncated = true;
                     break;
                 }
+                address.iter().for_each(|word| self.buf.extend_from_slice(&word.to_le_bytes()));
                 self.formatted(format_args!("{link}"));
                 count += 1;
             }
@@ -173,7 +238,6 @@ impl<'a> Encoder<'a> {
     }
 
     fn formatted(&mut self, text: fmt::Arguments<'_>) {
-        let length_at = self.buf.len();
         self.buf.extend_from_slice(&[0; 4]);
         let start = self.buf.len();
         let mut writer = Bounded { room: self.room(), truncated: false, buf: self.buf };
@@ -185,8 +249,25 @@ impl<'a> Encoder<'a> {
             Ok(Err(_)) => self.buf.extend_from_slice(b"<error in fmt>"),
             Err(_payload) => self.buf.extend_from_slice(b"<panicked>"),
         }
+        self.scrub(start);
+    }
+
+    /// Takes secrets out of the text that begins at `start` and ends the buffer; its length stands in the four bytes before it, and is written.
+    #[inline]
+    fn scrub(&mut self, start: usize) {
+        if let Some(scrubber) = self.scrubber
+            && scrubber.tail(self.buf, start).is_err()
+        {
+            self.failed = true;
+            self.buf.truncate(start);
+        }
         let length = (self.buf.len() - start) as u32;
-        self.buf[length_at..start].copy_from_slice(&length.to_le_bytes());
+        self.buf[start - 4..start].copy_from_slice(&length.to_le_bytes());
+    }
+
+    #[inline]
+    fn is_card_number(&self, number: u128) -> bool {
+        self.scrubber.is_some_and(|scrubber| scrubber.is_card_number(number))
     }
 }
 
@@ -229,8 +310,9 @@ pub(crate) fn shorten(record: &[u8], limit: usize, out: &mut Vec<u8>) -> bool {
             Value::Str(value) => encoder.str(key, value),
             Value::Text(value) => encoder.debug(key, &format_args!("{value}")),
             Value::Bytes(value) => encoder.bytes(key, value),
-            Value::Error { type_name, exact, messages } => {
-                let links: Vec<&dyn fmt::Display> = messages.iter().take(2).map(|message| message as _).collect();
+            Value::Error { type_name, exact, links } => {
+                let links: Vec<_> =
+                    links.iter().take(2).map(|ErrorLink { message, address }| (message as &dyn fmt::Display, *address)).collect();
                 encoder.error(key, type_name, exact, &links);
             }
         }

@@ -14,7 +14,7 @@ mod sync {
 }
 
 use std::sync::{
-    Arc, OnceLock,
+    Arc, Mutex, MutexGuard, OnceLock, PoisonError,
     atomic::{AtomicBool, Ordering},
 };
 
@@ -23,20 +23,29 @@ use self::{
     ring::{CHUNK_WORDS, Chunks, MAX_CHUNKS, Ring, Written},
     sync::AtomicU64,
 };
+use crate::{exception::echo::Recent, scope::ScopeCell};
 
 /// Bytes of one record in a trail at most; longer ones are shortened on their way in, so that no single event empties the trail.
 pub(crate) const MAX_RECORD_BYTES: usize = 2 * 1024;
 
-/// The records of one request.
+/// The records of one request; and what is known of the request besides.
 pub(crate) struct Trail {
     ring: Ring,
     writer: WriterLock,
     store: Store,
+    scope: ScopeCell,
+    recent: Mutex<Recent>,
 }
 
 impl Trail {
     pub(crate) fn new(pool: Arc<Pool>) -> Self {
-        Self { ring: Ring::new(), writer: WriterLock::default(), store: Store { chunks: [const { OnceLock::new() }; MAX_CHUNKS], pool } }
+        Self {
+            ring: Ring::new(),
+            writer: WriterLock::default(),
+            store: Store { chunks: [const { OnceLock::new() }; MAX_CHUNKS], pool },
+            scope: ScopeCell::default(),
+            recent: Mutex::default(),
+        }
     }
 
     /// Adds a record. Waits only for another thread that adds to this very trail, for the time of a copy.
@@ -65,9 +74,21 @@ impl Trail {
         bytes
     }
 
+    /// Who the request is for, and more.
+    pub(crate) fn scope(&self) -> &ScopeCell {
+        &self.scope
+    }
+
+    /// The request's exceptions so far. No user code runs while this is held.
+    pub(crate) fn recent(&self) -> MutexGuard<'_, Recent> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Makes the trail as new. Keeps its first chunk, unless chunks are getting scarce, and gives the others back.
     pub(crate) fn reset(&mut self) {
         self.ring.reset();
+        self.scope.clear();
+        self.recent.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
         let kept = usize::from(!self.store.pool.is_scarce());
         for chunk in self.store.chunks.iter_mut().skip(kept).filter_map(OnceLock::take) {
             self.store.pool.give_back(chunk);

@@ -27,6 +27,8 @@ pub(crate) enum Kind {
     SpanClose = 3,
     /// A finished span, whole: `time` is its start, [`key::END_TIME`] its end.
     Span = 4,
+    /// A breadcrumb left by hand: no callsite, all of it under reserved keys.
+    Crumb = 5,
 }
 
 impl Kind {
@@ -36,6 +38,7 @@ impl Kind {
             2 => Self::SpanOpen,
             3 => Self::SpanClose,
             4 => Self::Span,
+            5 => Self::Crumb,
             _ => return None,
         })
     }
@@ -65,7 +68,26 @@ pub(crate) mod key {
     pub(crate) const EXCEPTION: u16 = 0xFF03;
     /// string: the description of an error status.
     pub(crate) const ERROR_STATUS: u16 = 0xFF04;
+    /// string: the name of a field that no callsite knows; its value follows under [`VALUE`].
+    pub(crate) const NAME: u16 = 0xFF05;
+    /// any: the value of the [`NAME`] before it.
+    pub(crate) const VALUE: u16 = 0xFF06;
+    /// string: what of the message is the same every time, `{}` for the rest.
+    pub(crate) const TEMPLATE: u16 = 0xFF07;
+    /// string: the same of the error's own text.
+    pub(crate) const ERROR_TEMPLATE: u16 = 0xFF08;
+    /// bytes: the id (16) of the exception that this event tells of once more.
+    pub(crate) const ECHO: u16 = 0xFF09;
+    /// string: a breadcrumb's category.
+    pub(crate) const CATEGORY: u16 = 0xFF0A;
+    /// string: a breadcrumb's message.
+    pub(crate) const MESSAGE: u16 = 0xFF0B;
+    /// u64: a breadcrumb's level, 1 (ERROR) to 5 (TRACE).
+    pub(crate) const LEVEL: u16 = 0xFF0C;
 }
+
+/// The callsite of records that have none.
+pub(crate) const NO_CALLSITE: u32 = u32::MAX;
 
 /// A decoded field value, borrowed from the record.
 #[derive(Clone, Debug, PartialEq)]
@@ -80,13 +102,28 @@ pub(crate) enum Value<'a> {
     Str(&'a str),
     /// Text that came from `Debug` or `Display`.
     Text(&'a str),
-    /// A `&dyn Error`: its guessed type, its messages outermost first.
+    /// A `&dyn Error`: its type if that is known or guessed, and its causes, outermost first.
     Error {
         type_name: &'a str,
         exact: bool,
-        messages: Vec<&'a str>,
+        links: Vec<ErrorLink<'a>>,
     },
     Bytes(&'a [u8]),
+}
+
+/// An error of a chain.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ErrorLink<'a> {
+    pub(crate) message: &'a str,
+    /// By which its type can be told, see [`TypeAddress`](crate::exception::TypeAddress).
+    pub(crate) address: [u64; 2],
+}
+
+impl Value<'_> {
+    /// The messages of an error and its causes, as one text.
+    pub(crate) fn joined(links: &[ErrorLink<'_>]) -> String {
+        links.iter().map(|link| link.message).collect::<Vec<_>>().join(": ")
+    }
 }
 
 pub(super) mod tag {
@@ -231,6 +268,27 @@ impl<'a> Record<'a> {
         Fields { rest: &self.bytes[HEADER_BYTES..] }
     }
 
+    /// The fields whose names are in the record itself.
+    pub(crate) fn named(&self) -> impl Iterator<Item = (&'a str, Value<'a>)> {
+        let mut name = None;
+        self.fields().filter_map(move |(key, value)| match (key, value) {
+            (key::NAME, Value::Str(text)) => {
+                name = Some(text);
+                None
+            }
+            (key::VALUE, value) => Some((name.take()?, value)),
+            _ => None,
+        })
+    }
+
+    /// The text under a reserved key.
+    pub(crate) fn text(&self, wanted: u16) -> Option<&'a str> {
+        self.fields().find_map(|(key, value)| match value {
+            Value::Str(text) | Value::Text(text) if key == wanted => Some(text),
+            _ => None,
+        })
+    }
+
     /// The record's own bytes.
     pub(crate) fn as_bytes(&self) -> &'a [u8] {
         self.bytes
@@ -293,8 +351,11 @@ impl<'a> Iterator for Fields<'a> {
                 let exact = self.take(1)?[0] != 0;
                 let type_name = self.string()?;
                 let count = self.take(1)?[0];
-                let messages = (0..count).map(|_| self.string()).collect::<Option<_>>()?;
-                Value::Error { type_name, exact, messages }
+                let links = (0..count).map(|_| {
+                    let address = [u64::from_le_bytes(self.array()?), u64::from_le_bytes(self.array()?)];
+                    Some(ErrorLink { address, message: self.string()? })
+                });
+                Value::Error { type_name, exact, links: links.collect::<Option<_>>()? }
             }
             _ => return None,
         };

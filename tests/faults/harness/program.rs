@@ -192,6 +192,7 @@ impl Ours {
     fn start(setup: &Setup) -> Self {
         let mut builder = crumbtrail::builder(crumbtrail::service!().with_name("program").with_crate("faults"))
             .with_console(false)
+            .with_exception_rate(crumbtrail::ExceptionRate::unlimited())
             .with_export_delay(Signal::Logs, Duration::from_millis(200))
             .with_export_delay(Signal::Spans, Duration::from_millis(200))
             .with_metric_interval(Duration::from_secs(2));

@@ -1,0 +1,233 @@
+//! Errors that are reported by hand.
+
+#[cfg(any(feature = "anyhow", feature = "error-stack"))]
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::{
+    error::Error,
+    fmt::Display,
+    panic::{AssertUnwindSafe, Location, catch_unwind},
+    sync::Arc,
+};
+
+use super::{ErrorId, Link, Mechanism, PANICKED, Place, Raised, TypeAddress, active_core, bounded, chain, group::Fnv, place_number, raise};
+use crate::{
+    Breadcrumb,
+    clock::now,
+    layer::{self, core::Core},
+    ledger::{Lost, Signal},
+};
+
+/// Reports an error by hand and returns the id of its record, to quote to the user.
+///
+/// Takes everything that is an error: types that implement [`Error`], and, with the feature of that name, `anyhow::Error`, `eyre::Report`, `error_stack::Report` and `rootcause::Report`. The type is exact, the causes are followed, the stack is this call's (or the error's own, if it brings one). The record carries the trail of the current request, and its span is marked as failed. Without an installed crumbtrail the id is made all the same and nothing else happens.
+///
+/// An error that was told before in this request, as it was, wrapped or unwrapped, is not told again: the id of its first record comes back.
+///
+/// Costs a few microseconds on the calling thread; never blocks, never panics. (An error's own backtrace, where `RUST_BACKTRACE` asks for one, is given its names here, by the standard library: that takes milliseconds.)
+///
+/// ```
+/// let error = "twelve".parse::<u8>().unwrap_err();
+/// let (id, captured) = crumbtrail::testing::capture(|| crumbtrail::capture(&error));
+/// assert_eq!(captured.exceptions()[0].id(), id);
+/// assert_eq!(captured.exceptions()[0].type_name(), "core::num::error::ParseIntError");
+/// ```
+#[track_caller]
+pub fn capture<Kind>(error: &(impl Capture<Kind> + ?Sized)) -> ErrorId {
+    let location = Location::caller();
+    let Some(core) = active_core() else { return ErrorId::new() };
+    capture_into(&core, error, location)
+}
+
+/// What [`capture`] takes. `Kind` tells the families of errors apart and is always inferred.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no error that crumbtrail can capture",
+    note = "it has to implement `std::error::Error`; `anyhow::Error` and its like need crumbtrail's feature of that name"
+)]
+pub trait Capture<Kind>: sealed::Sealed<Kind> {
+    /// Says what it is.
+    #[doc(hidden)]
+    fn describe(&self, parts: &mut CaptureParts);
+}
+
+/// Errors that implement [`Error`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct StdError;
+
+impl<E: Error> Capture<StdError> for E {
+    fn describe(&self, parts: &mut CaptureParts) {
+        parts.error(self);
+        // `&dyn Error` behind a reference is an error, too, of a type that has no name.
+        let (name, is_dyn) = (std::any::type_name::<E>(), std::any::type_name::<E>().contains("dyn "));
+        if !is_dyn {
+            parts.name(name);
+        }
+    }
+}
+
+/// What is known of a captured error. Filled by [`Capture`].
+#[doc(hidden)]
+#[derive(Debug, Default)]
+pub struct CaptureParts {
+    links: Vec<Link>,
+    /// What of the first message is the same every time.
+    template: Option<String>,
+    backtrace: Option<String>,
+    attachments: Vec<String>,
+    core: Option<Arc<Core>>,
+}
+
+impl std::fmt::Debug for Core {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Core").finish_non_exhaustive()
+    }
+}
+
+/// Backtraces are cut here: later stages cut further.
+#[cfg(any(feature = "anyhow", feature = "error-stack"))]
+const MAX_BACKTRACE: usize = 32 * 1024;
+
+impl CaptureParts {
+    /// An error and all its causes.
+    pub(super) fn error(&mut self, error: &dyn Error) {
+        for link in chain::links(error) {
+            self.link(link, TypeAddress::of(link));
+            // For where symbols cannot tell.
+            if let Some(last) = self.links.last_mut() {
+                last.type_name = layer::guess(link).as_str().to_owned();
+            }
+        }
+    }
+
+    /// One link, without its causes.
+    #[cfg(feature = "error-stack")]
+    pub(super) fn link_of(&mut self, error: &(dyn Error + 'static)) {
+        self.link(error, TypeAddress::of(error));
+    }
+
+    /// One link, of which there is only a text.
+    #[cfg(feature = "rootcause")]
+    pub(super) fn text(&mut self, shown: &dyn Display, type_name: &str) {
+        self.link(shown, TypeAddress::default());
+        if let Some(last) = self.links.last_mut().filter(|_| !type_name.is_empty()) {
+            (last.type_name, last.exact) = (type_name.to_owned(), true);
+        }
+    }
+
+    /// The type of the outermost error is certain.
+    pub(super) fn name(&mut self, type_name: &str) {
+        if let Some(first) = self.links.first_mut() {
+            (first.type_name, first.exact) = (type_name.to_owned(), true);
+        }
+    }
+
+    /// The stack that the error brings.
+    #[cfg(any(feature = "anyhow", feature = "error-stack"))]
+    pub(super) fn backtrace(&mut self, backtrace: &Backtrace) {
+        if backtrace.status() == BacktraceStatus::Captured && self.backtrace.is_none() {
+            let mut text = backtrace.to_string();
+            text.truncate(crate::trail::record::floor_char_boundary(&text, MAX_BACKTRACE));
+            self.backtrace = Some(text);
+        }
+    }
+
+    /// What else a report carries.
+    #[cfg(any(feature = "error-stack", feature = "rootcause"))]
+    pub(super) fn attachment(&mut self, shown: &dyn Display) {
+        if self.attachments.len() < 16 {
+            self.attachments.push(bounded(shown));
+        }
+    }
+
+    fn link(&mut self, shown: &(impl Display + ?Sized), address: TypeAddress) {
+        if self.links.is_empty() {
+            self.template = self.core.as_ref().and_then(|core| core.statics.template(format_args!("{shown}")));
+        }
+        self.links.push(Link { address, message: bounded(&format_args!("{shown}")), ..Link::default() });
+    }
+}
+
+/// Reports to this telemetry, whichever is current.
+pub(crate) fn capture_into<Kind>(core: &Arc<Core>, error: &(impl Capture<Kind> + ?Sized), location: &'static Location<'static>) -> ErrorId {
+    let id = ErrorId::new();
+    if core.is_closed() || layer::is_own_thread() {
+        return id;
+    }
+    let mut parts = CaptureParts { core: Some(core.clone()), ..CaptureParts::default() };
+    // The program's code: `Display`, `source`.
+    let _ = catch_unwind(AssertUnwindSafe(|| error.describe(&mut parts)));
+    if parts.links.is_empty() {
+        parts.links.push(Link { message: PANICKED.to_owned(), ..Link::default() });
+    }
+    let texts = parts.links.iter_mut().map(|link| &mut link.message).chain(&mut parts.attachments);
+    for text in texts {
+        match core.scrubber.text(text) {
+            Ok(std::borrow::Cow::Borrowed(_)) => {}
+            Ok(std::borrow::Cow::Owned(clean)) => *text = clean,
+            Err(_) => {
+                core.ledger().dropped(Signal::Exceptions, Lost::ScrubberFailed, 1);
+                return id;
+            }
+        }
+    }
+    let place = place_number(Some(location));
+    let template = parts.template;
+    let group = {
+        let mut key = Fnv(place);
+        key.part(parts.links.first().map_or("", |link| link.type_name.as_str()));
+        parts.links.iter().for_each(|link| key.0 = key.0.rotate_left(17) ^ link.address.0[0]);
+        key.part(template.as_deref().unwrap_or_default());
+        key.0
+    };
+    let state = layer::current_state(core);
+    let message = parts.links[0].message.clone();
+    let mut raised = Raised::new(Mechanism::Capture, parts.links);
+    raised.templates[1] = template;
+    raised.place = Some(Place::from(location));
+    (raised.backtrace, raised.attachments) = (parts.backtrace, parts.attachments);
+    let told = raise(core, state.as_ref(), id, now(), place, group, raised);
+    let id = told.err().unwrap_or(id);
+    layer::leave_breadcrumb(core, || {
+        Breadcrumb::new("exception", message).with_level(tracing_core::Level::ERROR).with_data("crumbtrail.error.id", id.to_string())
+    });
+    id
+}
+
+/// Reports the error of a `Result` on its way.
+pub trait ResultExt<Kind>: sealed::SealedResult {
+    /// [`capture`]s the error, if there is one, and returns the result as it was.
+    ///
+    /// ```
+    /// use crumbtrail::ResultExt;
+    ///
+    /// fn port(text: &str) -> Result<u16, std::num::ParseIntError> {
+    ///     Ok(text.parse::<u16>().captured()?)
+    /// }
+    /// let (port, captured) = crumbtrail::testing::capture(|| port("eighty"));
+    /// assert!(port.is_err());
+    /// assert_eq!(captured.exceptions()[0].message(), "invalid digit found in string");
+    /// ```
+    #[must_use = "the result is passed through; only its error was reported"]
+    #[track_caller]
+    fn captured(self) -> Self;
+}
+
+impl<T, E: Capture<Kind>, Kind> ResultExt<Kind> for Result<T, E> {
+    #[track_caller]
+    fn captured(self) -> Self {
+        if let Err(error) = &self {
+            capture(error);
+        }
+        self
+    }
+}
+
+pub(super) mod sealed {
+    /// Families of errors are added here.
+    pub trait Sealed<Kind> {}
+    impl<E: std::error::Error> Sealed<super::StdError> for E {}
+
+    /// Only results have errors to report.
+    pub trait SealedResult {}
+    impl<T, E> SealedResult for Result<T, E> {}
+}

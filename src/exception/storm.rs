@@ -1,0 +1,288 @@
+//! Storms: a group of exceptions has a share of full records, then of lean ones, then it is only counted. Comes in: a key for each exception, on its thread. Goes out: what to make of it; and counts, for the metric.
+//!
+//! A fixed table of atomics; two threads in the same storm meet at a counter and nowhere else. Rates are kept as the time at which a bucket would be full again (GCRA), one word each.
+
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicU64, Ordering},
+};
+
+/// How many records one group of exceptions gets, see [`Builder::with_exception_rate`](crate::Builder::with_exception_rate).
+///
+/// A new group always gets through. What gets no record is counted in the metric `crumbtrail.exceptions` and in [`Stats::suppressed`](crate::Stats::suppressed), and the group's next record says how many there were (`crumbtrail.suppressed`).
+///
+/// ```
+/// use crumbtrail::ExceptionRate;
+///
+/// let rate = ExceptionRate::default().with_full(50, 30).with_lean(0, 0);
+/// assert_ne!(rate, ExceptionRate::default());
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExceptionRate {
+    full: (u32, u32),
+    lean: (u32, u32),
+    bytes_per_second: u32,
+    is_unlimited: bool,
+}
+
+impl Default for ExceptionRate {
+    /// Full records: 20 at once, then 10 a minute. Lean ones, without stack and breadcrumbs: 100 at once, then 60 a minute. All groups together: 1 MiB a second of full records.
+    fn default() -> Self {
+        Self { full: (20, 10), lean: (100, 60), bytes_per_second: 1 << 20, is_unlimited: false }
+    }
+}
+
+impl ExceptionRate {
+    /// Every exception gets its full record.
+    pub fn unlimited() -> Self {
+        Self { is_unlimited: true, ..Self::default() }
+    }
+
+    /// Full records of one group: so many at once, then so many a minute.
+    #[must_use]
+    pub fn with_full(mut self, at_once: u32, per_minute: u32) -> Self {
+        self.full = (at_once, per_minute);
+        self
+    }
+
+    /// Lean records of one group, after the full ones: so many at once, then so many a minute.
+    #[must_use]
+    pub fn with_lean(mut self, at_once: u32, per_minute: u32) -> Self {
+        self.lean = (at_once, per_minute);
+        self
+    }
+
+    /// Full records of all groups together, in bytes as they wait in memory; what is over is lean. The first of a group is full all the same.
+    #[must_use]
+    pub fn with_bytes_per_second(mut self, bytes: u32) -> Self {
+        self.bytes_per_second = bytes;
+        self
+    }
+}
+
+/// What becomes of an exception.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Full,
+    Lean,
+    Counted,
+}
+
+/// A verdict, and what goes with it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Admission {
+    pub(crate) verdict: Verdict,
+    /// Exceptions of the group that were only counted since its last record.
+    pub(crate) suppressed: u64,
+    pub(crate) slot: SlotId,
+}
+
+/// A group's place in the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct SlotId(u32);
+
+/// What a group is called in the metric.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Labels {
+    pub(crate) type_name: String,
+    pub(crate) group: String,
+    pub(crate) coarse: String,
+}
+
+pub(crate) struct Storm {
+    slots: Box<[Slot]>,
+    rate: ExceptionRate,
+    /// When the budget of all groups would be whole again.
+    budget: AtomicU64,
+    suppressed: AtomicU64,
+}
+
+struct Slot {
+    /// 0: free.
+    key: AtomicU64,
+    full: AtomicU64,
+    lean: AtomicU64,
+    uncounted: AtomicU64,
+    suppressed: AtomicU64,
+    labels: Mutex<Option<Arc<Labels>>>,
+}
+
+/// Groups that are told apart; the rest share the last slot.
+const SLOTS: usize = 4096;
+const PROBES: usize = 16;
+const MINUTE: u64 = 60_000_000_000;
+/// Seconds of the byte budget that may be used at once.
+const BUDGET_BURST: u64 = 8;
+
+impl Storm {
+    pub(crate) fn new(rate: ExceptionRate) -> Self {
+        let slot = || Slot {
+            key: AtomicU64::new(0),
+            full: AtomicU64::new(0),
+            lean: AtomicU64::new(0),
+            uncounted: AtomicU64::new(0),
+            suppressed: AtomicU64::new(0),
+            labels: Mutex::new(None),
+        };
+        Self { slots: (0..=SLOTS).map(|_| slot()).collect(), rate, budget: AtomicU64::new(0), suppressed: AtomicU64::new(0) }
+    }
+
+    /// Counts an exception and decides about its record. `weight` is about its bytes.
+    pub(crate) fn admit(&self, key: u64, now: u64, weight: usize) -> Admission {
+        let (slot, is_new) = self.slot(key.max(1));
+        let place = &self.slots[slot.0 as usize];
+        place.uncounted.fetch_add(1, Ordering::Relaxed);
+        // Taken from the share also by the first of a group, which gets its record anyway.
+        let verdict = if self.rate.is_unlimited || self.is_full_due(place, now, weight) || is_new {
+            Verdict::Full
+        } else if take(&place.lean, self.rate.lean, 1, now) {
+            Verdict::Lean
+        } else {
+            Verdict::Counted
+        };
+        let suppressed = match verdict {
+            Verdict::Counted => {
+                self.suppressed.fetch_add(1, Ordering::Relaxed);
+                place.suppressed.fetch_add(1, Ordering::Relaxed)
+            }
+            // Looked at first: nothing is written where there is nothing to take.
+            _ if place.suppressed.load(Ordering::Relaxed) > 0 => place.suppressed.swap(0, Ordering::Relaxed),
+            _ => 0,
+        };
+        Admission { verdict, suppressed, slot }
+    }
+
+    fn is_full_due(&self, place: &Slot, now: u64, weight: usize) -> bool {
+        let per_second = u64::from(self.rate.bytes_per_second);
+        let budget = (u32::try_from(per_second * BUDGET_BURST).unwrap_or(u32::MAX), u32::try_from(per_second * 60).unwrap_or(u32::MAX));
+        take(&place.full, self.rate.full, 1, now) && take(&self.budget, budget, weight as u64, now)
+    }
+
+    /// What the group is called, once that is known.
+    pub(crate) fn name(&self, slot: SlotId, labels: Labels) {
+        let mut known = self.slots[slot.0 as usize].labels.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.as_deref() != Some(&labels) {
+            *known = Some(Arc::new(labels));
+        }
+    }
+
+    /// How the group was last called.
+    pub(crate) fn labels(&self, slot: SlotId) -> Option<Arc<Labels>> {
+        self.slots[slot.0 as usize].labels.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Hands out the counts since the last call, of groups that have been named.
+    pub(crate) fn counts(&self, mut take: impl FnMut(u64, &Labels)) {
+        for slot in self.slots.iter().filter(|slot| slot.uncounted.load(Ordering::Relaxed) > 0) {
+            let labels = slot.labels.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            if let Some(labels) = labels {
+                take(slot.uncounted.swap(0, Ordering::Relaxed), &labels);
+            }
+        }
+    }
+
+    /// Exceptions that were only counted.
+    pub(crate) fn suppressed(&self) -> u64 {
+        self.suppressed.load(Ordering::Relaxed)
+    }
+
+    /// The group's place, and whether it has just got it.
+    fn slot(&self, key: u64) -> (SlotId, bool) {
+        let start = key.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (64 - SLOTS.trailing_zeros());
+        for step in 0..PROBES {
+            let index = (start as usize + step) % SLOTS;
+            let found = self.slots[index].key.compare_exchange(0, key, Ordering::Relaxed, Ordering::Relaxed);
+            match found {
+                Ok(_) => return (SlotId(index as u32), true),
+                Err(known) if known == key => return (SlotId(index as u32), false),
+                Err(_) => {}
+            }
+        }
+        (SlotId(SLOTS as u32), false)
+    }
+}
+
+/// Takes `cost` from a bucket of `burst` that gets `per_minute` back, if it is in there.
+fn take(bucket: &AtomicU64, (burst, per_minute): (u32, u32), cost: u64, now: u64) -> bool {
+    if burst == 0 {
+        return false;
+    }
+    // Nanoseconds for one; with no rate at all, a burst lasts for ever.
+    let each = if per_minute == 0 { u64::MAX / 4 / u64::from(burst) } else { MINUTE / u64::from(per_minute) };
+    let (cost, capacity) = (each.saturating_mul(cost).min(u64::MAX / 4), each.saturating_mul(burst.into()).min(u64::MAX / 4));
+    let mut known = bucket.load(Ordering::Relaxed);
+    loop {
+        let full_again = known.max(now).saturating_add(cost);
+        // More than the whole bucket is taken from a full one.
+        if full_again > now.saturating_add(capacity) && known > now {
+            return false;
+        }
+        match bucket.compare_exchange_weak(known, full_again.min(now.saturating_add(capacity)), Ordering::Relaxed, Ordering::Relaxed) {
+            Ok(_) => return true,
+            Err(other) => known = other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: u64 = 1_700_000_000_000_000_000;
+    const SECOND: u64 = 1_000_000_000;
+
+    fn verdicts(storm: &Storm, key: u64, at: u64, count: usize) -> [usize; 3] {
+        let mut sums = [0; 3];
+        for _ in 0..count {
+            sums[storm.admit(key, at, 1_000).verdict as usize] += 1;
+        }
+        sums
+    }
+
+    #[test]
+    fn a_group_gets_full_records_then_lean_ones_then_none() {
+        let storm = Storm::new(ExceptionRate::default());
+        assert_eq!(verdicts(&storm, 7, START, 1_000), [20, 100, 880]);
+        assert_eq!(verdicts(&storm, 7, START + 60 * SECOND, 1_000), [10, 60, 930]);
+        assert_eq!(storm.suppressed(), 880 + 930);
+        assert_eq!(storm.admit(7, START + 3_600 * SECOND, 1).suppressed, 930, "since the last record");
+        assert_eq!(verdicts(&storm, 8, START + 3_600 * SECOND, 3), [3, 0, 0], "another group has its own share");
+    }
+
+    #[test]
+    fn the_budget_of_all_groups_makes_records_lean_but_not_the_first_of_a_group() {
+        let storm = Storm::new(ExceptionRate::default().with_bytes_per_second(1_000));
+        let first = (1..=100).filter(|key| storm.admit(*key, START, 1_000).verdict == Verdict::Full).count();
+        assert_eq!(first, 100);
+        assert_eq!(verdicts(&storm, 1, START, 10), [0, 10, 0]);
+    }
+
+    #[test]
+    fn counts_wait_for_a_name_and_are_never_lost() {
+        let storm = Storm::new(ExceptionRate::unlimited());
+        let admission = storm.admit(5, START, 1);
+        assert_eq!(admission.verdict, Verdict::Full);
+        let mut total = 0;
+        storm.counts(|count, _| total += count);
+        assert_eq!(total, 0);
+        storm.name(admission.slot, Labels { type_name: "a".to_owned(), group: "b".to_owned(), coarse: "c".to_owned() });
+        storm.admit(5, START, 1);
+        storm.counts(|count, labels| total += count * u64::from(labels.group == "b"));
+        assert_eq!(total, 2);
+    }
+
+    #[test]
+    fn four_threads_are_counted_to_the_last() {
+        let storm = Storm::new(ExceptionRate::default());
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| verdicts(&storm, 9, START, 10_000));
+            }
+        });
+        let admission = storm.admit(9, START, 1);
+        storm.name(admission.slot, Labels { type_name: String::new(), group: String::new(), coarse: String::new() });
+        let mut total = 0;
+        storm.counts(|count, _| total += count);
+        assert_eq!((total, storm.suppressed()), (40_001, 40_001 - 120));
+    }
+}

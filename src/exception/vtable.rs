@@ -1,0 +1,97 @@
+//! The type behind `&dyn Error`, by the address of its `Debug` implementation.
+//!
+//! A `&dyn Error` is two words: the value and its vtable. On today's compilers the vtable is `[drop, size, align, <T as Debug>::fmt, <T as Display>::fmt, …]`. The fourth word is a function whose symbol names the type; the worker looks it up, as it does for frames. (`Display` would not do: implementations that look alike are merged.)
+//!
+//! # Invariants
+//! 1. `&dyn Error` is a pair of the value's and the vtable's address, in this order: checked by size at compile time, and by [`proven`].
+//! 2. A vtable of `dyn Error` has at least four words: three of header, and the methods of `Debug`, `Display` and `Error` after them. It is in read-only memory for as long as the program runs.
+//!
+//! The language promises neither the order of a vtable nor that of the pair. So nothing is read unless two probes of our own come out as expected; should a compiler change this, types are guessed again, and a test says so.
+#![allow(unsafe_code)]
+
+use std::{error::Error, fmt, sync::OnceLock};
+
+/// By which a type can be told: `[<T as Debug>::fmt, drop glue]`. Zeros: not known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct TypeAddress(pub(crate) [u64; 2]);
+
+impl TypeAddress {
+    /// Reads three words; no lock, no allocation.
+    pub(crate) fn of(error: &(dyn Error + '_)) -> Self {
+        static PROVEN: OnceLock<bool> = OnceLock::new();
+        if !*PROVEN.get_or_init(proven) {
+            return Self::default();
+        }
+        let [drop, _, _, debug] = head(error);
+        Self([debug as u64, drop as u64])
+    }
+}
+
+/// The first four words of an error's vtable.
+fn head(error: &(dyn Error + '_)) -> [usize; 4] {
+    const { assert!(size_of::<&dyn Error>() == 2 * size_of::<usize>()) };
+    // SAFETY: invariant 1: a pair of addresses, which any pair of words can hold.
+    let [_, vtable] = unsafe { std::mem::transmute::<&(dyn Error + '_), [*const [usize; 4]; 2]>(error) };
+    // SAFETY: invariant 2: four words of read-only memory, aligned as words are.
+    unsafe { *vtable }
+}
+
+/// Whether vtables look as they are expected to. The pair is looked at before the vtable is: were it the other way round, its first word would be the probe's address.
+fn proven() -> bool {
+    let (plain, owning) = (Plain([0; 3]), Owning(Box::default()));
+    // SAFETY: invariant 1, of which this is the proof: two addresses, compared and not followed.
+    let [data, _] = unsafe { std::mem::transmute::<&dyn Error, [*const u8; 2]>(&plain) };
+    if !std::ptr::eq(data, (&raw const plain).cast()) {
+        return false;
+    }
+    let ([no_drop, size, align, debug], [drop, other_size, _, other_debug]) = (head(&plain), head(&owning));
+    (no_drop, size, align) == (0, size_of::<Plain>(), align_of::<Plain>())
+        && other_size == size_of::<Owning>()
+        && drop != 0
+        && debug == <Plain as fmt::Debug>::fmt as *const () as usize
+        && other_debug == <Owning as fmt::Debug>::fmt as *const () as usize
+}
+
+/// Has nothing to drop, and a size and alignment of its own.
+#[repr(align(32))]
+struct Plain([u64; 3]);
+
+struct Owning(Box<u8>);
+
+macro_rules! probe {
+    ($type:ty, $text:literal) => {
+        impl fmt::Debug for $type {
+            #[inline(never)]
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_tuple($text).field(&self.0).finish()
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(concat!("probe ", $text))
+            }
+        }
+
+        impl Error for $type {}
+    };
+}
+
+probe!(Plain, "Plain");
+probe!(Owning, "Owning");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// If this fails, the compiler has changed its vtables: types behind `&dyn Error` are guessed until this module knows better.
+    #[test]
+    fn this_compilers_vtables_are_understood() {
+        assert!(proven());
+        let error = "x".parse::<u8>().unwrap_err();
+        assert_eq!(TypeAddress::of(&error), TypeAddress::of(&"y".parse::<u16>().unwrap_err()));
+        assert_ne!(TypeAddress::of(&error), TypeAddress::of(&std::fmt::Error));
+        let boxed: Box<dyn Error + Send + Sync> = Box::new(error.clone());
+        assert_eq!(TypeAddress::of(&*boxed), TypeAddress::of(&error));
+    }
+}

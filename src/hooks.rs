@@ -1,0 +1,84 @@
+//! The program's own code that sees exceptions and breadcrumbs before they leave. It runs on the worker's thread, under none of our locks; a panic in it costs the record it met.
+
+use std::{
+    fmt,
+    ops::ControlFlow,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Once},
+};
+
+use crate::{Breadcrumb, Exception, Lost, scrub::Scrubber};
+
+type BeforeSend = Arc<dyn Fn(&mut Exception) -> ControlFlow<()> + Send + Sync>;
+type BeforeBreadcrumb = Arc<dyn Fn(&mut Breadcrumb) -> ControlFlow<()> + Send + Sync>;
+
+/// See [`Builder::with_before_send`](crate::Builder::with_before_send).
+#[derive(Clone, Default)]
+pub(crate) struct Hooks {
+    before_send: Option<BeforeSend>,
+    before_breadcrumb: Option<BeforeBreadcrumb>,
+}
+
+impl fmt::Debug for Hooks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hooks").finish_non_exhaustive()
+    }
+}
+
+impl Hooks {
+    pub(crate) fn set_before_send(&mut self, hook: impl Fn(&mut Exception) -> ControlFlow<()> + Send + Sync + 'static) {
+        self.before_send = Some(Arc::new(hook));
+    }
+
+    pub(crate) fn set_before_breadcrumb(&mut self, hook: impl Fn(&mut Breadcrumb) -> ControlFlow<()> + Send + Sync + 'static) {
+        self.before_breadcrumb = Some(Arc::new(hook));
+    }
+
+    /// Nothing of the program's own has to see an exception first.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.before_send.is_none() && self.before_breadcrumb.is_none()
+    }
+
+    /// Asks all of them.
+    ///
+    /// # Errors
+    /// Why there is to be no record.
+    pub(crate) fn apply(&self, exception: &mut Exception) -> Result<(), Lost> {
+        if let Some(hook) = &self.before_breadcrumb {
+            let before = exception.breadcrumbs.len();
+            exception.breadcrumbs.retain(|crumb| match catch_unwind(AssertUnwindSafe(|| hook(crumb))) {
+                Ok(verdict) => verdict.is_continue(),
+                Err(_) => {
+                    say_once("before_breadcrumb");
+                    false
+                }
+            });
+            exception.left_out += before - exception.breadcrumbs.len();
+        }
+        let Some(hook) = &self.before_send else { return Ok(()) };
+        match catch_unwind(AssertUnwindSafe(|| hook(exception))) {
+            Ok(ControlFlow::Continue(())) => Ok(()),
+            Ok(ControlFlow::Break(())) => Err(Lost::Filtered),
+            Err(_) => {
+                say_once("before_send");
+                Err(Lost::CallbackError)
+            }
+        }
+    }
+}
+
+/// The rules that could not be asked where the exception was raised.
+///
+/// # Errors
+/// A rule panicked.
+pub(crate) fn finish_scrubbing(exception: &mut Exception, scrubber: &Scrubber) -> Result<(), Lost> {
+    for cause in &mut exception.causes {
+        cause.message = scrubber.text(&cause.message).map_err(|_| Lost::ScrubberFailed)?.into_owned();
+    }
+    Ok(())
+}
+
+fn say_once(hook: &str) {
+    static SAID: Once = Once::new();
+    SAID.call_once(|| crate::diagnose(format_args!("the hook {hook} panicked; what it was to see is dropped and counted")));
+}

@@ -1,0 +1,100 @@
+//! What of a text is the same every time: the parts that lie in the program's read-only data. The rest came from variables.
+//!
+//! `format!("user {name} not found")` writes two literals and a variable, one after the other; where each piece lies tells which is which. So messages can be grouped by what the programmer wrote, and nothing is guessed from the text.
+
+use std::{
+    fmt::{self, Write as _},
+    ops::Range,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
+/// The read-only mappings of files into this process, in order. Empty where the system does not tell.
+#[derive(Default)]
+pub(crate) struct Statics(Vec<Range<usize>>);
+
+/// Bytes of a template at most.
+const MAX_TEMPLATE: usize = 256;
+
+impl Statics {
+    /// As it is now: what is loaded later counts as variable.
+    pub(crate) fn of_this_process() -> Self {
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
+        let ranges = maps.lines().filter_map(|line| {
+            let mut parts = line.split_ascii_whitespace();
+            let (start, end) = parts.next()?.split_once('-')?;
+            let is_static = parts.next()?.starts_with("r-") && line.contains('/');
+            let range = usize::from_str_radix(start, 16).ok()?..usize::from_str_radix(end, 16).ok()?;
+            is_static.then_some(range)
+        });
+        Self(ranges.collect())
+    }
+
+    /// The literals of a text, with `{}` for what is between them. `None` where literals cannot be told from variables. Runs the values' own formatting; should that panic, the template ends there.
+    pub(crate) fn template(&self, text: fmt::Arguments<'_>) -> Option<String> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let mut template = Template { statics: self, text: String::new() };
+        let _ = catch_unwind(AssertUnwindSafe(|| template.write_fmt(text)));
+        Some(template.text)
+    }
+
+    fn hold(&self, piece: &str) -> bool {
+        let start = piece.as_ptr().addr();
+        self.0.iter().any(|range| range.contains(&start))
+    }
+}
+
+struct Template<'a> {
+    statics: &'a Statics,
+    text: String,
+}
+
+impl Template<'_> {
+    fn push(&mut self, literal: Option<&str>) -> fmt::Result {
+        match literal {
+            Some(literal) => self.text.push_str(literal),
+            None if self.text.ends_with("{}") => {}
+            None => self.text.push_str("{}"),
+        }
+        if self.text.len() > MAX_TEMPLATE {
+            self.text.truncate(crate::trail::record::floor_char_boundary(&self.text, MAX_TEMPLATE));
+            return Err(fmt::Error);
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Write for Template<'_> {
+    fn write_str(&mut self, piece: &str) -> fmt::Result {
+        if piece.is_empty() {
+            return Ok(());
+        }
+        // The table that numbers are formatted from is read-only, too; no word consists of digits.
+        let is_literal = self.statics.hold(piece) && !piece.bytes().all(|byte| byte.is_ascii_digit());
+        self.push(Some(piece).filter(|_| is_literal))
+    }
+
+    fn write_char(&mut self, _: char) -> fmt::Result {
+        // From a variable, or padding.
+        self.push(None)
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn literals_are_told_from_variables() {
+        let statics = Statics::of_this_process();
+        let template = |text: fmt::Arguments<'_>| statics.template(text).expect("a template");
+        let (name, number) = (String::from("ada"), std::hint::black_box(17));
+        assert_eq!(template(format_args!("user {name} not found")), "user {} not found");
+        assert_eq!(template(format_args!("{number} of {:>8} and {:?}", name, Some(name.clone()))), "{} of {} and Some({})");
+        assert_eq!(template(format_args!("the same every time")), "the same every time");
+        assert_eq!(template(format_args!("{}{number:03}", std::hint::black_box('c'))), "{}");
+        assert_eq!(template(format_args!("{}", "x".parse::<u8>().unwrap_err())), "invalid digit found in string");
+        assert_eq!(Statics::default().template(format_args!("unknown")), None);
+    }
+}

@@ -1,0 +1,149 @@
+//! The test kit: what a piece of code would send, caught in a scope of its own, for a service's own tests.
+//!
+//! ```
+//! use crumbtrail::testing::capture;
+//!
+//! fn charge() {
+//!     let _request = tracing::info_span!("checkout").entered();
+//!     tracing::debug!(cents = 1999, "charging card");
+//!     tracing::error!("card refused");
+//! }
+//!
+//! let (_, captured) = capture(charge);
+//! assert_eq!(captured.exceptions()[0].breadcrumbs().messages(), ["charging card"]);
+//! assert_eq!(captured.exception("refused").message(), "card refused");
+//! assert_eq!(captured.spans()[0].name(), "checkout");
+//! ```
+//!
+//! Every scope has a telemetry of its own: nothing global is set (but for a panic hook, once, which leaves every other panic to the hook before it), and tests that run in parallel do not see each other. What is caught went the whole way, through scrubber, hooks and grouping; it is only not sent.
+//!
+//! A scope is that of its thread, as `tracing`'s scoped subscribers are. Code that starts threads or tasks takes it along: [`Instrument`](tracing::Instrument) with a span of the scope, or `WithSubscriber` with the current subscriber.
+
+mod sink;
+mod snapshot;
+mod view;
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tracing_core::{Dispatch, LevelFilter, dispatcher};
+use tracing_subscriber::{filter::Targets, layer::SubscriberExt as _, registry::Registry};
+
+pub(crate) use self::sink::Sink;
+pub use self::view::{Captured, Log, Metric, Point, Span};
+use crate::{Builder, ExceptionRate, Exporter, Route, Service, Telemetry};
+
+/// Runs `work` and returns what it returned, with everything it would have sent. Unlike the default, no share limits the records of a group.
+///
+/// # Panics
+/// If `work` does: to look at a panic's exception, catch the panic within.
+///
+/// ```
+/// let (outcome, captured) = crumbtrail::testing::capture(|| std::panic::catch_unwind(|| panic!("out of stock")));
+/// assert!(outcome.is_err());
+/// assert_eq!((captured.exceptions()[0].type_name(), captured.exceptions()[0].message()), ("panic", "out of stock"));
+/// ```
+pub fn capture<T>(work: impl FnOnce() -> T) -> (T, Captured) {
+    capture_with(builder(), work)
+}
+
+/// As [`capture`], with hooks, a scrubber or routes of the service's own. Where it would send is set aside.
+pub fn capture_with<T>(builder: Builder, work: impl FnOnce() -> T) -> (T, Captured) {
+    let scope = Scope::new(builder);
+    let outcome = scope.enter(work);
+    (outcome, scope.end())
+}
+
+/// As [`capture`], for a future: the scope is that of its polls, on whichever thread they are.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// let (_, captured) = crumbtrail::testing::capture_async(async {
+///     tokio::task::yield_now().await;
+///     tracing::error!("card refused");
+/// })
+/// .await;
+/// assert_eq!(captured.exceptions().len(), 1);
+/// # });
+/// ```
+pub async fn capture_async<T>(work: impl Future<Output = T>) -> (T, Captured) {
+    capture_async_with(builder(), work).await
+}
+
+/// As [`capture_async`], with a builder of the service's own.
+pub async fn capture_async_with<T>(builder: Builder, work: impl Future<Output = T>) -> (T, Captured) {
+    let scope = Scope::new(builder);
+    let outcome = Scoped { scope: &scope, work: Box::pin(work) }.await;
+    (outcome, scope.end())
+}
+
+/// What [`capture`] uses: the crate under test is the service's own, by the variables that `cargo test` sets.
+pub fn builder() -> Builder {
+    let package = std::env::var("CARGO_PKG_NAME").unwrap_or_else(|_| "test".to_owned());
+    let program = std::env::current_exe().ok().and_then(|path| Some(path.file_stem()?.to_string_lossy().into_owned())).unwrap_or_default();
+    // `exceptions-0123456789abcdef` is the crate `exceptions`; doc tests are one of the last two.
+    let program = program.rsplit_once('-').map_or(program.as_str(), |(name, _)| name);
+    let own = [package.replace('-', "_"), program.replace('-', "_"), "rust_out".to_owned(), "doctest_bundle_2024".to_owned()];
+    let crumbs = own
+        .iter()
+        .fold(Targets::new().with_default(LevelFilter::INFO), |targets, own| targets.with_target(own.clone(), LevelFilter::DEBUG));
+    crate::builder(Service::new(package).with_version("0.0.0"))
+        .with_own_crates(own)
+        .with_route(Route::Breadcrumbs, crumbs)
+        .with_exception_rate(ExceptionRate::unlimited())
+}
+
+/// The patience for the worker: it has nothing to send, so this is for machines that are very busy.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// One capture.
+struct Scope {
+    telemetry: Telemetry,
+    dispatch: Dispatch,
+    sink: Arc<Sink>,
+}
+
+impl Scope {
+    #[expect(clippy::expect_used, reason = "a test without a thread for its telemetry cannot go on")]
+    fn new(builder: Builder) -> Self {
+        let sink = Arc::<Sink>::default();
+        let nowhere = [crate::Signal::Logs, crate::Signal::Spans, crate::Signal::Metrics];
+        let builder = nowhere.into_iter().fold(builder, |builder, signal| builder.with_exporter(signal, Exporter::Otlp));
+        let telemetry = builder.with_sink(sink.clone()).build().expect("the telemetry of a test");
+        crate::exception::panic::install_scoped_hook();
+        let dispatch = Dispatch::new(Registry::default().with(telemetry.layer()));
+        Self { telemetry, dispatch, sink }
+    }
+
+    fn enter<T>(&self, work: impl FnOnce() -> T) -> T {
+        let work = || dispatcher::with_default(&self.dispatch, work);
+        #[cfg(feature = "metrics")]
+        return metrics::with_local_recorder(&self.telemetry.recorder(), work);
+        #[cfg(not(feature = "metrics"))]
+        work()
+    }
+
+    fn end(self) -> Captured {
+        // Whatever is wrong shows in what is there.
+        let _ = self.telemetry.shutdown(PATIENCE);
+        self.sink.take()
+    }
+}
+
+struct Scoped<'a, F> {
+    scope: &'a Scope,
+    work: Pin<Box<F>>,
+}
+
+impl<F: Future> Future for Scoped<'_, F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        let scope = self.scope;
+        scope.enter(|| self.work.as_mut().poll(context))
+    }
+}
