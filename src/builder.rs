@@ -85,6 +85,7 @@ pub struct Builder {
     hooks: Hooks,
     rate: ExceptionRate,
     user_on: [bool; 2],
+    baggage: Vec<String>,
     process_arguments: bool,
     #[cfg(feature = "testing")]
     sink: Option<Arc<crate::testing::Sink>>,
@@ -132,6 +133,7 @@ pub fn builder(service: Service) -> Builder {
         hooks: Hooks::default(),
         rate: ExceptionRate::default(),
         user_on: [false; 2],
+        baggage: Vec::new(),
         process_arguments: false,
         #[cfg(feature = "testing")]
         sink: None,
@@ -226,6 +228,12 @@ impl Builder {
         if let Some(index) = log_or_span(signal) {
             self.user_on[index] = user;
         }
+        self
+    }
+
+    /// Entries of the `baggage` header that [`Scope::copy_baggage`](crate::Scope::copy_baggage) copies into a request's tags; none by default. Baggage comes from whoever calls: allow only what may be told.
+    pub fn with_baggage<K: Into<String>>(mut self, keys: impl IntoIterator<Item = K>) -> Self {
+        self.baggage.extend(keys.into_iter().map(Into::into));
         self
     }
 
@@ -467,6 +475,7 @@ impl Builder {
             outbox_bytes: self.outbox_memory,
             exports_spans,
             scrubber,
+            baggage: self.baggage,
             user_on: self.user_on,
             rate: self.rate,
             #[cfg(feature = "testing")]

@@ -9,7 +9,9 @@ use std::{
     sync::Arc,
 };
 
-use super::{ErrorId, Link, Mechanism, PANICKED, Place, Raised, TypeAddress, active_core, bounded, chain, group::Fnv, place_number, raise};
+use super::{
+    CATEGORY, ErrorId, Link, Mechanism, PANICKED, Place, Raised, TypeAddress, active_core, bounded, chain, group::Fnv, place_number, raise,
+};
 use crate::{
     Breadcrumb,
     clock::now,
@@ -188,7 +190,7 @@ pub(crate) fn capture_into<Kind>(core: &Arc<Core>, error: &(impl Capture<Kind> +
     let told = raise(core, state.as_ref(), id, now(), place, group, raised);
     let id = told.err().unwrap_or(id);
     layer::leave_breadcrumb(core, || {
-        Breadcrumb::new("exception", message).with_level(tracing_core::Level::ERROR).with_data("crumbtrail.error.id", id.to_string())
+        Breadcrumb::new(CATEGORY, message).with_level(tracing_core::Level::ERROR).with_data("crumbtrail.error.id", id.to_string())
     });
     id
 }

@@ -1,6 +1,6 @@
 //! One failure, one exception: an error that bubbles through instrumented functions, is captured by hand and then logged by a framework is told once; what comes after is an echo.
 //!
-//! Which exceptions there were is known per request (with its trail) and, for what is raised outside of requests, per thread. Texts decide: an echo's error is the earlier one, wraps it, or is its cause. What is raised at the same place again is no echo but a repetition, and counts as such.
+//! Which exceptions there were is known per request (with its trail) and, for what is raised outside of requests, per thread. Texts decide: an echo's error is the earlier one, wraps it, or is its cause; and for `#[instrument(err)]`, which tells an error by its own words only, that nothing has happened since the function it called told one. What is raised at the same place again is no echo but a repetition, and counts as such.
 
 use super::ErrorId;
 use crate::trail::record::{SpanIds, floor_char_boundary};
@@ -41,6 +41,8 @@ pub(crate) struct Seen<'a> {
     pub(crate) texts: &'a [&'a str],
     /// What the event says besides.
     pub(crate) body: Option<&'a str>,
+    /// It is what `#[instrument(err)]` says of a function's error, and nothing has happened since the last exception.
+    pub(crate) is_passed_on: bool,
 }
 
 impl Recent {
@@ -75,6 +77,10 @@ impl Entry {
         if seen.is_panic || (seen.place == self.place && !(seen.ids.span != 0 && self.ids.parent == seen.ids.span)) {
             return false;
         }
+        // Told in this function, or in one it called, and nothing happened between: this function returns the same, whatever it calls it.
+        if seen.is_passed_on && (self.ids.parent == seen.ids.span || self.ids.span == seen.ids.span) {
+            return true;
+        }
         // What could not be shown is no text to go by.
         let texts = || seen.texts.iter().copied().chain(seen.body).filter(|text| *text != super::PANICKED);
         if self.is_panic && texts().any(|text| text.contains("panicked")) {
@@ -97,7 +103,7 @@ mod tests {
     use super::*;
 
     fn seen<'a>(place: u64, texts: &'a [&'a str]) -> Seen<'a> {
-        Seen { place, ids: SpanIds::default(), time: 10, is_panic: false, texts, body: None }
+        Seen { place, ids: SpanIds::default(), time: 10, is_panic: false, texts, body: None, is_passed_on: false }
     }
 
     fn is_echo(earlier: &[&str], later: Seen<'_>) -> bool {

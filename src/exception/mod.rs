@@ -170,6 +170,7 @@ pub(crate) fn raise_event(core: &Arc<Core>, state: Option<&Arc<SpanState>>, even
     let site = core.callsites.by_id(record.callsite)?;
     let mut raised = described(&record, &site);
     raised.event = event.to_vec();
+    raised.only_error = matches!(site.fields[..], [field] if ERROR_FIELDS.contains(&field));
     let key = {
         let mut key = group::Fnv::new();
         key.0 ^= u64::from(record.callsite);
@@ -194,6 +195,8 @@ pub(crate) struct Raised {
     backtrace: Option<String>,
     attachments: Vec<String>,
     unfinished: bool,
+    /// The event has an error and nothing else, as those of `#[instrument(err)]`.
+    only_error: bool,
 }
 
 impl Raised {
@@ -208,6 +211,7 @@ impl Raised {
             backtrace: None,
             attachments: Vec::new(),
             unfinished: false,
+            only_error: false,
         }
     }
 }
@@ -225,7 +229,18 @@ fn raise(
     let ids = state.map(|state| state.ids).unwrap_or_default();
     let trail = state.and_then(|state| state.trail.as_ref());
     let texts: Vec<&str> = raised.links.iter().map(|link| link.message.as_str()).collect();
-    let seen = Seen { place, ids, time, is_panic: raised.mechanism == Mechanism::Panic, texts: &texts, body: raised.body.as_deref() };
+    let seen = Seen {
+        place,
+        ids,
+        time,
+        is_panic: raised.mechanism == Mechanism::Panic,
+        texts: &texts,
+        body: raised.body.as_deref(),
+        is_passed_on: raised.only_error && trail.is_some_and(|trail| trail.is_quiet()),
+    };
+    if let Some(trail) = trail {
+        trail.has_told();
+    }
     let echo_of = match trail {
         Some(trail) => trail.recent().echo_of(&seen, u64::MAX),
         None => layer::recent(|recent| recent.echo_of(&seen, echo::MAX_AGE_ON_THREAD)).flatten(),
@@ -349,6 +364,9 @@ impl std::fmt::Write for Limited {
         if taken < text.len() { Err(std::fmt::Error) } else { Ok(()) }
     }
 }
+
+/// The category of an exception's own breadcrumb.
+pub(crate) const CATEGORY: &str = "exception";
 
 /// Names under which people log an error as text. An error logged as `&dyn Error` is found under any name.
 pub(crate) const ERROR_FIELDS: [&str; 6] = ["error", "err", "e", "exception", "cause", "source"];

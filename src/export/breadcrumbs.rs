@@ -3,7 +3,7 @@
 use super::{Callsites, log::Source, timestamp, value::attribute_of};
 use crate::{
     AttributeValue, Breadcrumb, Breadcrumbs,
-    exception::{Draft, ErrorId},
+    exception::{CATEGORY, Draft, ErrorId},
     trail::{
         callsite::Callsite,
         record::{Kind, NO_CALLSITE, Record, Value, floor_char_boundary, key, records},
@@ -72,7 +72,7 @@ fn crumb(record: &Record<'_>, callsites: &mut Callsites, started: Option<u64>) -
             if let (key::ECHO, Value::Bytes(id)) = (index, &field) {
                 let id = id.first_chunk().map(|id| ErrorId::from_bytes(*id).to_string());
                 crumb.set_data("crumbtrail.error.id", id.unwrap_or_default());
-                "exception".clone_into(&mut crumb.category);
+                CATEGORY.clone_into(&mut crumb.category);
             }
             continue;
         };

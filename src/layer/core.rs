@@ -45,6 +45,8 @@ pub(crate) struct Core {
     pub(crate) statics: Statics,
     /// What is known of the whole process.
     pub(crate) process_scope: ScopeCell,
+    /// Baggage entries that become tags.
+    pub(crate) baggage: Vec<String>,
     /// Logs and spans say who they are for.
     pub(crate) user_on: [bool; 2],
     /// Counts exceptions and limits their records.
@@ -73,6 +75,7 @@ pub(crate) struct CoreConfig {
     pub(crate) trail_bytes: usize,
     pub(crate) outbox_bytes: usize,
     pub(crate) scrubber: Arc<Scrubber>,
+    pub(crate) baggage: Vec<String>,
     pub(crate) user_on: [bool; 2],
     pub(crate) rate: ExceptionRate,
     #[cfg(feature = "testing")]
@@ -102,6 +105,7 @@ impl Core {
             scrubber: config.scrubber,
             statics: Statics::of_this_process(),
             process_scope: ScopeCell::default(),
+            baggage: config.baggage,
             user_on: config.user_on,
             storm: Storm::new(config.rate),
             #[cfg(feature = "testing")]

@@ -233,7 +233,7 @@ impl CrumbtrailLayer {
                     record::append_bytes(&mut buf, record::key::ECHO, &echo.to_bytes());
                     record::seal(&mut buf);
                 }
-                trail.push(&buf);
+                trail.push_quietly(&buf);
             }
         }
         thread.return_scratch(buf);
@@ -272,7 +272,7 @@ impl CrumbtrailLayer {
                 });
             }
             if let (Some(trail), Some(_)) = (&state.trail, &state.parent) {
-                trail.push(&closed_record(&state, end));
+                trail.push_quietly(&closed_record(&state, end));
             }
             instance.recycle(state);
         });
@@ -442,7 +442,7 @@ pub(crate) fn leave_breadcrumb(core: &Arc<Core>, make: impl FnOnce() -> Breadcru
         } else {
             encoder.finish();
             record::stamp_ids(&mut buf, SpanIds { parent: 0, ..state.ids });
-            trail.push(&buf);
+            if crumb.category == exception::CATEGORY { trail.push_quietly(&buf) } else { trail.push(&buf) }
         }
         thread.return_scratch(buf);
     });

@@ -2,6 +2,7 @@
 //!
 //! It is kept with the trail, so it follows the span tree and ends with the request; nothing hangs on a thread. What is said of the whole process is kept once.
 
+mod baggage;
 mod context;
 mod flag;
 mod user;
@@ -171,6 +172,29 @@ impl Scope {
     /// The session (`session.id`).
     pub fn set_session(&self, id: &str) {
         self.change(|data, scrubber| data.session = Some(clean(scrubber, "session.id", id)));
+    }
+
+    /// Copies entries of a `baggage` header (W3C Baggage) that [`Builder::with_baggage`](crate::Builder::with_baggage) allows, as tags of the same name. What does not parse is left out, one entry at a time.
+    ///
+    /// ```
+    /// use crumbtrail::Scope;
+    ///
+    /// let builder = crumbtrail::testing::builder().with_baggage(["tenant"]);
+    /// let (_, captured) = crumbtrail::testing::capture_with(builder, || {
+    ///     let _request = tracing::info_span!("checkout").entered();
+    ///     Scope::request().copy_baggage("tenant=acme%20ltd;ttl=5, internal=7");
+    ///     tracing::error!("out of stock");
+    /// });
+    /// assert_eq!(captured.exceptions()[0].attribute("tenant"), Some(&"acme ltd".into()));
+    /// assert_eq!(captured.exceptions()[0].attribute("internal"), None);
+    /// ```
+    pub fn copy_baggage(&self, header: &str) {
+        let Some(core) = active_core() else { return };
+        let entries = baggage::entries(header).filter(|(key, _)| core.baggage.iter().any(|allowed| allowed == key));
+        let entries: Vec<_> = entries.collect();
+        if !entries.is_empty() {
+            self.change(|data, scrubber| entries.into_iter().for_each(|(key, value)| data.set_tag(key, value.into(), scrubber)));
+        }
     }
 
     fn change(&self, change: impl FnOnce(&mut ScopeData, &Scrubber)) {

@@ -26,6 +26,10 @@ impl OwnCrates {
         if says(&self.exclude) || says(&self.include) {
             return !says(&self.exclude);
         }
+        // Even where this library is the service.
+        if path.starts_with("crumbtrail::") && file.is_none_or(is_ours) {
+            return false;
+        }
         const FOREIGN: [&str; 4] = ["/rustc/", "/registry/src/", "/git/checkouts/", "/toolchains/"];
         let foreign = file.is_some_and(|file| FOREIGN.iter().any(|foreign| file.contains(foreign)));
         if function.contains("::") {

@@ -35,6 +35,8 @@ pub(crate) struct Trail {
     store: Store,
     scope: ScopeCell,
     recent: Mutex<Recent>,
+    /// Since an exception was told, nothing has happened but that spans ended.
+    is_quiet: AtomicBool,
 }
 
 impl Trail {
@@ -45,11 +47,18 @@ impl Trail {
             store: Store { chunks: [const { OnceLock::new() }; MAX_CHUNKS], pool },
             scope: ScopeCell::default(),
             recent: Mutex::default(),
+            is_quiet: AtomicBool::new(false),
         }
     }
 
     /// Adds a record. Waits only for another thread that adds to this very trail, for the time of a copy.
     pub(crate) fn push(&self, record: &[u8]) {
+        self.is_quiet.store(false, Ordering::Relaxed);
+        self.push_quietly(record);
+    }
+
+    /// Adds a record of what is no news: a span's end, an exception that has been told.
+    pub(crate) fn push_quietly(&self, record: &[u8]) {
         if record.len() > MAX_RECORD_BYTES {
             return self.push_shortened(record);
         }
@@ -61,6 +70,16 @@ impl Trail {
         if written != Written::Kept {
             self.store.pool.count_starved();
         }
+    }
+
+    /// An exception was told, or told once more.
+    pub(crate) fn has_told(&self) {
+        self.is_quiet.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether nothing has happened since, but that spans ended.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.is_quiet.load(Ordering::Relaxed)
     }
 
     /// The newest records, at most `limit` bytes of them, oldest first. Takes no lock.
@@ -88,6 +107,7 @@ impl Trail {
     pub(crate) fn reset(&mut self) {
         self.ring.reset();
         self.scope.clear();
+        *self.is_quiet.get_mut() = false;
         self.recent.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
         let kept = usize::from(!self.store.pool.is_scarce());
         for chunk in self.store.chunks.iter_mut().skip(kept).filter_map(OnceLock::take) {
@@ -99,7 +119,7 @@ impl Trail {
     fn push_shortened(&self, record: &[u8]) {
         let mut short = Vec::with_capacity(MAX_RECORD_BYTES);
         if encode::shorten(record, MAX_RECORD_BYTES, &mut short) {
-            self.push(&short);
+            self.push_quietly(&short);
         }
     }
 }

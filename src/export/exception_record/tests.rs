@@ -47,6 +47,7 @@ fn core() -> Arc<Core> {
         trail_bytes: 1 << 16,
         outbox_bytes: 1 << 16,
         scrubber: Arc::new(Scrubber::default()),
+        baggage: Vec::new(),
         user_on: [false; 2],
         rate: ExceptionRate::default(),
         #[cfg(feature = "testing")]

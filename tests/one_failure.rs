@@ -1,0 +1,172 @@
+//! One failure, one exception: what comes after is an echo, a breadcrumb that names it.
+
+use std::{error::Error, fmt};
+
+use crumbtrail::{Exception, ResultExt as _, testing};
+use tracing::{Instrument as _, error, info, info_span, instrument};
+
+#[derive(Debug)]
+enum Failed {
+    Disk,
+    Saving(Box<Failed>),
+}
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Disk => f.write_str("disk full"),
+            Self::Saving(_) => f.write_str("saving the order failed"),
+        }
+    }
+}
+
+impl Error for Failed {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Disk => None,
+            Self::Saving(cause) => Some(&**cause),
+        }
+    }
+}
+
+#[instrument(err)]
+fn write(fails: bool) -> Result<(), Failed> {
+    info!("writing");
+    if fails { Err(Failed::Disk) } else { Ok(()) }
+}
+
+#[instrument(err)]
+fn save(fails: bool) -> Result<(), Failed> {
+    write(fails).map_err(|cause| Failed::Saving(Box::new(cause)))
+}
+
+#[instrument(err(Debug))]
+fn handle(fails: bool) -> Result<(), Failed> {
+    save(fails).captured()
+}
+
+/// As frameworks do.
+fn answer(outcome: Result<(), Failed>) {
+    if let Err(error) = outcome {
+        error!(error = &error as &dyn Error, "request failed");
+    }
+}
+
+fn echoes(exception: &Exception) -> Vec<String> {
+    let ids = exception.breadcrumbs().iter().filter_map(|crumb| crumb.data("crumbtrail.error.id"));
+    ids.map(ToString::to_string).collect()
+}
+
+#[test]
+fn an_error_that_bubbles_is_told_once_and_its_echoes_name_it() {
+    let (_, captured) = testing::capture(|| {
+        let _request = info_span!("request").entered();
+        answer(handle(true));
+        error!("another failure of the same request");
+    });
+    let [first, other] = captured.exceptions() else { panic!("{captured:?}") };
+    assert_eq!((first.message(), first.mechanism().as_str()), ("disk full", "event"));
+    // instrument(err) on the way out, twice; the capture; the framework.
+    let echoes = echoes(other);
+    assert_eq!(echoes, vec![first.id().to_string(); echoes.len()]);
+    assert!(echoes.len() >= 3, "{other:?}");
+    assert!(other.breadcrumbs().iter().any(|crumb| crumb.category() == "exception" && crumb.message() == "request failed"));
+    let failed: Vec<&str> = captured.spans().iter().filter(|span| span.failure().is_some()).map(|span| span.name()).collect();
+    assert_eq!(failed, ["request", "handle", "save", "write"], "every span it went through has failed");
+    let events: usize = captured.spans().iter().map(|span| span.events().len()).sum();
+    assert_eq!(events, 2, "and one has the span event of it");
+}
+
+#[test]
+fn a_captured_error_keeps_its_id_on_the_way_out() {
+    let ((inner, outer), captured) = testing::capture(|| {
+        let _request = info_span!("request").entered();
+        let cause = Failed::Disk;
+        let inner = crumbtrail::capture(&cause);
+        (inner, crumbtrail::capture(&Failed::Saving(Box::new(cause))))
+    });
+    assert_eq!(inner, outer, "the caller quotes the id of the record there is");
+    assert_eq!(captured.exceptions().len(), 1);
+}
+
+#[test]
+fn a_panic_that_a_middleware_reports_is_one_exception() {
+    let (_, captured) = testing::capture(|| {
+        let _request = info_span!("request").entered();
+        let outcome = std::panic::catch_unwind(|| panic!("no stock for {}", "tea"));
+        let payload = outcome.unwrap_err();
+        let text = payload.downcast_ref::<String>().map_or("unknown", String::as_str);
+        error!("Service panicked: {text}");
+        error!("task 7 panicked with a payload that is not shown");
+    });
+    let [exception] = captured.exceptions() else { panic!("{captured:?}") };
+    assert_eq!((exception.type_name(), exception.message()), ("panic", "no stock for tea"));
+}
+
+#[test]
+fn a_function_that_goes_on_after_an_error_has_errors_of_its_own() {
+    #[instrument(err)]
+    fn from_cache() -> Result<(), &'static str> {
+        Err("cache is down")
+    }
+    #[instrument(err)]
+    fn load() -> Result<(), &'static str> {
+        if from_cache().is_err() {
+            info!("asking the database instead");
+        }
+        Err("database is down")
+    }
+    let (_, captured) = testing::capture(|| info_span!("request").in_scope(load));
+    let messages: Vec<&str> = captured.exceptions().iter().map(Exception::message).collect();
+    assert_eq!(messages, ["cache is down", "database is down"]);
+}
+
+#[test]
+fn what_fails_again_is_another_exception() {
+    let (_, captured) = testing::capture(|| {
+        let _request = info_span!("request").entered();
+        for attempt in 0..3 {
+            info_span!("attempt", attempt).in_scope(|| error!(attempt, "connection refused"));
+        }
+        error!("no such user");
+    });
+    assert_eq!(captured.exceptions().len(), 4, "{captured:?}");
+}
+
+#[test]
+fn requests_do_not_echo_each_other() {
+    let (_, captured) = testing::capture(|| {
+        info_span!("one").in_scope(|| error!("connection refused"));
+        info_span!("two").in_scope(|| error!(error = %"connection refused", "fetching failed"));
+    });
+    assert_eq!(captured.exceptions().len(), 2, "{captured:?}");
+}
+
+#[test]
+fn outside_of_requests_the_thread_remembers() {
+    let (_, captured) = testing::capture(|| {
+        let error = Failed::Disk;
+        crumbtrail::capture(&error);
+        error!("fatal: {error}");
+        std::thread::spawn(|| {}).join().unwrap();
+    });
+    assert_eq!(captured.exceptions().len(), 1, "{captured:?}");
+}
+
+#[test]
+fn echoes_are_found_across_awaits_and_tasks() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let (_, captured) = runtime.block_on(testing::capture_async(
+        async {
+            use tracing::instrument::WithSubscriber as _;
+            let task = async {
+                tokio::task::yield_now().await;
+                crumbtrail::capture(&Failed::Disk);
+            };
+            tokio::spawn(task.in_current_span().with_current_subscriber()).await.unwrap();
+            answer(Err(Failed::Saving(Box::new(Failed::Disk))));
+        }
+        .instrument(info_span!("request")),
+    ));
+    assert_eq!(captured.exceptions().len(), 1, "{captured:?}");
+}
