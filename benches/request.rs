@@ -320,6 +320,8 @@ fn crumbtrail_install(contender: &str) -> (Box<dyn Fn()>, Box<dyn std::any::Any>
     use crumbtrail::{Exporter, Route, Sampler, Signal};
     // The worker makes everything it would send, down to the decision where to; nothing leaves.
     let mut builder = crumbtrail::builder(crumbtrail::service!().with_crate("request"))
+        // Every error gets its full record: that is what is measured.
+        .with_exception_rate(crumbtrail::ExceptionRate::unlimited())
         .with_exporter(Signal::Logs, Exporter::None)
         .with_exporter(Signal::Spans, Exporter::None)
         .with_exporter(Signal::Metrics, Exporter::None);

@@ -90,8 +90,10 @@ impl Telemetry {
 
     /// Reports an error to this telemetry, see [`capture`](crate::capture).
     #[track_caller]
+    #[inline(always)]
     pub fn capture<Kind>(&self, error: &(impl Capture<Kind> + ?Sized)) -> ErrorId {
-        exception::capture_into(&self.inner.core, error, Location::caller())
+        // See `crate::capture`.
+        std::hint::black_box(exception::capture_into(&self.inner.core, error, Location::caller()))
     }
 
     /// Puts a panic hook before the present one, which still runs. [`install`](crate::Builder::install) does it by default. Once is enough.

@@ -34,8 +34,14 @@ use crate::{
 /// assert_eq!(captured.exceptions()[0].type_name(), "core::num::error::ParseIntError");
 /// ```
 #[track_caller]
+#[inline(always)]
 pub fn capture<Kind>(error: &(impl Capture<Kind> + ?Sized)) -> ErrorId {
-    let location = Location::caller();
+    // Something is left to do after the call, so that it is not the caller's last and the caller stays on the stack that is captured.
+    std::hint::black_box(capture_here(error, Location::caller()))
+}
+
+#[inline(never)]
+fn capture_here<Kind>(error: &(impl Capture<Kind> + ?Sized), location: &'static Location<'static>) -> ErrorId {
     let Some(core) = active_core() else { return ErrorId::new() };
     capture_into(&core, error, location)
 }
@@ -187,7 +193,8 @@ pub(crate) fn capture_into<Kind>(core: &Arc<Core>, error: &(impl Capture<Kind> +
     raised.templates[1] = template;
     raised.place = Some(Place::from(location));
     (raised.backtrace, raised.attachments) = (parts.backtrace, parts.attachments);
-    let told = raise(core, state.as_ref(), id, now(), place, group, raised);
+    (raised.at, raised.key) = (place, group);
+    let told = raise(core, state.as_ref(), id, now(), raised);
     let id = told.err().unwrap_or(id);
     layer::leave_breadcrumb(core, || {
         Breadcrumb::new(CATEGORY, message).with_level(tracing_core::Level::ERROR).with_data("crumbtrail.error.id", id.to_string())
@@ -216,6 +223,7 @@ pub trait ResultExt<Kind>: sealed::SealedResult {
 
 impl<T, E: Capture<Kind>, Kind> ResultExt<Kind> for Result<T, E> {
     #[track_caller]
+    #[inline(always)]
     fn captured(self) -> Self {
         if let Err(error) = &self {
             capture(error);

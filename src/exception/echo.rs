@@ -2,6 +2,8 @@
 //!
 //! Which exceptions there were is known per request (with its trail) and, for what is raised outside of requests, per thread. Texts decide: an echo's error is the earlier one, wraps it, or is its cause; and for `#[instrument(err)]`, which tells an error by its own words only, that nothing has happened since the function it called told one. What is raised at the same place again is no echo but a repetition, and counts as such.
 
+use std::sync::Arc;
+
 use super::ErrorId;
 use crate::trail::record::{SpanIds, floor_char_boundary};
 
@@ -27,7 +29,7 @@ struct Entry {
     time: u64,
     is_panic: bool,
     /// Messages of the error and its causes, outermost first.
-    texts: Vec<String>,
+    texts: Arc<[String]>,
 }
 
 /// What may be an echo, or be echoed.
@@ -62,13 +64,18 @@ impl Recent {
         Some(found.id)
     }
 
-    pub(crate) fn remember(&mut self, id: ErrorId, seen: &Seen<'_>) {
+    /// `texts` are of the same, see [`texts`].
+    pub(crate) fn remember(&mut self, id: ErrorId, seen: &Seen<'_>, texts: Arc<[String]>) {
         if self.0.len() >= MAX_ENTRIES {
             self.0.remove(0);
         }
-        let texts = seen.texts.iter().take(MAX_LINKS).map(|text| cut(text).to_owned()).collect();
         self.0.push(Entry { id, place: seen.place, ids: seen.ids, time: seen.time, is_panic: seen.is_panic, texts });
     }
+}
+
+/// What is remembered of an exception's messages.
+pub(crate) fn texts(seen: &Seen<'_>) -> Arc<[String]> {
+    seen.texts.iter().take(MAX_LINKS).map(|text| cut(text).to_owned()).collect()
 }
 
 impl Entry {
@@ -108,7 +115,8 @@ mod tests {
 
     fn is_echo(earlier: &[&str], later: Seen<'_>) -> bool {
         let mut recent = Recent::new();
-        recent.remember(ErrorId::from_bytes([1; 16]), &seen(1, earlier));
+        let seen = seen(1, earlier);
+        recent.remember(ErrorId::from_bytes([1; 16]), &seen, texts(&seen));
         recent.echo_of(&later, u64::MAX).is_some()
     }
 
@@ -135,7 +143,7 @@ mod tests {
     fn a_recursive_function_passes_its_error_on() {
         let mut recent = Recent::new();
         let at = |span, parent| Seen { ids: SpanIds { span, parent, ..SpanIds::default() }, ..seen(1, &["disk full"]) };
-        recent.remember(ErrorId::from_bytes([1; 16]), &at(3, 2));
+        recent.remember(ErrorId::from_bytes([1; 16]), &at(3, 2), texts(&at(3, 2)));
         assert!(recent.echo_of(&at(2, 1), u64::MAX).is_some());
         assert!(recent.echo_of(&at(1, 0), u64::MAX).is_some());
         assert!(recent.echo_of(&at(9, 0), u64::MAX).is_none(), "a sibling is another attempt");

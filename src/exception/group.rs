@@ -8,7 +8,7 @@
 //! | capture | source file and own function it was captured in | the literals of the message if the type is not known |
 //! | panic | source file and own function that panicked | the message if it is a literal, else what the standard library says before its values |
 //!
-//! together with the types of the error and its causes (without generic arguments), and, where the error brings a stack of its own, the own function at its top. Never hashed: lines, addresses, hashes in symbols, the numbers of closures, frames further out (they differ with inlining and tail calls).
+//! together with the types of the error and its causes (without generic arguments), and, where the error brings a stack of its own, the own function at its top. Never hashed: lines, addresses, hashes in symbols, the numbers of closures, frames further out (they differ with inlining and tail calls). A function counts with the type or module it is in; debug information of `line-tables-only` knows less of inlined ones, so such builds have ids of their own.
 //!
 //! The coarse id leaves function and text out: what stays is the types and the file or module.
 
@@ -67,19 +67,18 @@ impl Grouping<'_> {
         }
         hash.part(&portable_path(self.place));
         let coarse = hash.0;
-        hash.part(&self.function.map(short_name).unwrap_or_default());
+        hash.part(&self.function.map(qualified_name).unwrap_or_default());
         hash.part(self.text.unwrap_or_default());
         (GroupId(hash.0), GroupId(coarse))
     }
 }
 
-/// The own function that raised it: the one at a place in the source if a frame is there, else the innermost.
+/// The own function that raised it: the one at a place in the source if its frame is there, else the innermost in that file, else the innermost.
 pub(crate) fn raising_function<'a>(frames: &'a [Frame], place: Option<(&str, u32)>) -> Option<&'a str> {
-    let is_there = |frame: &&Frame| {
-        place.is_some_and(|(file, line)| frame.line == Some(line) && frame.file.as_deref().is_some_and(|known| same_file(known, file)))
-    };
     let own = || frames.iter().filter(|frame| frame.in_app);
-    let found = own().find(is_there).or_else(|| own().next())?;
+    let in_file = |frame: &&Frame| place.is_some_and(|(file, _)| frame.file.as_deref().is_some_and(|known| same_file(known, file)));
+    let at_line = |frame: &&Frame| in_file(frame) && frame.line == place.map(|(_, line)| line);
+    let found = own().find(at_line).or_else(|| own().find(in_file)).or_else(|| own().next())?;
     Some(&found.function)
 }
 
@@ -88,12 +87,17 @@ fn same_file(left: &str, right: &str) -> bool {
     left.ends_with(right) || right.ends_with(left)
 }
 
-/// The last name of a function's path, that of the function a closure or future is in: debug information knows short names only, in some builds.
-pub(crate) fn short_name(function: &str) -> String {
-    let function = function.strip_suffix('>').unwrap_or(function);
-    let mut names = function.rsplit("::").filter(|name| !(name.starts_with('{') || name.is_empty()));
-    let name = names.next().unwrap_or_default();
-    name.trim_matches(['<', '>', '&', ' ']).to_owned()
+/// The last two names of a function's path, such as `Cart::add`: those of the function a closure or future is in.
+pub(crate) fn qualified_name(function: &str) -> String {
+    // `<shop::Cart as shop::Add>::add` and `<shop::Cart>::add` are methods of `Cart`.
+    let (of, rest) = match function.strip_prefix('<').and_then(|rest| rest.split_once(">::")) {
+        Some((of, rest)) => (of.split(" as ").next().unwrap_or(of), rest),
+        None => ("", function),
+    };
+    let of = of.trim_start_matches(['&', ' ']).trim_start_matches("mut ");
+    let names = of.split("::").chain(rest.split("::")).map(|name| name.trim_matches(['&', ' ']));
+    let names: Vec<&str> = names.filter(|name| !(name.is_empty() || name.starts_with('{'))).collect();
+    names[names.len().saturating_sub(2)..].join("::")
 }
 
 /// What the standard library says before the values of a panic message that is not a literal.
@@ -207,17 +211,17 @@ mod tests {
     }
 
     #[test]
-    fn a_function_has_one_short_name_in_every_build() {
+    fn a_function_is_named_with_its_type_or_module() {
         for name in [
-            "shop::cart::Cart::add",
-            "<shop::cart::Cart as shop::Add>::add",
-            "shop::add::{closure#0}",
-            "shop::add::{{closure}}",
-            "add",
-            "shop::add::{closure#0}::{closure#2}",
+            "shop::Cart::add",
+            "<shop::Cart as shop::Add>::add",
+            "<&mut shop::Cart as shop::Add>::add::{closure#0}",
+            "shop::Cart::add::{{closure}}",
+            "<shop::Cart>::add::{closure#0}::{closure#2}",
         ] {
-            assert_eq!(short_name(name), "add", "{name}");
+            assert_eq!(qualified_name(name), "Cart::add", "{name}");
         }
+        assert_eq!((qualified_name("shop::pay").as_str(), qualified_name("pay").as_str()), ("shop::pay", "pay"));
     }
 
     #[test]

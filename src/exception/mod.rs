@@ -169,28 +169,32 @@ pub(crate) fn raise_event(core: &Arc<Core>, state: Option<&Arc<SpanState>>, even
     let (record, _) = Record::split_first(event)?;
     let site = core.callsites.by_id(record.callsite)?;
     let mut raised = described(&record, &site);
-    raised.event = event.to_vec();
     raised.only_error = matches!(site.fields[..], [field] if ERROR_FIELDS.contains(&field));
-    let key = {
+    (raised.at, raised.event) = (u64::from(record.callsite), event);
+    raised.key = {
         let mut key = group::Fnv::new();
-        key.0 ^= u64::from(record.callsite);
+        key.0 ^= raised.at;
         key.part(raised.templates[0].as_deref().unwrap_or_default());
         key.part(raised.templates[1].as_deref().unwrap_or_default());
         raised.links.iter().for_each(|link| link.address.0.iter().for_each(|word| key.0 = key.0.rotate_left(17) ^ word));
         raised.links.first().into_iter().for_each(|link| key.part(&link.type_name));
         key.0
     };
-    let outcome = raise(core, state, ErrorId::new(), record.time, u64::from(record.callsite), key, raised);
-    outcome.err()
+    raise(core, state, ErrorId::new(), record.time, raised).err()
 }
 
 /// What the three ways differ in.
-pub(crate) struct Raised {
+pub(crate) struct Raised<'a> {
     mechanism: Mechanism,
+    /// Where it was raised: the same number, the same place.
+    at: u64,
+    /// What it will most likely be grouped by.
+    key: u64,
+    /// The event's record.
+    event: &'a [u8],
     body: Option<String>,
     links: Vec<Link>,
     templates: [Option<String>; 2],
-    event: Vec<u8>,
     place: Option<Place>,
     backtrace: Option<String>,
     attachments: Vec<String>,
@@ -199,14 +203,16 @@ pub(crate) struct Raised {
     only_error: bool,
 }
 
-impl Raised {
+impl Raised<'_> {
     fn new(mechanism: Mechanism, links: Vec<Link>) -> Self {
         Self {
             mechanism,
+            at: 0,
+            key: 0,
+            event: &[],
             body: None,
             links,
             templates: [None, None],
-            event: Vec::new(),
             place: None,
             backtrace: None,
             attachments: Vec::new(),
@@ -216,21 +222,13 @@ impl Raised {
     }
 }
 
-/// Adds what all three ways share and sends the draft off. `place` tells where it was raised, `group` what it will most likely be grouped by. `Err`: it is an echo of this exception.
-fn raise(
-    core: &Arc<Core>,
-    state: Option<&Arc<SpanState>>,
-    id: ErrorId,
-    time: u64,
-    place: u64,
-    group: u64,
-    raised: Raised,
-) -> Result<(), ErrorId> {
+/// Adds what all three ways share and sends the draft off. `Err`: it is an echo of this exception.
+fn raise(core: &Arc<Core>, state: Option<&Arc<SpanState>>, id: ErrorId, time: u64, raised: Raised<'_>) -> Result<(), ErrorId> {
     let ids = state.map(|state| state.ids).unwrap_or_default();
     let trail = state.and_then(|state| state.trail.as_ref());
     let texts: Vec<&str> = raised.links.iter().map(|link| link.message.as_str()).collect();
     let seen = Seen {
-        place,
+        place: raised.at,
         ids,
         time,
         is_panic: raised.mechanism == Mechanism::Panic,
@@ -243,7 +241,7 @@ fn raise(
     }
     let echo_of = match trail {
         Some(trail) => trail.recent().echo_of(&seen, u64::MAX),
-        None => layer::recent(|recent| recent.echo_of(&seen, echo::MAX_AGE_ON_THREAD)).flatten(),
+        None => layer::recent(core, |recent| recent.echo_of(&seen, echo::MAX_AGE_ON_THREAD)).flatten(),
     };
     if let Some(echo_of) = echo_of {
         if let Some(state) = state {
@@ -251,13 +249,14 @@ fn raise(
         }
         return Err(echo_of);
     }
+    let remembered = echo::texts(&seen);
     if let Some(trail) = trail {
-        trail.recent().remember(id, &seen);
+        trail.recent().remember(id, &seen, remembered.clone());
     }
-    layer::recent(|recent| recent.remember(id, &seen));
+    layer::recent(core, |recent| recent.remember(id, &seen, remembered));
 
     let message = texts.first().copied().unwrap_or_default();
-    let Admission { verdict, suppressed, slot } = core.storm.admit(group, time, USUAL_WEIGHT);
+    let Admission { verdict, suppressed, slot } = core.storm.admit(raised.key, time, USUAL_WEIGHT);
     if verdict == Verdict::Counted {
         if let Some(state) = state {
             state.mark_failed(message);
@@ -287,7 +286,7 @@ fn raise(
         body: raised.body,
         links: raised.links,
         templates: raised.templates,
-        event: raised.event,
+        event: raised.event.to_vec(),
         place: raised.place,
         frames: if core.stacktraces && !lean { stack::capture() } else { Box::default() },
         backtrace: raised.backtrace,
@@ -372,7 +371,7 @@ pub(crate) const CATEGORY: &str = "exception";
 pub(crate) const ERROR_FIELDS: [&str; 6] = ["error", "err", "e", "exception", "cause", "source"];
 
 /// What an ERROR event says, sorted out.
-fn described(record: &Record<'_>, site: &Callsite) -> Raised {
+fn described<'a>(record: &Record<'_>, site: &Callsite) -> Raised<'a> {
     let mut raised = Raised::new(Mechanism::Event, Vec::new());
     let mut text_error = None;
     for (key, value) in record.fields() {

@@ -74,5 +74,6 @@ fn take(core: &Arc<Core>, info: &PanicHookInfo<'_>) {
     raised.place = info.location().map(Place::from);
     raised.templates[1] = literal.or_else(|| standard_panic(text)).map(str::to_owned);
     raised.unfinished = core.scrubber.has_rules();
-    let _ = raise(core, state.as_ref(), ErrorId::new(), now(), place, group, raised);
+    (raised.at, raised.key) = (place, group);
+    let _ = raise(core, state.as_ref(), ErrorId::new(), now(), raised);
 }

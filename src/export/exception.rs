@@ -133,7 +133,8 @@ fn is_fatal(draft: &Draft, frames: &[Frame]) -> bool {
 /// See [`crate::exception::group`].
 fn group(draft: &Draft, exception: &Exception, field_names: &str) -> (crate::exception::GroupId, crate::exception::GroupId) {
     let types: Vec<&str> = exception.causes.iter().map(|cause| cause.type_name.as_str()).filter(|name| !is_opaque(name)).collect();
-    let [said, of_error] = draft.templates.each_ref().map(Option::as_deref);
+    // A text without any literal says nothing: then its words have to.
+    let [said, of_error] = draft.templates.each_ref().map(|template| template.as_deref().filter(|template| *template != "{}"));
     let masked = |text: &str| Cow::Owned(mask(text));
     let place = draft.place.as_ref().map(|place| (place.file.as_str(), place.line));
     let own_top = || raising_function(&exception.frames, if exception.errors_own_stack { None } else { place });
@@ -146,7 +147,9 @@ fn group(draft: &Draft, exception: &Exception, field_names: &str) -> (crate::exc
             let said = draft.body.as_deref().map(|body| said.map(Cow::Borrowed).unwrap_or_else(|| masked(body)));
             // An event without a message is told from others by its fields' names.
             let said = said.unwrap_or(Cow::Borrowed(field_names));
-            let text = format!("{said}\n{}", error_text().unwrap_or_default());
+            // Where there is no error, the message stands for one.
+            let of_error = error_text().filter(|_| draft.body.as_deref() != Some(draft.message()));
+            let text = format!("{said}\n{}", of_error.unwrap_or_default());
             (Cow::Borrowed(exception.target.as_str()), exception.errors_own_stack.then(own_top).flatten(), Some(Cow::Owned(text)))
         }
         Mechanism::Capture => (Cow::Owned(portable_path(place.map_or("", |(file, _)| file))), own_top(), error_text()),

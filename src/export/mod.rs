@@ -66,6 +66,8 @@ pub(crate) struct Exporter {
     lean: LeanEvents,
     bases: Arc<Bases>,
     hooks: Hooks,
+    #[cfg(feature = "testing")]
+    shares_names: bool,
     pub(crate) logs: Batch<LogRecord>,
     pub(crate) spans: Batch<Span>,
 }
@@ -88,6 +90,8 @@ impl Exporter {
             lean: LeanEvents::new(exception_span_events),
             bases,
             hooks,
+            #[cfg(feature = "testing")]
+            shares_names: false,
             logs: Batch::default(),
             spans: Batch::default(),
         }
@@ -154,6 +158,13 @@ impl Exporter {
         self.resolver = Some(resolver.unwrap_or_else(|| Resolver::new(self.own.clone())));
     }
 
+    /// Works for a test: debug information that others have read is not read again.
+    #[cfg(feature = "testing")]
+    pub(crate) fn share_names(&mut self) {
+        self.resolver = Some(Resolver::left_by_another(&self.own));
+        self.shares_names = true;
+    }
+
     /// Says, as a log record, what an outage has cost.
     pub(crate) fn outage(&mut self, outage: &Outage) {
         self.logs.push("crumbtrail".into(), outage::record(outage, now()));
@@ -196,6 +207,15 @@ impl Exporter {
     /// What is to be done now and then.
     pub(crate) fn housekeeping(&mut self) {
         self.resolver.iter_mut().for_each(Resolver::sweep);
+    }
+}
+
+#[cfg(feature = "testing")]
+impl Drop for Exporter {
+    fn drop(&mut self) {
+        if self.shares_names {
+            self.resolver.take().into_iter().for_each(Resolver::leave);
+        }
     }
 }
 

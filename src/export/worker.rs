@@ -131,7 +131,12 @@ impl Worker {
         };
         let delivery = Delivery::new(core.clone(), config.destinations.each_ref().map(lane), ends.spool.as_deref());
         let (own, hooks) = (config.own.clone(), config.hooks.clone());
-        let exporter = Exporter::new(core.clone(), own, ends.bases, hooks, config.span_limits, config.exception_span_events);
+        #[cfg_attr(not(feature = "testing"), expect(unused_mut))]
+        let mut exporter = Exporter::new(core.clone(), own, ends.bases, hooks, config.span_limits, config.exception_span_events);
+        #[cfg(feature = "testing")]
+        if config.sink.is_some() {
+            exporter.share_names();
+        }
         let now = Instant::now();
         Self {
             core,

@@ -33,7 +33,6 @@ thread_local! {
             ours: Cell::new(false),
             depth: Cell::new(0),
             scratch: Cell::new(Vec::new()),
-            recent: RefCell::new(Recent::new()),
             instances: RefCell::new(Vec::new()),
         }
     };
@@ -44,8 +43,6 @@ pub(crate) struct Thread {
     ours: Cell<bool>,
     depth: Cell<u8>,
     scratch: Cell<Vec<u8>>,
-    /// Exceptions of this thread, for those that come outside of requests.
-    recent: RefCell<Recent>,
     instances: RefCell<Vec<Instance>>,
 }
 
@@ -62,6 +59,8 @@ pub(crate) struct Instance {
     generation: u64,
     states: Vec<Arc<SpanState>>,
     trails: Vec<Arc<Trail>>,
+    /// Exceptions of this thread, for those that come outside of requests.
+    told: Recent,
 }
 
 struct Entered {
@@ -129,8 +128,8 @@ pub(crate) fn current_ids() -> Option<SpanIds> {
 }
 
 /// Looks at this thread's exceptions so far. `None`: the thread is ending, or this is within itself.
-pub(crate) fn recent<T>(look: impl FnOnce(&mut Recent) -> T) -> Option<T> {
-    THREAD.try_with(|thread| thread.recent.try_borrow_mut().ok().map(|mut recent| look(&mut recent))).ok()?
+pub(crate) fn recent<T>(core: &Arc<Core>, look: impl FnOnce(&mut Recent) -> T) -> Option<T> {
+    at(|thread| thread.instance(core, |instance| look(&mut instance.told)))?
 }
 
 struct Leave<'a>(&'a Cell<u8>);
@@ -189,6 +188,7 @@ impl Instance {
             generation: 0,
             states: Vec::with_capacity(SPARES),
             trails: Vec::with_capacity(SPARES),
+            told: Recent::new(),
         }
     }
 

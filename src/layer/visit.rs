@@ -22,7 +22,7 @@ pub(crate) struct FieldVisitor<'a, 'b> {
     secret: Option<&'a Callsite>,
     scrubber: &'a Scrubber,
     /// The event becomes an exception: it is worth a look at an error's type, and at what of its texts is the same every time.
-    exception: Option<&'a Statics>,
+    exception: Option<&'b Statics>,
 }
 
 impl<'a, 'b> FieldVisitor<'a, 'b> {
@@ -31,7 +31,7 @@ impl<'a, 'b> FieldVisitor<'a, 'b> {
     }
 
     /// For an event that becomes an exception.
-    pub(crate) fn of_exception(self, statics: &'a Statics) -> Self {
+    pub(crate) fn of_exception(self, statics: &'b Statics) -> Self {
         Self { exception: Some(statics), ..self }
     }
 
@@ -104,9 +104,6 @@ impl Visit for FieldVisitor<'_, '_> {
         let address = |link: &(dyn Error + '_)| if self.exception.is_some() { TypeAddress::of(link).0 } else { [0; 2] };
         let shown: Vec<_> = links.iter().map(|link| (*link as &dyn fmt::Display, address(*link))).collect();
         self.encoder.error(key(field), name.as_str(), exact, &shown);
-        if let Some(statics) = self.exception {
-            self.encoder.template(record::key::ERROR_TEMPLATE, format_args!("{value}"), statics);
-        }
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {

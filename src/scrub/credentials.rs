@@ -7,6 +7,23 @@ pub(super) const fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'+' | b'/' | b'~')
 }
 
+/// Whether a credential may begin with this byte.
+pub(super) const fn may_begin(byte: u8) -> bool {
+    matches!(byte, b'0'..=b'9' | b'-' | b'B' | b'b') || FIRST[byte as usize]
+}
+
+/// The first letters of what providers mark their keys with.
+const FIRST: [bool; 256] = {
+    let mut first = [false; 256];
+    let mut index = 0;
+    while index < PROVIDERS.len() {
+        first[PROVIDERS[index].0[0] as usize] = true;
+        index += 1;
+    }
+    first[b'e' as usize] = true;
+    first
+};
+
 /// The credential that begins at the start of `text`, which is the start of a word.
 pub(super) fn at(text: &[u8]) -> Option<Range<usize>> {
     match text[0] {
@@ -98,7 +115,9 @@ const PROVIDERS: [(&[u8], usize); 37] = [
 
 /// Keys of providers that mark them as such.
 fn provider(text: &[u8]) -> Option<Range<usize>> {
-    let (prefix, least) = PROVIDERS.iter().find(|(prefix, _)| text.starts_with(prefix))?;
+    // The second letter tells most words from all prefixes.
+    let (first, second) = (text[0], *text.get(1)?);
+    let (prefix, least) = PROVIDERS.iter().find(|(prefix, _)| prefix[0] == first && prefix[1] == second && text.starts_with(prefix))?;
     let length = prefix.len() + word(&text[prefix.len()..], |byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'));
     (length >= prefix.len() + least).then_some(0..length)
 }

@@ -1,56 +1,71 @@
 //! Which keys hold secrets: the union of what Sentry's and Datadog's scrubbers know, compared by segments.
 
-/// A key in lower case, cut where its parts meet: at anything but letters and digits, and where a capital follows a small letter.
+/// A key in lower case, cut where its parts meet: at anything but letters and digits, and where a capital follows a small letter. On the stack: keys are judged within texts, too.
 pub(super) struct Segments {
     /// The parts, one after the other.
-    text: String,
-    /// Where each ends.
-    ends: Vec<usize>,
+    text: [u8; MAX_KEY],
+    length: usize,
+    /// Where each part ends.
+    ends: [u8; MAX_PARTS],
+    count: usize,
 }
 
-/// Bytes of a key that are looked at.
-const MAX_KEY: usize = 128;
+/// Bytes of a key that are looked at, and parts.
+const MAX_KEY: usize = 96;
+const MAX_PARTS: usize = 24;
 
 impl Segments {
     pub(super) fn of(key: &str) -> Self {
-        let mut segments = Self { text: String::with_capacity(key.len().min(MAX_KEY)), ends: Vec::new() };
-        let mut previous = ' ';
-        for character in key.chars().take(MAX_KEY) {
-            if !character.is_alphanumeric() || (character.is_uppercase() && previous.is_lowercase()) {
+        let mut segments = Self { text: [0; MAX_KEY], length: 0, ends: [0; MAX_PARTS], count: 0 };
+        let mut previous = b' ';
+        for byte in key.bytes() {
+            let is_part = byte.is_ascii_alphanumeric() || !byte.is_ascii();
+            if !is_part || (byte.is_ascii_uppercase() && previous.is_ascii_lowercase()) {
                 segments.end();
             }
-            if character.is_alphanumeric() {
-                segments.text.extend(character.to_lowercase());
+            if is_part && segments.length < MAX_KEY {
+                segments.text[segments.length] = byte.to_ascii_lowercase();
+                segments.length += 1;
             }
-            previous = character;
+            previous = byte;
         }
         segments.end();
         segments
     }
 
+    /// All parts, written together.
+    fn whole(&self) -> &[u8] {
+        &self.text[..self.length]
+    }
+
     fn end(&mut self) {
-        if self.text.len() > self.ends.last().copied().unwrap_or(0) {
-            self.ends.push(self.text.len());
+        let last = self.count.checked_sub(1).map_or(0, |last| self.ends[last]);
+        if self.length > usize::from(last) && self.count < MAX_PARTS {
+            self.ends[self.count] = self.length as u8;
+            self.count += 1;
         }
     }
 
     /// Every run of at most four segments, written together; and whether it is the key's end.
-    fn runs(&self) -> impl Iterator<Item = (&str, bool)> {
-        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+    fn runs(&self) -> impl Iterator<Item = (&[u8], bool)> {
+        let ends = &self.ends[..self.count];
+        let starts = std::iter::once(0).chain(ends.iter().copied());
         starts.enumerate().flat_map(move |(index, start)| {
-            let ends = self.ends.iter().skip(index).take(4);
-            ends.map(move |end| (&self.text[start..*end], *end == self.text.len()))
+            ends.iter()
+                .skip(index)
+                .take(4)
+                .map(move |end| (&self.text[usize::from(start)..usize::from(*end)], usize::from(*end) == self.length))
         })
     }
 }
 
 /// Keys by their parts written together.
 #[derive(Clone, Debug, Default)]
-pub(super) struct KeyList(Vec<String>);
+pub(super) struct KeyList(Vec<Vec<u8>>);
 
 impl KeyList {
     pub(super) fn insert(&mut self, key: &str) {
-        self.0.push(Segments::of(key).text);
+        self.0.push(Segments::of(key).whole().to_owned());
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -59,7 +74,7 @@ impl KeyList {
 
     /// The whole key is in the list.
     pub(super) fn is(&self, key: &Segments) -> bool {
-        self.0.contains(&key.text)
+        self.0.iter().any(|known| known == key.whole())
     }
 
     /// A run of the key's segments is in the list.
@@ -68,14 +83,49 @@ impl KeyList {
     }
 }
 
-/// Whether values of this key are secrets.
-pub(super) fn is_secret(key: &Segments) -> bool {
-    EXACT.contains(&&*key.text) || key.runs().any(|(run, is_end)| ANYWHERE.contains(&run) || is_end && AT_THE_END.contains(&run))
+/// Whether values of this key are secrets; or, with `personal`, personal data.
+pub(super) fn is_denied(key: &Segments, personal: bool) -> bool {
+    let whole = key.whole();
+    if is_in(&EXACT, whole) || personal && is_in(&PERSONAL_EXACT, whole) {
+        return true;
+    }
+    key.runs()
+        .filter(|(run, _)| ANY_LENGTHS[usize::from(run[0])] & (1u32.wrapping_shl(run.len() as u32)) != 0)
+        .any(|(run, is_end)| is_in(&ANYWHERE, run) || is_end && (is_in(&AT_THE_END, run) || personal && is_in(&PERSONAL_AT_THE_END, run)))
 }
 
-/// Whether values of this key are personal data.
-pub(super) fn is_personal(key: &Segments) -> bool {
-    PERSONAL_EXACT.contains(&&*key.text) || key.runs().any(|(run, is_end)| is_end && PERSONAL_AT_THE_END.contains(&run))
+/// Most runs are told from all words by their first letter and length.
+fn is_in(words: &Words, run: &[u8]) -> bool {
+    let Some(first) = run.first().filter(|_| run.len() < 32) else { return false };
+    words.lengths[usize::from(*first)] & (1 << run.len()) != 0 && words.all.iter().any(|word| word.as_bytes() == run)
+}
+
+/// Of all lists that runs are looked up in.
+static ANY_LENGTHS: [u32; 256] = {
+    let mut lengths = [0; 256];
+    let mut first = 0;
+    while first < 256 {
+        lengths[first] = ANYWHERE.lengths[first] | AT_THE_END.lengths[first] | PERSONAL_AT_THE_END.lengths[first];
+        first += 1;
+    }
+    lengths
+};
+
+struct Words {
+    all: &'static [&'static str],
+    /// By first letter: a bit for each length.
+    lengths: [u32; 256],
+}
+
+const fn words(all: &'static [&'static str]) -> Words {
+    let mut lengths = [0; 256];
+    let mut index = 0;
+    while index < all.len() {
+        let word = all[index].as_bytes();
+        lengths[word[0] as usize] |= 1 << word.len();
+        index += 1;
+    }
+    Words { all, lengths }
 }
 
 /// Keys of the semantic conventions that only look like others.
@@ -84,7 +134,7 @@ pub(super) fn is_conventional(key: &str) -> bool {
 }
 
 /// These make a key a secret wherever they stand in it.
-const ANYWHERE: [&str; 23] = [
+static ANYWHERE: Words = words(&[
     "password",
     "passwd",
     "passphrase",
@@ -108,10 +158,10 @@ const ANYWHERE: [&str; 23] = [
     "ssn",
     "socialsecurity",
     "connectionstring",
-];
+]);
 
 /// These where they are its end: `access_token` is one, `token_count` is not.
-const AT_THE_END: [&str; 34] = [
+static AT_THE_END: Words = words(&[
     "token",
     "jwt",
     "bearer",
@@ -146,12 +196,12 @@ const AT_THE_END: [&str; 34] = [
     "accountnumber",
     "sas",
     "sharedaccesssignature",
-];
+]);
 
 /// These only as a whole key; in longer ones they mean other things.
-const EXACT: [&str; 10] = ["auth", "session", "pin", "nonce", "salt", "pass", "pan", "sig", "signature", "cardno"];
+static EXACT: Words = words(&["auth", "session", "pin", "nonce", "salt", "pass", "pan", "sig", "signature", "cardno"]);
 
-const PERSONAL_EXACT: [&str; 12] = [
+static PERSONAL_EXACT: Words = words(&[
     "mail",
     "ip",
     "processowner",
@@ -164,9 +214,9 @@ const PERSONAL_EXACT: [&str; 12] = [
     "sourceaddress",
     "phone",
     "forwarded",
-];
+]);
 
-const PERSONAL_AT_THE_END: [&str; 15] = [
+static PERSONAL_AT_THE_END: Words = words(&[
     "email",
     "emailaddress",
     "mailaddress",
@@ -182,4 +232,4 @@ const PERSONAL_AT_THE_END: [&str; 15] = [
     "fullname",
     "phonenumber",
     "dateofbirth",
-];
+]);

@@ -136,8 +136,7 @@ impl Scrubber {
             return Treatment::Hash;
         }
         let segments = keys::Segments::of(key);
-        let denied = self.denied.has_run_of(&segments)
-            || self.built_in && (keys::is_secret(&segments) || !self.personal && keys::is_personal(&segments));
+        let denied = self.denied.has_run_of(&segments) || self.built_in && keys::is_denied(&segments, !self.personal);
         if denied && !self.allowed.is(&segments) && !keys::is_conventional(key) { Treatment::Filter } else { Treatment::Keep }
     }
 

@@ -3,10 +3,12 @@
 use super::{FILTERED, Found, Scrubber, Treatment, credentials};
 
 /// Whether a text may hold a secret at all: it has a sign by which every pattern goes (`=`, `:`, `@`, ten digits or dashes), or eight bytes in a row at a multiple of eight that could be part of a long key. Says yes too often, never no too often.
+///
+/// Runs for every text that is recorded. Most are short: a look into a table for each byte is quickest then.
 #[inline]
 pub(super) fn is_suspicious(text: &[u8]) -> bool {
-    let (mut all, mut is_long, mut marks) = (0, false, 0u32);
     let (words, rest) = text.as_chunks::<8>();
+    let (mut all, mut is_long, mut marks) = (0, false, 0u32);
     for word in words {
         let mut any = 0;
         for byte in word {
@@ -33,21 +35,16 @@ const BREAK: u8 = 2;
 const STRONG: u8 = 4;
 const SIGN: u8 = 8;
 
-const CLASSES: [u8; 256] = {
+static CLASSES: [u8; 256] = {
     let mut classes = [0; 256];
     let mut byte = 0;
     while byte < 256 {
-        let at = byte as u8;
-        classes[byte] = if at.is_ascii_digit() || at == b'-' {
-            MARK | STRONG
-        } else if at.is_ascii_uppercase() || at == b'_' {
-            STRONG
-        } else if matches!(at, b'=' | b':' | b'@') {
-            SIGN | BREAK
-        } else if credentials::is_token(at) {
-            0
-        } else {
-            BREAK
+        classes[byte] = match byte as u8 {
+            b'0'..=b'9' | b'-' => MARK | STRONG,
+            b'A'..=b'Z' | b'_' => STRONG,
+            b'=' | b':' | b'@' => SIGN | BREAK,
+            other if credentials::is_token(other) => 0,
+            _ => BREAK,
         };
         byte += 1;
     }
@@ -60,13 +57,15 @@ pub(super) fn scan(text: &[u8], scrubber: &Scrubber, found: &mut Vec<Found>) {
     // Where the last secret ends: nothing before it is looked at again.
     let mut floor = 0;
     while at < text.len() {
-        let hit = match text[at] {
-            b'=' | b':' => url(text, at, floor, scrubber).or_else(|| pair(text, at, floor, scrubber)),
-            b'@' => email(text, at, floor, scrubber),
-            byte if credentials::is_token(byte) && (at == floor || !credentials::is_token(text[at - 1])) && scrubber.built_in => {
+        let byte = text[at];
+        let hit = match INTEREST[usize::from(byte)] {
+            Interest::None => None,
+            Interest::Sign => url(text, at, scrubber).or_else(|| pair(text, at, floor, scrubber)),
+            Interest::At => email(text, at, floor, scrubber),
+            Interest::Word if at > floor && credentials::is_token(text[at - 1]) || !scrubber.built_in => None,
+            Interest::Word => {
                 credentials::at(&text[at..]).map(|range| Found { range: at + range.start..at + range.end, instead: FILTERED })
             }
-            _ => None,
         };
         match hit {
             Some(hit) => {
@@ -79,8 +78,32 @@ pub(super) fn scan(text: &[u8], scrubber: &Scrubber, found: &mut Vec<Found>) {
     }
 }
 
+/// What a byte may be the beginning, or the middle, of.
+#[derive(Clone, Copy)]
+enum Interest {
+    None,
+    Sign,
+    At,
+    Word,
+}
+
+static INTEREST: [Interest; 256] = {
+    let mut interest = [Interest::None; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        interest[byte] = match byte as u8 {
+            b'=' | b':' => Interest::Sign,
+            b'@' => Interest::At,
+            other if credentials::may_begin(other) => Interest::Word,
+            _ => Interest::None,
+        };
+        byte += 1;
+    }
+    interest
+};
+
 /// `://user:password@`, at the colon.
-fn url(text: &[u8], at: usize, _floor: usize, scrubber: &Scrubber) -> Option<Found> {
+fn url(text: &[u8], at: usize, scrubber: &Scrubber) -> Option<Found> {
     let rest = text[at..].strip_prefix(b"://").filter(|_| scrubber.built_in)?;
     let authority =
         rest.iter().position(|byte| matches!(byte, b'/' | b'?' | b'#' | b'"' | b'\'' | b'<' | b'>') || byte.is_ascii_whitespace());
@@ -95,15 +118,22 @@ const MAX_KEY: usize = 64;
 /// `password=…`, `"password": "…"`, `Authorization: Bearer …`, `?sig=…`; at the sign.
 fn pair(text: &[u8], at: usize, floor: usize, scrubber: &Scrubber) -> Option<Found> {
     let before = &text[floor..at];
-    let end = before.len() - before.iter().rev().take_while(|byte| matches!(byte, b'"' | b'\'' | b'`' | b'\\' | b' ')).count();
-    let length = before[..end]
-        .iter()
-        .rev()
-        .take(MAX_KEY)
-        .take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'))
-        .count();
-    let key = std::str::from_utf8(&before[end - length..end]).ok().filter(|key| key.len() >= 2)?;
-    let follows = |sign: &[u8]| before[..end - length].last().is_some_and(|byte| sign.contains(byte));
+    let mut end = before.len();
+    while end > 0 && matches!(before[end - 1], b'"' | b'\'' | b'`' | b'\\' | b' ') {
+        end -= 1;
+    }
+    let mut start = end;
+    while start > 0
+        && end - start < MAX_KEY
+        && (before[start - 1].is_ascii_alphanumeric() || matches!(before[start - 1], b'_' | b'-' | b'.'))
+    {
+        start -= 1;
+    }
+    if end - start < 2 {
+        return None;
+    }
+    let key = std::str::from_utf8(&before[start..end]).ok()?;
+    let follows = |sign: &[u8]| before[..start].last().is_some_and(|byte| sign.contains(byte));
     let is_query = text[at] == b'=' && follows(b"?&") && SECRET_PARAMETERS.contains(&key) && scrubber.built_in;
     if !is_query && scrubber.key(key.trim_matches(['-', '.'])) == Treatment::Keep {
         return None;

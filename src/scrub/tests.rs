@@ -68,6 +68,16 @@ fn secrets_go_and_the_rest_stays() {
 }
 
 #[test]
+fn the_first_look_knows_the_same_tokens() {
+    for byte in 0..=u8::MAX {
+        let mut text = *b"Aaaaaaaa";
+        text[3] = byte;
+        let looks_long = scan::is_suspicious(&text) && !matches!(byte, b'=' | b':' | b'@');
+        assert_eq!(looks_long, credentials::is_token(byte), "{byte}");
+    }
+}
+
+#[test]
 fn keys_are_compared_by_segments() {
     let scrubber = Scrubber::default().with_denied("internal_ref").with_allowed("public-token");
     for key in [

@@ -1,7 +1,7 @@
 //! Which frames are the service's own.
 
 /// Crates whose frames are the service's own.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct OwnCrates {
     crates: Vec<String>,
     /// Beginnings of functions' paths, whatever their crate.
@@ -26,8 +26,8 @@ impl OwnCrates {
         if says(&self.exclude) || says(&self.include) {
             return !says(&self.exclude);
         }
-        // Even where this library is the service.
-        if path.starts_with("crumbtrail::") && file.is_none_or(is_ours) {
+        // Even where this library is the service, as in its own tests.
+        if path.starts_with("crumbtrail::") && !path.contains("::tests::") && file.is_none_or(is_ours) {
             return false;
         }
         const FOREIGN: [&str; 4] = ["/rustc/", "/registry/src/", "/git/checkouts/", "/toolchains/"];

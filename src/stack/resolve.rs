@@ -93,7 +93,24 @@ const MAX_NAMED: usize = 16 * 1024;
 /// Debug files are closed after this long without use.
 const IDLE: Duration = Duration::from_secs(60);
 
+#[cfg(feature = "testing")]
+static LEFT: std::sync::Mutex<Vec<Resolver>> = std::sync::Mutex::new(Vec::new());
+
 impl Resolver {
+    /// One that an earlier test has left, which knows most names already; else a new one.
+    #[cfg(feature = "testing")]
+    pub(crate) fn left_by_another(own: &OwnCrates) -> Self {
+        let mut idle = LEFT.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let found = idle.iter().position(|resolver| resolver.own == *own);
+        found.map_or_else(|| Self::new(own.clone()), |index| idle.swap_remove(index))
+    }
+
+    /// Keeps it for the next test.
+    #[cfg(feature = "testing")]
+    pub(crate) fn leave(self) {
+        LEFT.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(self);
+    }
+
     pub(crate) fn new(own: OwnCrates) -> Self {
         Self { own, modules: Vec::new(), loaded: HashMap::new(), named: HashMap::new(), types: HashMap::new(), used: Instant::now() }
     }

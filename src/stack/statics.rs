@@ -29,14 +29,16 @@ impl Statics {
         Self(ranges.collect())
     }
 
-    /// The literals of a text, with `{}` for what is between them. `None` where literals cannot be told from variables. Runs the values' own formatting; should that panic, the template ends there.
+    /// Of a text to come. `None` where literals cannot be told from variables.
+    pub(crate) fn begin(&self) -> Option<Template<'_>> {
+        (!self.0.is_empty()).then(|| Template { statics: self, text: String::new() })
+    }
+
+    /// The literals of a text, with `{}` for what is between them. `None` where they cannot be told. Runs the values' own formatting; should that panic, the template ends there.
     pub(crate) fn template(&self, text: fmt::Arguments<'_>) -> Option<String> {
-        if self.0.is_empty() {
-            return None;
-        }
-        let mut template = Template { statics: self, text: String::new() };
+        let mut template = self.begin()?;
         let _ = catch_unwind(AssertUnwindSafe(|| template.write_fmt(text)));
-        Some(template.text)
+        Some(template.finish())
     }
 
     fn hold(&self, piece: &str) -> bool {
@@ -45,39 +47,36 @@ impl Statics {
     }
 }
 
-struct Template<'a> {
+/// The literals of a text that is being written.
+pub(crate) struct Template<'a> {
     statics: &'a Statics,
     text: String,
 }
 
 impl Template<'_> {
-    fn push(&mut self, literal: Option<&str>) -> fmt::Result {
-        match literal {
-            Some(literal) => self.text.push_str(literal),
-            None if self.text.ends_with("{}") => {}
-            None => self.text.push_str("{}"),
+    /// The next piece.
+    pub(crate) fn push(&mut self, piece: &str) {
+        if piece.is_empty() || self.text.len() > MAX_TEMPLATE {
+            return;
         }
-        if self.text.len() > MAX_TEMPLATE {
-            self.text.truncate(crate::trail::record::floor_char_boundary(&self.text, MAX_TEMPLATE));
-            return Err(fmt::Error);
+        // The table that numbers are formatted from is read-only, too; no word consists of digits.
+        if self.statics.hold(piece) && !piece.bytes().all(|byte| byte.is_ascii_digit()) {
+            self.text.push_str(piece);
+        } else if !self.text.ends_with("{}") {
+            self.text.push_str("{}");
         }
-        Ok(())
+    }
+
+    pub(crate) fn finish(mut self) -> String {
+        self.text.truncate(crate::trail::record::floor_char_boundary(&self.text, MAX_TEMPLATE));
+        self.text
     }
 }
 
 impl fmt::Write for Template<'_> {
     fn write_str(&mut self, piece: &str) -> fmt::Result {
-        if piece.is_empty() {
-            return Ok(());
-        }
-        // The table that numbers are formatted from is read-only, too; no word consists of digits.
-        let is_literal = self.statics.hold(piece) && !piece.bytes().all(|byte| byte.is_ascii_digit());
-        self.push(Some(piece).filter(|_| is_literal))
-    }
-
-    fn write_char(&mut self, _: char) -> fmt::Result {
-        // From a variable, or padding.
-        self.push(None)
+        self.push(piece);
+        Ok(())
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 use super::record::{ErrorLink, HEADER_BYTES, Kind, Record, Value, append_fixed, flag, floor_char_boundary, key, seal, stamp_ids, tag};
 use crate::{
     scrub::{FILTERED, Scrubber},
-    stack::statics::Statics,
+    stack::statics::{Statics, Template},
 };
 
 /// How much of a program's data a record takes. All are upper bounds; what is cut is flagged and counted.
@@ -33,6 +33,9 @@ pub(crate) struct Encoder<'a> {
     buf: &'a mut Vec<u8>,
     limits: Limits,
     scrubber: Option<&'a Scrubber>,
+    /// While a text is written of which the literals are wanted.
+    statics: Option<&'a Statics>,
+    template: Option<String>,
     /// The scrubber failed: the record must not be told.
     failed: bool,
     fields: usize,
@@ -48,12 +51,14 @@ impl<'a> Encoder<'a> {
         header[4..8].copy_from_slice(&callsite.to_le_bytes());
         header[8..16].copy_from_slice(&time.to_le_bytes());
         buf.extend_from_slice(&header);
-        Self { buf, limits, scrubber: None, failed: false, fields: 0, dropped: 0, truncated: false }
+        Self { buf, limits, scrubber: None, statics: None, template: None, failed: false, fields: 0, dropped: 0, truncated: false }
     }
 
     /// Takes secrets out of what is written from now on.
-    pub(crate) fn with_scrubber(self, scrubber: &'a Scrubber) -> Self {
-        Self { scrubber: Some(scrubber), ..self }
+    #[inline]
+    pub(crate) fn with_scrubber(mut self, scrubber: &'a Scrubber) -> Self {
+        self.scrubber = Some(scrubber);
+        self
     }
 
     /// Whether the scrubber failed.
@@ -155,20 +160,17 @@ impl<'a> Encoder<'a> {
         }
     }
 
-    /// As [`debug`](Self::debug), or [`message`](Self::message); and what of the text is the same every time, under a reserved key.
-    pub(crate) fn with_template(&mut self, key: u16, template_key: u16, value: &dyn fmt::Debug, statics: &Statics) {
+    /// As [`debug`](Self::debug), or [`message`](Self::message) for its key; and what of the text is the same every time, under a reserved key.
+    pub(crate) fn with_template(&mut self, key: u16, template_key: u16, value: &dyn fmt::Debug, statics: &'a Statics) {
+        self.statics = Some(statics);
         if template_key == key::TEMPLATE {
             self.message(key, value)
         } else {
             self.debug(key, value)
         }
-        self.template(template_key, format_args!("{value:?}"), statics);
-    }
-
-    /// What of a text is the same every time. Formats it once more.
-    pub(crate) fn template(&mut self, key: u16, text: fmt::Arguments<'_>, statics: &Statics) {
-        if let Some(template) = statics.template(text) {
-            self.str(key, &template);
+        self.statics = None;
+        if let Some(template) = self.template.take() {
+            self.str(template_key, &template);
         }
     }
 
@@ -240,9 +242,11 @@ impl<'a> Encoder<'a> {
     fn formatted(&mut self, text: fmt::Arguments<'_>) {
         self.buf.extend_from_slice(&[0; 4]);
         let start = self.buf.len();
-        let mut writer = Bounded { room: self.room(), truncated: false, buf: self.buf };
+        let template = self.statics.and_then(Statics::begin);
+        let mut writer = Bounded { room: self.room(), truncated: false, buf: self.buf, template };
         let outcome = catch_unwind(AssertUnwindSafe(|| writer.write_fmt(text)));
         self.truncated |= writer.truncated;
+        self.template = writer.template.map(Template::finish);
         match outcome {
             Ok(Ok(())) => {}
             Ok(Err(_)) if self.truncated => {}
@@ -272,14 +276,18 @@ impl<'a> Encoder<'a> {
 }
 
 /// Takes text up to a limit, then asks the formatter to stop.
-struct Bounded<'a> {
+struct Bounded<'a, 'b> {
     buf: &'a mut Vec<u8>,
     room: usize,
     truncated: bool,
+    template: Option<Template<'b>>,
 }
 
-impl fmt::Write for Bounded<'_> {
+impl fmt::Write for Bounded<'_, '_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
+        if let Some(template) = &mut self.template {
+            template.push(text);
+        }
         let taken = floor_char_boundary(text, self.room);
         self.buf.extend_from_slice(&text.as_bytes()[..taken]);
         self.room -= taken;

@@ -58,6 +58,7 @@ impl Trail {
     }
 
     /// Adds a record of what is no news: a span's end, an exception that has been told.
+    #[inline]
     pub(crate) fn push_quietly(&self, record: &[u8]) {
         if record.len() > MAX_RECORD_BYTES {
             return self.push_shortened(record);
