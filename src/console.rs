@@ -65,6 +65,7 @@ fn shown(value: &AnyValue) -> String {
         Some(Value::IntValue(value)) => value.to_string(),
         Some(Value::DoubleValue(value)) => value.to_string(),
         Some(Value::BytesValue(bytes)) => format!("{} bytes", bytes.len()),
+        Some(Value::ArrayValue(array)) => format!("[{}]", array.values.iter().map(shown).collect::<Vec<_>>().join(", ")),
         other => format!("{other:?}"),
     }
 }

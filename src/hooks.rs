@@ -72,8 +72,9 @@ impl Hooks {
 /// # Errors
 /// A rule panicked.
 pub(crate) fn finish_scrubbing(exception: &mut Exception, scrubber: &Scrubber) -> Result<(), Lost> {
-    for cause in &mut exception.causes {
-        cause.message = scrubber.text(&cause.message).map_err(|_| Lost::ScrubberFailed)?.into_owned();
+    let texts = exception.causes.iter_mut().map(|cause| &mut cause.message).chain(&mut exception.thread_name);
+    for text in texts {
+        *text = scrubber.text(text).map_err(|_| Lost::ScrubberFailed)?.into_owned();
     }
     Ok(())
 }

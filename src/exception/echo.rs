@@ -15,7 +15,7 @@ const MAX_TEXT: usize = 256;
 /// A text shorter than this says too little to be found within another.
 const MIN_CONTAINED: usize = 8;
 /// On a thread, outside of requests, what is older than this is another failure.
-pub(crate) const MAX_AGE_ON_THREAD: u64 = 5_000_000_000;
+pub(crate) const MAX_AGE_ON_THREAD: u64 = 200_000_000;
 
 /// The last exceptions of a request or thread.
 #[derive(Debug, Default)]

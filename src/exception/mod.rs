@@ -295,7 +295,11 @@ fn raise(core: &Arc<Core>, state: Option<&Arc<SpanState>>, id: ErrorId, time: u6
         open_spans,
         has_root,
         scopes: [core.process_scope.get(), trail.and_then(|trail| trail.scope().get())],
-        thread_name: thread.name().map(str::to_owned),
+        thread_name: thread.name().map(|name| match raised.unfinished {
+            // Here the program's own rules must not be asked; they are, later.
+            true => core.scrubber.text_without_rules(name).into_owned(),
+            false => core.scrubber.scrub(name).into_owned(),
+        }),
         thread_id: number_of(&thread),
         slot,
         suppressed,

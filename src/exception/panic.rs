@@ -4,7 +4,7 @@
 
 use std::{
     panic::PanicHookInfo,
-    sync::{Arc, Weak},
+    sync::{Arc, Mutex, PoisonError, Weak},
 };
 
 use super::{
@@ -25,11 +25,21 @@ pub(crate) fn install_hook(core: &Arc<Core>) {
         return;
     }
     let core = Arc::downgrade(core);
-    let previous = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |info| {
-        report(&core, info);
-        previous(info);
-    }));
+    chain(|previous| {
+        Box::new(move |info| {
+            report(&core, info);
+            previous(info);
+        })
+    });
+}
+
+type Hook = Box<dyn Fn(&PanicHookInfo<'_>) + Send + Sync>;
+
+/// Taking and setting are two steps: between them, another of ours would be lost.
+fn chain(hook: impl FnOnce(Hook) -> Hook) {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    std::panic::set_hook(hook(std::panic::take_hook()));
 }
 
 fn report(core: &Weak<Core>, info: &PanicHookInfo<'_>) {
@@ -40,19 +50,18 @@ fn report(core: &Weak<Core>, info: &PanicHookInfo<'_>) {
     take(&core, info);
 }
 
-/// Puts a hook before the present one that reports a panic to the telemetry whose scope it happens in, if that one takes them ([`testing`](crate::testing)). Once for the process.
+/// Puts a hook before the present one, which still runs, that reports a panic to the telemetry whose scope it happens in, if that one takes them ([`testing`](crate::testing)). Once for the process.
 #[cfg(feature = "testing")]
 pub(crate) fn install_scoped_hook() {
     static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| {
-        let previous = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |info| {
-            let core = super::scoped_core().filter(|core| core.takes_scoped_panics && !core.is_closed() && !layer::is_own_thread());
-            match core {
-                Some(core) => take(&core, info),
-                None => previous(info),
-            }
-        }));
+        chain(|previous| {
+            Box::new(move |info| {
+                let core = super::scoped_core().filter(|core| core.takes_scoped_panics && !core.is_closed() && !layer::is_own_thread());
+                core.iter().for_each(|core| take(core, info));
+                previous(info);
+            })
+        });
     });
 }
 

@@ -78,6 +78,8 @@ impl User {
     }
 
     pub(crate) fn set(&mut self, key: &str, value: AttributeValue) {
+        // The conventions have them as strings; programs have numbers.
+        let value = if matches!(key, "user.id" | "user.name" | "user.hash") { value.to_string().into() } else { value };
         let has_room = self.attributes.len() < 16;
         match self.attributes.iter_mut().find(|(known, _)| known == key) {
             Some((_, known)) => *known = value,

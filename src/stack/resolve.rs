@@ -278,12 +278,15 @@ fn named_frame(own: &OwnCrates, symbol: &str, place: Option<&addr2line::Location
     }
 }
 
-/// The type whose `Debug` a symbol is: `<shop::Declined as core::fmt::Debug>::fmt` → `shop::Declined`.
+/// The type whose `Debug` a symbol is: `<shop::Declined as core::fmt::Debug>::fmt` → `shop::Declined`. (An implementation in another module than its type's is `shop::show::<impl core::fmt::Debug for shop::Declined>::fmt`.)
 fn implementor(symbol: &str) -> Option<String> {
-    let name = readable(symbol);
-    let name = name.strip_prefix('<')?.strip_suffix(" as core::fmt::Debug>::fmt")?;
+    let symbol = format!("{:#}", rustc_demangle::demangle(symbol));
+    let name = match symbol.split_once("<impl core::fmt::Debug for ") {
+        Some((_, rest)) => without_arguments(rest.strip_suffix(">::fmt")?),
+        None => without_arguments(&symbol).strip_prefix('<')?.strip_suffix(" as core::fmt::Debug>::fmt")?.to_owned(),
+    };
     // A reference or box says nothing of the error in it.
-    Some(name.to_owned()).filter(|name| !(name.starts_with('&') || name.starts_with("alloc::boxed::")))
+    Some(name).filter(|name| !(name.starts_with('&') || name.starts_with("alloc::boxed::")))
 }
 
 /// The type whose drop glue a symbol is: `core::ptr::drop_in_place::<shop::Declined<u8>>` → `shop::Declined`.
@@ -453,6 +456,19 @@ mod tests {
         assert_eq!(name(&Declined(String::new())), Some((here, true)));
         assert_eq!(name(&"x".parse::<u8>().unwrap_err()), Some(("core::num::error::ParseIntError".to_owned(), true)));
         assert_eq!(name(&std::io::Error::other("x")), Some(("std::io::error::Error".to_owned(), true)));
+    }
+
+    #[test]
+    fn the_type_is_found_in_every_form_of_a_symbol() {
+        for symbol in [
+            "<shop::Declined as core::fmt::Debug>::fmt",
+            "<shop::Declined<T> as core::fmt::Debug>::fmt",
+            "shop::show::<impl core::fmt::Debug for shop::Declined<C,E>>::fmt",
+        ] {
+            assert_eq!(implementor(symbol).as_deref(), Some("shop::Declined"), "{symbol}");
+        }
+        assert_eq!(implementor("<&T as core::fmt::Debug>::fmt"), None);
+        assert_eq!(implementor("<shop::Declined as core::fmt::Display>::fmt"), None);
     }
 
     #[test]

@@ -15,7 +15,7 @@
 //! assert_eq!(captured.spans()[0].name(), "checkout");
 //! ```
 //!
-//! Every scope has a telemetry of its own: nothing global is set (but for a panic hook, once, which leaves every other panic to the hook before it), and tests that run in parallel do not see each other. What is caught went the whole way, through scrubber, hooks and grouping; it is only not sent.
+//! Every scope has a telemetry of its own: nothing global is set but a panic hook, once, before the one that is there, and tests that run in parallel do not see each other. What is caught went the whole way, through scrubber, hooks and grouping; it is only not sent.
 //!
 //! A scope is that of its thread, as `tracing`'s scoped subscribers are. Code that starts threads or tasks takes it along: [`Instrument`](tracing::Instrument) with a span of the scope, or `WithSubscriber` with the current subscriber.
 

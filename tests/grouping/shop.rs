@@ -1,4 +1,5 @@
 //! A service that fails in many ways.
+#![allow(clippy::unnecessary_literal_unwrap, clippy::useless_vec, unreachable_pub, reason = "it is wrong on purpose")]
 
 use std::{error::Error, fmt, hint::black_box, num::ParseIntError};
 
