@@ -19,6 +19,7 @@
 //! # Concepts
 //!
 //! - **Exception**: an ERROR event, a [`capture`]d error or a panic. It becomes one log record with EventName `exception`, and counts in the metric `crumbtrail.exceptions`.
+//! - **[Scope]**: who a request is for and in which circumstances; it ends with the request. Secrets are taken out by a [`Scrubber`] before anything is recorded.
 //! - **Trail**: what the request did before. It begins at a root span, and at any span of `otel.kind` server or consumer, and ends with it. It follows the span tree: through `.await`s, into spawned tasks and threads that carry the span.
 //! - **[Route]**: which events and spans become exceptions, logs, spans and breadcrumbs.
 //! - **Worker**: one thread of our own that encodes and sends. The calling thread allocates nothing for an event, waits for nothing, and is told what was lost only through [`Telemetry::stats`].
@@ -26,7 +27,7 @@
 //!
 //! # Features
 //!
-//! Features only add. On by default: `http` (OTLP over HTTP), `gzip`, `spool` (undelivered exceptions wait on disk), `metrics` (a recorder for the facade), `log` (records of the `log` crate), `console` (a console layer on terminals). Also: `grpc` (OTLP over gRPC), `json` (OTLP as JSON), `zstd`, `tls` (rustls with the system's roots), `tls-bundled-roots` (and Mozilla's), `cli` (the program `crumbtrail`).
+//! Features only add. On by default: `http` (OTLP over HTTP), `gzip`, `spool` (undelivered exceptions wait on disk), `metrics` (a recorder for the facade), `log` (records of the `log` crate), `console` (a console layer on terminals). Also: `grpc` (OTLP over gRPC), `json` (OTLP as JSON), `zstd`, `tls` (rustls with the system's roots), `tls-bundled-roots` (and Mozilla's), `cli` (the program `crumbtrail`), `testing` (the test kit), `anyhow`, `eyre`, `error-stack`, `rootcause` (errors of these crates can be [`capture`]d).
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, clippy::print_stderr))]
 
@@ -70,7 +71,7 @@ pub use crate::{
     error::{FlushError, InitError},
     exception::{
         Capture, CaptureParts, Cause, DynError, ErrorId, Exception, Mechanism, ParseErrorIdError, ResultExt, StdError, capture,
-        storm::ExceptionRate,
+        capture_with_backtrace, storm::ExceptionRate,
     },
     layer::{CrumbtrailLayer, Route},
     ledger::{FlushReport, Lost, Signal, SignalStats, Stats},

@@ -22,6 +22,10 @@ impl fmt::Display for Answers {
 }
 
 const CUSTOMERS: u64 = 24;
+/// Numbers that cards could have, and a token like those of customers: none of them is in what arrives.
+const CARD: &str = "4000000000000721";
+const CARD_THAT_FAILS: &str = "4000000000000713";
+const TOKEN: &str = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJkZW1vIn0.c2VjcmV0LW9mLXRoZS1kZW1v";
 
 /// Sends requests until the time is up.
 pub(crate) async fn drive(shop: &Shop, duration: Duration) -> Result<Answers, reqwest::Error> {
@@ -44,12 +48,10 @@ pub(crate) async fn drive(shop: &Shop, duration: Duration) -> Result<Answers, re
                     49 => client.get(format!("{base}/invoice/{}", 1_000_000 + turn)),
                     0..20 => client.get(format!("{base}/stock/{item}")),
                     // A card that the bank answers strangely for.
-                    20 => client.post(format!("{base}/checkout")).json(&json!({"item": "tea", "card": "4000000013", "cents": 1_250})),
-                    _ => {
-                        client.post(format!("{base}/checkout")).json(&json!({"item": item, "card": "4000000021", "cents": 990 + turn % 7}))
-                    }
+                    20 => client.post(format!("{base}/checkout")).json(&json!({"item": "tea", "card": CARD_THAT_FAILS, "cents": 1_250})),
+                    _ => client.post(format!("{base}/checkout")).json(&json!({"item": item, "card": CARD, "cents": 990 + turn % 7})),
                 };
-                let status = request.header("x-user", user).send().await.map_or(0, |answer| answer.status().as_u16());
+                let status = request.header("x-user", user).bearer_auth(TOKEN).send().await.map_or(0, |answer| answer.status().as_u16());
                 *answers.0.entry(status).or_default() += 1;
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }

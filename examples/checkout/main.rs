@@ -21,7 +21,15 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let elsewhere = std::env::var_os("OTEL_EXPORTER_OTLP_ENDPOINT").is_some();
     let receiver = if elsewhere { None } else { Some(Receiver::start()?) };
 
-    let mut builder = crumbtrail::builder(crumbtrail::service!().with_name("shop")).from_env().with_environment("demo").with_console(false);
+    let mut builder = crumbtrail::builder(crumbtrail::service!().with_name("shop"))
+        .from_env()
+        .with_environment("demo")
+        .with_console(false)
+        .with_baggage(["customer.plan"]);
+    // Deployments stamp it at build time; this is for the demo.
+    if let Ok(revision) = std::env::var("CHECKOUT_REVISION") {
+        builder = builder.with_attribute("vcs.ref.head.revision", revision);
+    }
     if let Some(receiver) = &receiver {
         builder = builder.with_endpoint(receiver.http_endpoint());
     }

@@ -20,9 +20,15 @@ pub(crate) fn render(received: &Received) -> String {
     groups.sort_by_key(|(_, exceptions)| std::cmp::Reverse(exceptions.len()));
 
     let mut text = String::new();
-    let _ = writeln!(text, "{}\n", paint.bold(&format!("{} errors, {} kinds", received.exceptions().count(), groups.len())));
+    // The counter counts every exception, also those for which a storm left no record.
+    let points = received.metric("crumbtrail.exceptions").map(|metric| metric.points.as_slice()).unwrap_or_default();
+    let times = |group: &str| {
+        points.iter().filter(|point| point.attributes["crumbtrail.group.id"].as_str() == group).map(|point| point.value).sum::<f64>()
+    };
+    let total: f64 = groups.iter().map(|(group, _)| times(group)).sum();
+    let _ = writeln!(text, "{}\n", paint.bold(&format!("{total} errors, {} kinds", groups.len())));
     for (group, exceptions) in &groups {
-        render_group(&mut text, paint, group, exceptions);
+        render_group(&mut text, paint, group, exceptions, times(group));
     }
     let logs = received.logs.len() - received.exceptions().count();
     let traces: BTreeSet<&str> = received.spans.iter().map(|span| &*span.trace_id).collect();
@@ -39,7 +45,7 @@ pub(crate) fn render(received: &Received) -> String {
     text
 }
 
-fn render_group(text: &mut String, paint: Paint, group: &str, exceptions: &[&Log]) {
+fn render_group(text: &mut String, paint: Paint, group: &str, exceptions: &[&Log], times: f64) {
     // The one with the longest story stands for all.
     let Some(exception) = exceptions.iter().max_by_key(|exception| exception.text("crumbtrail.breadcrumbs").len()) else { return };
     let users: BTreeSet<&str> = exceptions.iter().map(|exception| exception.text("user.id")).filter(|user| !user.is_empty()).collect();
@@ -48,8 +54,7 @@ fn render_group(text: &mut String, paint: Paint, group: &str, exceptions: &[&Log
     let _ = writeln!(text, "{} {}", paint.red(&format!("■ {kind}")), paint.bold(exception.text("exception.message")));
     let _ = writeln!(
         text,
-        "  {} times, {}   {} {} ({})   {group}",
-        exceptions.len(),
+        "  {times} times, {}   {} {}{} ({})   {group}",
         match users.len() {
             0 => "users not known".to_owned(),
             1 => "1 user".to_owned(),
@@ -57,6 +62,7 @@ fn render_group(text: &mut String, paint: Paint, group: &str, exceptions: &[&Log
         },
         resource("service.name"),
         resource("service.version"),
+        exception.resource.get("vcs.ref.head.revision").map(|revision| format!(" @ {}", revision.as_str())).unwrap_or_default(),
         resource("deployment.environment.name"),
     );
     let chain: Vec<Value> = serde_json::from_str(exception.text("crumbtrail.chain")).unwrap_or_default();
@@ -65,6 +71,8 @@ fn render_group(text: &mut String, paint: Paint, group: &str, exceptions: &[&Log
         let _ = writeln!(text, "  caused by {kind}{}", cause["message"].as_str().unwrap_or_default());
     }
     let _ = writeln!(text, "  for example {} of trace {}", exception.text("crumbtrail.error.id"), exception.trace_id);
+
+    render_circumstances(text, paint, exception);
 
     let frames = frames(exception.text("exception.stacktrace"));
     let (own, others): (Vec<_>, Vec<_>) = frames.iter().partition(|(function, place)| is_own(function, place));
@@ -83,6 +91,29 @@ fn render_group(text: &mut String, paint: Paint, group: &str, exceptions: &[&Log
     let _ = writeln!(text, "    {:>10}  {}  {body}\n", "0 ms", paint.red("error"));
 }
 
+/// Who, in which circumstances: what the program said of the request.
+fn render_circumstances(text: &mut String, paint: Paint, exception: &Log) {
+    const OWN: [&str; 8] = ["exception.", "crumbtrail.", "code.", "thread.", "error.type", "log.record", "service.", "user."];
+    let pairs = |wanted: &dyn Fn(&str) -> bool| {
+        let pairs = exception.attributes.iter().filter(|(key, _)| wanted(key)).map(|(key, value)| format!("{key}={}", shown(value)));
+        pairs.collect::<Vec<_>>().join("  ")
+    };
+    let flags: Vec<Value> = serde_json::from_str(exception.text("crumbtrail.feature_flags")).unwrap_or_default();
+    let flags = flags.iter().map(|flag| format!("{}={}", flag["key"].as_str().unwrap_or("?"), flag["variant"].as_str().unwrap_or("?")));
+    let lines = [
+        ("who", pairs(&|key| key.starts_with("user."))),
+        ("with", pairs(&|key| !OWN.iter().any(|own| key.starts_with(own)))),
+        ("flags", flags.collect::<Vec<_>>().join("  ")),
+    ];
+    for (name, line) in lines.iter().filter(|(_, line)| !line.is_empty()) {
+        let _ = writeln!(text, "  {} {line}", paint.dim(&format!("{name:<6}")));
+    }
+}
+
+fn shown(value: &crumbtrail_receiver::Value) -> String {
+    value.to_string()
+}
+
 fn render_crumb(paint: Paint, failed: u64, crumb: &Value) -> String {
     let before = crumb["timestamp"].as_str().and_then(nanos_of_day).map_or(String::new(), |crumb| {
         let micros = (failed / 1_000 % 86_400_000_000).saturating_sub(crumb / 1_000);
@@ -94,8 +125,14 @@ fn render_crumb(paint: Paint, failed: u64, crumb: &Value) -> String {
     });
     let level = crumb["level"].as_str().unwrap_or_default();
     let message = crumb["message"].as_str().unwrap_or_default();
-    let is_span = crumb["category"] == "span";
-    let message = if is_span { paint.dim(message) } else { message.to_owned() };
+    let category = crumb["category"].as_str().unwrap_or_default();
+    let of_span = message.starts_with("opened ") || message.starts_with("closed ");
+    let message = match category {
+        _ if of_span => paint.dim(message),
+        "log" => message.to_owned(),
+        // Left by hand, or of a kind of its own.
+        other => format!("{} {message}", paint.bold(&format!("[{other}]"))),
+    };
     format!("{before:>10}  {level:<5}  {message}  {}", paint.dim(&data.unwrap_or_default())).trim_end().to_owned()
 }
 

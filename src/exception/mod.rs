@@ -17,7 +17,7 @@ use std::{panic::Location, sync::Arc};
 
 pub(crate) use self::{capture::capture_into, group::GroupId, vtable::TypeAddress};
 pub use self::{
-    capture::{Capture, CaptureParts, ResultExt, StdError, capture},
+    capture::{Capture, CaptureParts, ResultExt, StdError, capture, capture_with_backtrace},
     ecosystem::*,
     id::{ErrorId, ParseErrorIdError},
     model::{Cause, Exception},

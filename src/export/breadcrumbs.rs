@@ -87,6 +87,12 @@ fn crumb(record: &Record<'_>, callsites: &mut Callsites, started: Option<u64>) -
         Kind::SpanOpen | Kind::Span => crumb.message = format!("opened {}", site.name),
         Kind::Event | Kind::Crumb => {}
     }
+    if crumb.category == "flag" && crumb.message.is_empty() {
+        let of = |key: &str| crumb.data(key).map(ToString::to_string);
+        let result =
+            of("feature_flag.result.variant").or_else(|| of("feature_flag.result.value")).unwrap_or_else(|| "evaluated".to_owned());
+        crumb.message = format!("{} = {result}", of("feature_flag.key").unwrap_or_default());
+    }
     if let (Kind::SpanClose, Some(started)) = (record.kind, started) {
         let micros = record.time.saturating_sub(started) / 1_000;
         crumb.set_data("duration_ms", micros as f64 / 1_000.0);

@@ -10,7 +10,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use crumbtrail::propagation::SpanContext;
+use crumbtrail::{FlagEvaluation, User, propagation::SpanContext};
 use serde::{Deserialize, Serialize};
 use tracing::{Instrument, Span, debug, field, info, info_span, instrument};
 
@@ -64,13 +64,21 @@ pub(super) struct Order {
 
 async fn checkout(State(store): State<Store>, request: Request) -> Result<(StatusCode, String), Failed> {
     let user = request.headers().get("x-user").and_then(|user| user.to_str().ok()).unwrap_or("guest").to_owned();
+    let plan = if user.ends_with(['1', '3', '7']) { "pro" } else { "free" };
+    crumbtrail::set_user(User::new(&*user).with_name(format!("{user} of the demo")));
+    crumbtrail::set_tag("customer.plan", plan);
+    crumbtrail::flag_evaluated(&FlagEvaluation::new("second-bank").with_variant("on").with_provider("demo"));
+    // As careless as logging gets: what comes out has no token in it.
+    debug!(headers = ?request.headers(), "headers");
     let body = axum::body::to_bytes(request.into_body(), 64 * 1024).await.map_err(|_| Failed::Unreadable)?;
     let order: Order = serde_json::from_slice(&body).map_err(|_| Failed::Unreadable)?;
+    crumbtrail::set_context("order", &order);
     info!(item = order.item, cents = order.cents, "checkout begins");
     let left = left_of(&store, &order.item)?;
     debug!(left, "reserving one");
     reserve(&store, &order)?;
-    pay(&store, &order).await?;
+    crumbtrail::breadcrumb("stock", &format!("Reserved one {}", order.item));
+    pay(&store, &order, &user, plan).await?;
     let id = book(&store, &user, &order)?;
     metrics::counter!("orders.taken", "item" => order.item.clone()).increment(1);
     info!(order = id, "order taken");
@@ -99,13 +107,15 @@ fn reserve(store: &Store, order: &Order) -> Result<(), Failed> {
 }
 
 #[instrument(skip_all, fields(otel.kind = "client", server.address = %store.payment))]
-async fn pay(store: &Store, order: &Order) -> Result<(), Failed> {
+async fn pay(store: &Store, order: &Order, user: &str, plan: &str) -> Result<(), Failed> {
     let context = SpanContext::current().map(|context| context.to_string()).unwrap_or_default();
     debug!(cents = order.cents, "asking the payment service");
     let answer = store
         .client
         .post(format!("http://{}/charge", store.payment))
         .header("traceparent", context)
+        .header("baggage", format!("customer.plan={plan}"))
+        .header("x-user", user)
         .json(order)
         .send()
         .await

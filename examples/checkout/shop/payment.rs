@@ -5,12 +5,13 @@ use std::{fmt, num::ParseIntError};
 use axum::{
     Json, Router,
     extract::Request,
-    http::StatusCode,
+    http::{HeaderMap, StatusCode},
     middleware::{self, Next},
     response::Response,
     routing::post,
 };
-use crumbtrail::propagation::SpanContext;
+use crumbtrail::{Breadcrumb, FlagEvaluation, Scope, User, propagation::SpanContext};
+use serde_json::json;
 use tracing::{Instrument, debug, error, info, info_span, instrument};
 
 use super::checkout::Order;
@@ -30,7 +31,12 @@ async fn in_the_callers_trace(request: Request, next: Next) -> Response {
     next.run(request).instrument(span).await
 }
 
-async fn charge(Json(order): Json<Order>) -> StatusCode {
+async fn charge(headers: HeaderMap, Json(order): Json<Order>) -> StatusCode {
+    let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    crumbtrail::set_user(User::new(header("x-user").unwrap_or("unknown")));
+    // Which entries of it become tags was said when crumbtrail was set up.
+    Scope::request().copy_baggage(header("baggage").unwrap_or_default());
+    crumbtrail::set_context("charge", &json!({ "cents": order.cents, "card": order.card, "terminal": { "password": "hunter2" } }));
     debug!(cents = order.cents, "charge asked for");
     match authorise(&order).await {
         Ok(()) => StatusCode::OK,
@@ -44,8 +50,10 @@ async fn charge(Json(order): Json<Order>) -> StatusCode {
 #[instrument(skip_all)]
 async fn authorise(order: &Order) -> Result<(), ChargeError> {
     info!("choosing a bank");
+    crumbtrail::flag_evaluated(&FlagEvaluation::new("second-bank").with_variant("on").with_provider("demo"));
     tokio::task::yield_now().await;
     let bank = if order.card.starts_with('4') { "first" } else { "second" };
+    crumbtrail::breadcrumb_with(|| Breadcrumb::new("bank", format!("Chose the {bank} bank")).with_data("fee_cents", order.cents / 100));
     ask(bank, &order.card).map_err(|source| ChargeError { bank, source })
 }
 
