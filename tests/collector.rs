@@ -123,6 +123,7 @@ fn through_the_collector(configure: impl Fn(Builder, &str, &str) -> Builder) {
         "code.line.number",
         "crumbtrail.breadcrumbs",
         "crumbtrail.error.id",
+        "crumbtrail.group.coarse",
         "crumbtrail.group.id",
         "crumbtrail.mechanism",
         "error.type",

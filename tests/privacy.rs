@@ -83,6 +83,9 @@ fn leak() {
     crumbtrail::set_tag("apiKey", password);
     crumbtrail::set_tag("list", vec![text.as_str()]);
     crumbtrail::set_context("cart", &json!({ "token": password, "card": 4_111_111_111_111_111_u64, "notes": [text] }));
+    crumbtrail::set_tag(&text, "a key from data");
+    crumbtrail::set_context("by key", &json!({ text.as_str(): { text.as_str(): 1 } }));
+    crumbtrail::breadcrumb_with(|| Breadcrumb::new(text.as_str(), "by category").with_data(text.as_str(), 1));
     crumbtrail::set_session(&text);
     crumbtrail::flag_evaluated(&FlagEvaluation::new("flag").with_variant(&text).with_value(text.as_str()).with_context(&text));
     Scope::request().copy_baggage(&format!("allowed={}", text.replace(' ', "%20")));
@@ -96,11 +99,12 @@ fn leak() {
     error!(password, error = &careless_error() as &dyn Error, "error {text}");
     error!(error = %careless_error(), user.email = "canary@example.org", "another error {text}");
     crumbtrail::capture(&careless_error());
-    let _ = std::thread::Builder::new().name(format!("worker password={password}")).spawn({
+    let panics = std::thread::Builder::new().name(format!("worker password={password}")).spawn({
         let span = request.clone();
         let dispatch = tracing::dispatcher::get_default(Clone::clone);
         move || tracing::dispatcher::with_default(&dispatch, || span.in_scope(|| panic!("panic {}", careless())))
     });
+    let _ = panics.expect("a thread").join();
     let _ = std::panic::catch_unwind(|| panic!("panic here {}", careless()));
     metrics::counter!("requests", "token" => password, "note" => text.clone()).increment(1);
     metrics::histogram!("sizes", "password" => password).record(1.0);

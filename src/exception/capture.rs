@@ -22,6 +22,8 @@ use crate::{
 ///
 /// Takes everything that is an error: types that implement [`Error`], and, with the feature of that name, `anyhow::Error`, `eyre::Report`, `error_stack::Report` and `rootcause::Report`. The type is exact, the causes are followed, the stack is this call's (or the error's own, if it brings one). The record carries the trail of the current request, and its span is marked as failed. Without an installed crumbtrail the id is made all the same and nothing else happens.
 ///
+/// In a storm the id may be one of an exception that was only counted, see [`ExceptionRate`](crate::ExceptionRate).
+///
 /// An error that was told before in this request, as it was, wrapped or unwrapped, is not told again: the id of its first record comes back.
 ///
 /// Costs a few microseconds on the calling thread; never blocks, never panics. (An error's own backtrace, where `RUST_BACKTRACE` asks for one, is given its names here, by the standard library: that takes milliseconds.)

@@ -15,7 +15,9 @@ const MAX_TEXT: usize = 256;
 /// A text shorter than this says too little to be found within another.
 const MIN_CONTAINED: usize = 8;
 /// On a thread, outside of requests, what is older than this is another failure.
-pub(crate) const MAX_AGE_ON_THREAD: u64 = 200_000_000;
+const MAX_AGE_ON_THREAD: u64 = 200_000_000;
+/// There, a handler and a framework may each tell it once more; whoever goes on is telling something else.
+const MAX_ECHOES_ON_THREAD: u8 = 2;
 
 /// The last exceptions of a request or thread.
 #[derive(Debug, Default)]
@@ -28,6 +30,7 @@ struct Entry {
     ids: SpanIds,
     time: u64,
     is_panic: bool,
+    echoes: u8,
     /// Messages of the error and its causes, outermost first.
     texts: Arc<[String]>,
 }
@@ -56,11 +59,19 @@ impl Recent {
         self.0.clear();
     }
 
-    /// The exception this one tells of once more, not older than `max_age` nanoseconds.
-    pub(crate) fn echo_of(&mut self, seen: &Seen<'_>, max_age: u64) -> Option<ErrorId> {
-        let found = self.0.iter_mut().rev().find(|entry| seen.time.saturating_sub(entry.time) <= max_age && entry.is_echoed_by(seen))?;
+    /// The exception of this request that `seen` tells of once more.
+    pub(crate) fn echo_in_request(&mut self, seen: &Seen<'_>) -> Option<ErrorId> {
+        let found = self.0.iter_mut().rev().find(|entry| entry.is_echoed_by(seen))?;
         // The next function outwards is the parent of this one's span.
         found.ids = seen.ids;
+        Some(found.id)
+    }
+
+    /// The exception of this thread that `seen`, outside of requests, tells of once more.
+    pub(crate) fn echo_on_thread(&mut self, seen: &Seen<'_>) -> Option<ErrorId> {
+        let is_recent = |entry: &Entry| seen.time.saturating_sub(entry.time) <= MAX_AGE_ON_THREAD && entry.echoes < MAX_ECHOES_ON_THREAD;
+        let found = self.0.iter_mut().rev().find(|entry| is_recent(entry) && entry.is_echoed_by(seen))?;
+        found.echoes += 1;
         Some(found.id)
     }
 
@@ -69,7 +80,7 @@ impl Recent {
         if self.0.len() >= MAX_ENTRIES {
             self.0.remove(0);
         }
-        self.0.push(Entry { id, place: seen.place, ids: seen.ids, time: seen.time, is_panic: seen.is_panic, texts });
+        self.0.push(Entry { id, place: seen.place, ids: seen.ids, time: seen.time, is_panic: seen.is_panic, echoes: 0, texts });
     }
 }
 
@@ -117,7 +128,7 @@ mod tests {
         let mut recent = Recent::new();
         let seen = seen(1, earlier);
         recent.remember(ErrorId::from_bytes([1; 16]), &seen, texts(&seen));
-        recent.echo_of(&later, u64::MAX).is_some()
+        recent.echo_in_request(&later).is_some()
     }
 
     #[test]
@@ -140,12 +151,23 @@ mod tests {
     }
 
     #[test]
+    fn a_thread_forgets_soon() {
+        let mut recent = Recent::new();
+        let first = seen(1, &["disk full"]);
+        recent.remember(ErrorId::from_bytes([1; 16]), &first, texts(&first));
+        let later = |time| Seen { time, ..seen(2, &["disk full"]) };
+        assert!(recent.echo_on_thread(&later(10 + MAX_AGE_ON_THREAD + 1)).is_none());
+        let echoes = (0..10).filter(|_| recent.echo_on_thread(&later(11)).is_some()).count();
+        assert_eq!(echoes, usize::from(MAX_ECHOES_ON_THREAD));
+    }
+
+    #[test]
     fn a_recursive_function_passes_its_error_on() {
         let mut recent = Recent::new();
         let at = |span, parent| Seen { ids: SpanIds { span, parent, ..SpanIds::default() }, ..seen(1, &["disk full"]) };
         recent.remember(ErrorId::from_bytes([1; 16]), &at(3, 2), texts(&at(3, 2)));
-        assert!(recent.echo_of(&at(2, 1), u64::MAX).is_some());
-        assert!(recent.echo_of(&at(1, 0), u64::MAX).is_some());
-        assert!(recent.echo_of(&at(9, 0), u64::MAX).is_none(), "a sibling is another attempt");
+        assert!(recent.echo_in_request(&at(2, 1)).is_some());
+        assert!(recent.echo_in_request(&at(1, 0)).is_some());
+        assert!(recent.echo_in_request(&at(9, 0)).is_none(), "a sibling is another attempt");
     }
 }

@@ -248,6 +248,6 @@ mod tests {
             text: None,
         };
         let (group, coarse) = group.ids();
-        assert_eq!((group.to_string(), coarse.to_string()), ("v2-0220971319af9582".to_owned(), "v2-56b9b0370dc70220".to_owned()));
+        assert_eq!((group.to_string(), coarse.to_string()), ("v2-c67f338974e821a8".to_owned(), "v2-56b9b0370dc70220".to_owned()));
     }
 }

@@ -240,8 +240,8 @@ fn raise(core: &Arc<Core>, state: Option<&Arc<SpanState>>, id: ErrorId, time: u6
         trail.has_told();
     }
     let echo_of = match trail {
-        Some(trail) => trail.recent().echo_of(&seen, u64::MAX),
-        None => layer::recent(core, |recent| recent.echo_of(&seen, echo::MAX_AGE_ON_THREAD)).flatten(),
+        Some(trail) => trail.recent().echo_in_request(&seen),
+        None => layer::recent(core, |recent| recent.echo_on_thread(&seen)).flatten(),
     };
     if let Some(echo_of) = echo_of {
         if let Some(state) = state {

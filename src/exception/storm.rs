@@ -191,11 +191,14 @@ impl Storm {
         let start = key.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (64 - SLOTS.trailing_zeros());
         for step in 0..PROBES {
             let index = (start as usize + step) % SLOTS;
-            let found = self.slots[index].key.compare_exchange(0, key, Ordering::Relaxed, Ordering::Relaxed);
-            match found {
-                Ok(_) => return (SlotId(index as u32), true),
-                Err(known) if known == key => return (SlotId(index as u32), false),
-                Err(_) => {}
+            let place = &self.slots[index].key;
+            // Read first: threads in the same storm must not take the line from each other.
+            let known = match place.load(Ordering::Relaxed) {
+                0 => place.compare_exchange(0, key, Ordering::Relaxed, Ordering::Relaxed).map_or_else(|known| known, |_| 0),
+                known => known,
+            };
+            if known == 0 || known == key {
+                return (SlotId(index as u32), known == 0);
             }
         }
         (SlotId(SLOTS as u32), false)

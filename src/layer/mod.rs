@@ -429,7 +429,7 @@ pub(crate) fn leave_breadcrumb(core: &Arc<Core>, make: impl FnOnce() -> Breadcru
         encoder.u64(record::key::LEVEL, u64::from(level_number(crumb.level)));
         for (key, value) in crumb.data {
             let value = scope::clean_value(&core.scrubber, &key, value);
-            encoder.named(&key, |encoder, key| match &value {
+            encoder.named(&core.scrubber.scrub(&key), |encoder, key| match &value {
                 AttributeValue::Bool(value) => encoder.bool(key, *value),
                 AttributeValue::I64(value) => encoder.i64(key, *value),
                 AttributeValue::F64(value) => encoder.f64(key, *value),

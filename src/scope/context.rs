@@ -46,7 +46,9 @@ impl Parts<'_> {
         if self.all.len() >= MAX_PARTS || self.bytes > MAX_BYTES {
             return Err(Stop::Full);
         }
-        self.all.push((path.to_owned(), clean_value(self.scrubber, path, value)));
+        // Keys of maps are data.
+        let key = self.scrubber.scrub(path).into_owned();
+        self.all.push((key, clean_value(self.scrubber, path, value)));
         Ok(())
     }
 }

@@ -159,8 +159,9 @@ impl Scope {
     /// ```
     pub fn set_context(&self, name: &str, value: &impl Serialize) {
         let Some(core) = active_core() else { return };
+        let name = &*core.scrubber.scrub(cut(name, MAX_KEY));
         // The program's code, so under none of our locks.
-        let Some(parts) = context::flatten(cut(name, MAX_KEY), value, &core.scrubber) else { return };
+        let Some(parts) = context::flatten(name, value, &core.scrubber) else { return };
         self.change(|data, _| {
             data.contexts.retain(|(known, _)| known != name);
             if data.contexts.len() < MAX_CONTEXTS {
@@ -225,7 +226,8 @@ pub(crate) struct ScopeData {
 
 impl ScopeData {
     fn set_tag(&mut self, key: &str, value: AttributeValue, scrubber: &Scrubber) {
-        let key = cut(key, MAX_KEY);
+        // Keys may come from data, too.
+        let key = &*scrubber.scrub(cut(key, MAX_KEY));
         let value = clean_value(scrubber, key, value);
         let has_room = self.tags.len() < MAX_TAGS;
         match self.tags.iter_mut().find(|(known, _)| known == key) {

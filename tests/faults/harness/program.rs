@@ -336,7 +336,7 @@ fn emit(kind: &str, count: u64, rate: u64, padding: usize) -> Value {
             "all" => {
                 let _span = info_span!("span", number).entered();
                 info!(number, "log");
-                error!(number, "exception");
+                error!(number, "exception in a span");
             }
             other => panic!("{other} cannot be emitted"),
         }
