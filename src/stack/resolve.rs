@@ -159,6 +159,9 @@ impl Resolver {
 
     /// The symbol a function begins with.
     fn symbol(&mut self, address: usize) -> Option<String> {
+        if address == 0 {
+            return None;
+        }
         self.used = Instant::now();
         let (path, file_offset) = self.locate(address)?;
         let binary = self.loaded.entry(path).or_insert_with_key(Binary::open).as_ref()?;

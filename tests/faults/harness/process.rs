@@ -198,6 +198,7 @@ fn closed_descriptors() -> String {
         command.env("CRUMBTRAIL_FAULTS_VICTIM", &victim);
     });
     program.ask("emit exceptions 3");
+    // Until the names of the frames are found: the standard library of a debug build ends a program that closes a file whose descriptor is gone.
     program.ask("sleep 500");
     program.ask("close-descriptors");
     program.ask("panic 1");

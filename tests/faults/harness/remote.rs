@@ -76,7 +76,10 @@ impl Program {
     }
 
     pub fn ask(&mut self, command: &str) -> Value {
-        self.try_ask(command).unwrap_or_else(|| panic!("the program died of {command:?}: {:?}", self.child.try_wait()))
+        self.try_ask(command).unwrap_or_else(|| {
+            let said = self.stderr.recv_timeout(HANGS).unwrap_or_default();
+            panic!("the program died of {command:?}: {:?}: {said}", self.child.try_wait())
+        })
     }
 
     /// Does not wait for the answer.
