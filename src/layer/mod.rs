@@ -37,7 +37,7 @@ use crate::{
     trail::{
         Trail,
         callsite::{Callsite, feeds},
-        encode::Encoder,
+        encode::{Encoder, Limits},
         record::{self, Kind, Record, SpanIds, Value, flag},
     },
 };
@@ -174,7 +174,8 @@ impl CrumbtrailLayer {
         if core.links.is_silent(time) {
             core.link_here();
         }
-        let site = self.looked_at(callsite, feeds);
+        let looks = if core.user_on[0] { feeds | feeds::SECRET } else { feeds };
+        let site = self.looked_at(callsite, looks);
         let mut buf = thread.take_scratch();
         let mut encoder = Encoder::new(&mut buf, Kind::Event, callsite, time, core.event_limits).with_scrubber(&core.scrubber);
         let mut visitor = FieldVisitor::new(&mut encoder, &core.scrubber, site.as_deref());
@@ -216,7 +217,7 @@ impl CrumbtrailLayer {
                 trail.push(&buf);
             }
             if log {
-                if core.user_on[0] {
+                if core.user_on[0] && !site.as_deref().is_some_and(names_user) {
                     append_user(&mut buf, length, core, trail);
                 }
                 if !instance.push(&buf, core) {
@@ -262,7 +263,7 @@ impl CrumbtrailLayer {
         thread.instance(core, |instance| {
             instance.forget(id);
             if core.exports_spans && !core.is_closed() && state.ids.flags & flag::SAMPLED != 0 {
-                if core.user_on[1] {
+                if core.user_on[1] && !core.callsites.by_id(state.callsite).as_deref().is_some_and(names_user) {
                     state.append(|body| append_user_to(body, core, state.trail.as_ref()));
                 }
                 SpanState::finish(&mut state, end, |record| {
@@ -423,7 +424,7 @@ pub(crate) fn leave_breadcrumb(core: &Arc<Core>, make: impl FnOnce() -> Breadcru
         // The program's code, which may log: nothing of ours is held.
         let crumb = make();
         let mut buf = thread.take_scratch();
-        let mut encoder = Encoder::new(&mut buf, Kind::Crumb, record::NO_CALLSITE, now(), core.event_limits).with_scrubber(&core.scrubber);
+        let mut encoder = Encoder::new(&mut buf, Kind::Crumb, record::NO_CALLSITE, now(), Limits::default()).with_scrubber(&core.scrubber);
         encoder.str(record::key::CATEGORY, &crumb.category);
         encoder.str(record::key::MESSAGE, &crumb.message);
         encoder.u64(record::key::LEVEL, u64::from(level_number(crumb.level)));
@@ -472,8 +473,13 @@ fn append_user(buf: &mut Vec<u8>, length: usize, core: &Core, trail: Option<&Arc
     record::seal(buf);
 }
 
+/// It says itself who it is for.
+fn names_user(site: &Callsite) -> bool {
+    site.fields.iter().any(|field| field.starts_with("user."))
+}
+
 fn append_user_to(buf: &mut Vec<u8>, core: &Core, trail: Option<&Arc<Trail>>) {
-    let of_request = trail.and_then(|trail| trail.scope().get()).filter(|data| data.user.is_some());
+    let of_request = trail.and_then(|trail| trail.scope().get()).filter(|data| data.user.is_some() || data.denies_user());
     let Some(data) = of_request.or_else(|| core.process_scope.get()) else { return };
     for (key, value) in data.user.iter().flat_map(User::attributes) {
         record::append_str(buf, record::key::NAME, key);

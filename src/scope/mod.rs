@@ -17,7 +17,7 @@ use crate::{
     exception::active_core,
     export::attribute_of,
     layer::{self, core::Core},
-    scrub::{Scrubber, Treatment},
+    scrub::{SLACK, Scrubber, Treatment},
     trail::{
         Trail,
         record::{Record, floor_char_boundary},
@@ -124,23 +124,30 @@ impl Scope {
 
     /// Who is served. Replaces whom an earlier call named. Exceptions always carry it; logs and spans where [`Builder::with_user_on`](crate::Builder::with_user_on) says so.
     pub fn set_user(&self, user: User) {
-        self.change(|data, scrubber| (data.user, data.user_by_hand) = (Some(user.scrubbed(scrubber)), true));
+        let Some(core) = recording() else { return };
+        // The program's own rules run here: under none of our locks.
+        let user = user.scrubbed(&core.scrubber);
+        self.change(&core, |data| (data.user, data.user_by_hand) = (Some(user), true));
     }
 
     /// Nobody, or nobody known.
     pub fn clear_user(&self) {
-        self.change(|data, _| (data.user, data.user_by_hand) = (None, true));
+        let Some(core) = recording() else { return };
+        self.change(&core, |data| (data.user, data.user_by_hand) = (None, true));
     }
 
     /// An attribute, named as it is here. At most 64, keys of 96 bytes and values of 1 KiB; longer ones are cut.
     pub fn set_tag(&self, key: &str, value: impl Into<AttributeValue>) {
-        let value = value.into();
-        self.change(|data, scrubber| data.set_tag(key, value, scrubber));
+        let Some(core) = recording() else { return };
+        let (key, value) = (clean_key(&core.scrubber, key), clean_value(&core.scrubber, key, value.into()));
+        self.change(&core, |data| data.set_tag(key, value));
     }
 
     /// Takes a tag back.
     pub fn remove_tag(&self, key: &str) {
-        self.change(|data, _| data.tags.retain(|(known, _)| known != key));
+        let Some(core) = recording() else { return };
+        let key = clean_key(&core.scrubber, key);
+        self.change(&core, |data| data.tags.retain(|(known, _)| *known != key));
     }
 
     /// A value's parts as attributes: `cart.items`, `cart.total.cents`. Up to four levels and 64 parts; a list of plain values is one attribute. The value's own `Serialize` runs here and may panic, which costs the context and nothing else.
@@ -158,21 +165,23 @@ impl Scope {
     /// assert_eq!(exception.attribute("cart.password"), Some(&"[Filtered]".into()));
     /// ```
     pub fn set_context(&self, name: &str, value: &impl Serialize) {
-        let Some(core) = active_core() else { return };
-        let name = &*core.scrubber.scrub(cut(name, MAX_KEY));
+        let Some(core) = recording() else { return };
+        let name = clean_key(&core.scrubber, name);
         // The program's code, so under none of our locks.
-        let Some(parts) = context::flatten(name, value, &core.scrubber) else { return };
-        self.change(|data, _| {
-            data.contexts.retain(|(known, _)| known != name);
+        let Some(parts) = context::flatten(&name, value, &core.scrubber) else { return };
+        self.change(&core, |data| {
+            data.contexts.retain(|(known, _)| *known != name);
             if data.contexts.len() < MAX_CONTEXTS {
-                data.contexts.push((name.to_owned(), parts));
+                data.contexts.push((name, parts));
             }
         });
     }
 
     /// The session (`session.id`).
     pub fn set_session(&self, id: &str) {
-        self.change(|data, scrubber| data.session = Some(clean(scrubber, "session.id", id)));
+        let Some(core) = recording() else { return };
+        let session = clean(&core.scrubber, "session.id", id);
+        self.change(&core, |data| data.session = Some(session));
     }
 
     /// Copies entries of a `baggage` header (W3C Baggage) that [`Builder::with_baggage`](crate::Builder::with_baggage) allows, as tags of the same name. What does not parse is left out, one entry at a time.
@@ -190,24 +199,27 @@ impl Scope {
     /// assert_eq!(captured.exceptions()[0].attribute("internal"), None);
     /// ```
     pub fn copy_baggage(&self, header: &str) {
-        let Some(core) = active_core() else { return };
-        let entries = baggage::entries(header).filter(|(key, _)| core.baggage.iter().any(|allowed| allowed == key));
-        let entries: Vec<_> = entries.collect();
-        if !entries.is_empty() {
-            self.change(|data, scrubber| entries.into_iter().for_each(|(key, value)| data.set_tag(key, value.into(), scrubber)));
+        let Some(core) = recording() else { return };
+        for (key, value) in baggage::entries(header).filter(|(key, _)| core.baggage.iter().any(|allowed| allowed == key)) {
+            self.set_tag(key, value);
         }
     }
 
-    fn change(&self, change: impl FnOnce(&mut ScopeData, &Scrubber)) {
-        let Some(core) = active_core().filter(|core| !core.is_closed()) else { return };
+    /// `change` runs under a lock that a panic hook takes, too: nothing of the program's may run in it.
+    fn change(&self, core: &Arc<Core>, change: impl FnOnce(&mut ScopeData)) {
         match self.of {
-            Of::Process => core.process_scope.change(|data| change(data, &core.scrubber)),
-            Of::Request => match layer::current_state(&core).and_then(|state| state.trail.clone()) {
-                Some(trail) => trail.scope().change(|data| change(data, &core.scrubber)),
+            Of::Process => core.process_scope.change(change),
+            Of::Request => match layer::current_state(core).and_then(|state| state.trail.clone()) {
+                Some(trail) => trail.scope().change(change),
                 None => core.say_once_no_request(),
             },
         }
     }
+}
+
+/// The telemetry of this thread, while it records.
+fn recording() -> Option<Arc<Core>> {
+    active_core().filter(|core| !core.is_closed())
 }
 
 /// What is known. Scrubbed.
@@ -225,14 +237,11 @@ pub(crate) struct ScopeData {
 }
 
 impl ScopeData {
-    fn set_tag(&mut self, key: &str, value: AttributeValue, scrubber: &Scrubber) {
-        // Keys may come from data, too.
-        let key = &*scrubber.scrub(cut(key, MAX_KEY));
-        let value = clean_value(scrubber, key, value);
+    fn set_tag(&mut self, key: String, value: AttributeValue) {
         let has_room = self.tags.len() < MAX_TAGS;
-        match self.tags.iter_mut().find(|(known, _)| known == key) {
+        match self.tags.iter_mut().find(|(known, _)| *known == key) {
             Some((_, known)) => *known = value,
-            None if has_room => self.tags.push((key.to_owned(), value)),
+            None if has_room => self.tags.push((key, value)),
             None => {}
         }
     }
@@ -296,17 +305,28 @@ pub(crate) fn take_flag(core: &Core, trail: Option<&Arc<Trail>>, record: &Record
     }
 }
 
+/// A key may come from data.
+fn clean_key(scrubber: &Scrubber, key: &str) -> String {
+    cut(&scrubber.scrub(cut(key, MAX_KEY + SLACK)), MAX_KEY).to_owned()
+}
+
+/// Cut after it is clean: what is cut may not be known for a secret any more.
 fn clean(scrubber: &Scrubber, key: &str, text: &str) -> String {
-    match scrubber.value(key, cut(text, MAX_VALUE)) {
-        Ok(clean) => clean.into_owned(),
+    match scrubber.value(key, cut(text, MAX_VALUE + SLACK)) {
+        Ok(clean) => cut(&clean, MAX_VALUE).to_owned(),
         Err(_) => crate::scrub::FILTERED.to_owned(),
     }
 }
 
+/// Values of one list at most.
+const MAX_LIST: usize = 64;
+
 pub(crate) fn clean_value(scrubber: &Scrubber, key: &str, value: AttributeValue) -> AttributeValue {
     match value {
         AttributeValue::Str(text) => AttributeValue::Str(clean(scrubber, key, &text)),
-        AttributeValue::Array(values) => AttributeValue::Array(values.into_iter().map(|value| clean_value(scrubber, key, value)).collect()),
+        AttributeValue::Array(values) => {
+            AttributeValue::Array(values.into_iter().take(MAX_LIST).map(|value| clean_value(scrubber, key, value)).collect())
+        }
         AttributeValue::Bool(value) => AttributeValue::Bool(value),
         AttributeValue::I64(number) if scrubber.is_card_number(number.unsigned_abs().into()) => filtered(),
         other => match scrubber.key(key) {

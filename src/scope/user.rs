@@ -94,9 +94,7 @@ impl User {
         for (key, value) in self.attributes {
             match scrubber.key(&key) {
                 Treatment::Filter => {}
-                Treatment::Hash if matches!(&*key, "user.id" | "user.name") => {
-                    user.set("user.hash", clean(scrubber, &key, &value.to_string()).into())
-                }
+                Treatment::Hash if key == "user.id" => user.set("user.hash", clean(scrubber, &key, &value.to_string()).into()),
                 _ => user.set(&key, clean_value(scrubber, &key, value)),
             }
         }

@@ -122,22 +122,25 @@ fn provider(text: &[u8]) -> Option<Range<usize>> {
     (length >= prefix.len() + least).then_some(0..length)
 }
 
-/// A card's number, with or without single spaces or dashes, that is no part of a longer number.
+/// A card's number, with or without single spaces or dashes, that is no part of a longer number. What follows after a separator may be another one: its expiry, its check digits.
 fn card(text: &[u8]) -> Option<Range<usize>> {
     let (mut number, mut digits, mut end) = (0u128, 0, 0);
     while let Some(byte) = text.get(end) {
         match byte {
-            b'0'..=b'9' if digits < 20 => {
+            b'0'..=b'9' if digits < 19 => {
                 number = number * 10 + u128::from(byte - b'0');
                 digits += 1;
             }
             b' ' | b'-' if text.get(end + 1).is_some_and(u8::is_ascii_digit) => {}
-            _ => break,
+            _ => return None,
         }
         end += 1;
+        let continues = text.get(end).is_some_and(|next| next.is_ascii_alphanumeric() || *next == b'_');
+        if digits >= 13 && byte.is_ascii_digit() && !continues && is_card(number) {
+            return Some(0..end);
+        }
     }
-    let continues = text.get(end).is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
-    (digits >= 13 && !continues && is_card(number)).then_some(0..end)
+    None
 }
 
 /// Whether a number has a card's length, an issuer's prefix, and the right check digit.

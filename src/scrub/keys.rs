@@ -17,10 +17,17 @@ const MAX_PARTS: usize = 24;
 impl Segments {
     pub(super) fn of(key: &str) -> Self {
         let mut segments = Self { text: [0; MAX_KEY], length: 0, ends: [0; MAX_PARTS], count: 0 };
+        // The end of a long key says what it is.
+        let start = (0..=key.len().saturating_sub(MAX_KEY)).rev().find(|at| key.is_char_boundary(*at)).unwrap_or(0);
+        let key = &key.as_bytes()[start..];
         let mut previous = b' ';
-        for byte in key.bytes() {
+        for (index, &byte) in key.iter().enumerate() {
             let is_part = byte.is_ascii_alphanumeric() || !byte.is_ascii();
-            if !is_part || (byte.is_ascii_uppercase() && previous.is_ascii_lowercase()) {
+            // `dbPassword`, and `DBPassword`.
+            let begins_word = byte.is_ascii_uppercase()
+                && (previous.is_ascii_lowercase()
+                    || (previous.is_ascii_uppercase() && key.get(index + 1).is_some_and(u8::is_ascii_lowercase)));
+            if !is_part || begins_word {
                 segments.end();
             }
             if is_part && segments.length < MAX_KEY {
@@ -72,6 +79,11 @@ impl KeyList {
         self.0.is_empty()
     }
 
+    /// A run of the key's last segments is in the list.
+    pub(super) fn has_end_of(&self, key: &Segments) -> bool {
+        !self.0.is_empty() && key.runs().any(|(run, is_end)| is_end && self.0.iter().any(|known| known == run))
+    }
+
     /// The whole key is in the list.
     pub(super) fn is(&self, key: &Segments) -> bool {
         self.0.iter().any(|known| known == key.whole())
@@ -89,9 +101,26 @@ pub(super) fn is_denied(key: &Segments, personal: bool) -> bool {
     if is_in(&EXACT, whole) || personal && is_in(&PERSONAL_EXACT, whole) {
         return true;
     }
+    if key.runs().any(|(run, is_end)| is_compound(run, is_end)) {
+        return true;
+    }
     key.runs()
         .filter(|(run, _)| ANY_LENGTHS[usize::from(run[0])] & (1u32.wrapping_shl(run.len() as u32)) != 0)
         .any(|(run, is_end)| is_in(&ANYWHERE, run) || is_end && (is_in(&AT_THE_END, run) || personal && is_in(&PERSONAL_AT_THE_END, run)))
+}
+
+/// Words that are written together with others, as HTTP's lower-case names and numbered ones are.
+fn is_compound(run: &[u8], is_end: bool) -> bool {
+    let run = &run[..run.len() - run.iter().rev().take_while(|byte| byte.is_ascii_digit()).count()];
+    run.len() > 4
+        && match run[run.len() - 1] {
+            b'd' => run.ends_with(b"password") || run.ends_with(b"passwd"),
+            b't' => run.ends_with(b"secret"),
+            b'y' => run.ends_with(b"apikey"),
+            b'n' => is_end && run.ends_with(b"token"),
+            b's' => run.ends_with(b"passwords"),
+            _ => run.starts_with(b"password"),
+        }
 }
 
 /// Most runs are told from all words by their first letter and length.
@@ -162,6 +191,7 @@ static ANYWHERE: Words = words(&[
 
 /// These where they are its end: `access_token` is one, `token_count` is not.
 static AT_THE_END: Words = words(&[
+    "pass",
     "token",
     "jwt",
     "bearer",
@@ -199,7 +229,7 @@ static AT_THE_END: Words = words(&[
 ]);
 
 /// These only as a whole key; in longer ones they mean other things.
-static EXACT: Words = words(&["auth", "session", "pin", "nonce", "salt", "pass", "pan", "sig", "signature", "cardno"]);
+static EXACT: Words = words(&["auth", "session", "pin", "nonce", "salt", "pan", "sig", "signature", "cardno"]);
 
 static PERSONAL_EXACT: Words = words(&[
     "mail",
@@ -223,6 +253,11 @@ static PERSONAL_AT_THE_END: Words = words(&[
     "ipaddress",
     "ipaddr",
     "clientip",
+    "peerip",
+    "sourceip",
+    "srcip",
+    "peeraddr",
+    "clientaddr",
     "remoteip",
     "userip",
     "remoteaddr",

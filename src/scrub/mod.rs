@@ -21,6 +21,9 @@ use siphasher::sip128::{Hasher128 as _, SipHasher24};
 
 use self::keys::KeyList;
 
+/// Bytes beyond a limit that are looked at before a text is cut there: what begins before the cut must be known for what it is.
+pub(crate) const SLACK: usize = 512;
+
 /// What stands where a secret was. (In URLs it is `REDACTED`, as the semantic conventions have it.)
 pub(crate) const FILTERED: &str = "[Filtered]";
 
@@ -42,7 +45,7 @@ pub(crate) const FILTERED: &str = "[Filtered]";
 pub struct Scrubber {
     denied: KeyList,
     allowed: KeyList,
-    hashed: Vec<String>,
+    hashed: KeyList,
     secret: Option<[u8; 16]>,
     rules: Vec<Rule>,
     built_in: bool,
@@ -57,7 +60,7 @@ impl Default for Scrubber {
         Self {
             denied: KeyList::default(),
             allowed: KeyList::default(),
-            hashed: Vec::new(),
+            hashed: KeyList::default(),
             secret: None,
             rules: Vec::new(),
             built_in: true,
@@ -95,11 +98,11 @@ impl Scrubber {
 
     /// Replaces the values of these keys by a keyed hash of 32 hex digits, so that the same value is still the same: `user.id` becomes `user.hash`, others keep their name. Who does not know the secret cannot try out values (SipHash-2-4, 128 bits); use one for all instances of a service.
     #[must_use]
-    pub fn with_hashed<K: Into<String>>(mut self, secret: &str, keys: impl IntoIterator<Item = K>) -> Self {
+    pub fn with_hashed<K: AsRef<str>>(mut self, secret: &str, keys: impl IntoIterator<Item = K>) -> Self {
         let mut hasher = SipHasher24::new();
         hasher.write(secret.as_bytes());
         self.secret = Some(hasher.finish128().as_bytes());
-        self.hashed.extend(keys.into_iter().map(Into::into));
+        keys.into_iter().for_each(|key| self.hashed.insert(key.as_ref()));
         self
     }
 
@@ -132,10 +135,10 @@ impl Scrubber {
 
     /// What is to become of the values of a key.
     pub(crate) fn key(&self, key: &str) -> Treatment {
-        if self.hashed.iter().any(|hashed| hashed == key) {
+        let segments = keys::Segments::of(key);
+        if self.hashed.has_end_of(&segments) {
             return Treatment::Hash;
         }
-        let segments = keys::Segments::of(key);
         let denied = self.denied.has_run_of(&segments) || self.built_in && keys::is_denied(&segments, !self.personal);
         if denied && !self.allowed.is(&segments) && !keys::is_conventional(key) { Treatment::Filter } else { Treatment::Keep }
     }

@@ -62,7 +62,7 @@ pub(super) fn scan(text: &[u8], scrubber: &Scrubber, found: &mut Vec<Found>) {
             Interest::None => None,
             Interest::Sign => url(text, at, scrubber).or_else(|| pair(text, at, floor, scrubber)),
             Interest::At => email(text, at, floor, scrubber),
-            Interest::Word if at > floor && credentials::is_token(text[at - 1]) || !scrubber.built_in => None,
+            Interest::Word if !scrubber.built_in || (at > floor && !begins_word(text, at)) => None,
             Interest::Word => {
                 credentials::at(&text[at..]).map(|range| Found { range: at + range.start..at + range.end, instead: FILTERED })
             }
@@ -147,47 +147,98 @@ fn pair(text: &[u8], at: usize, floor: usize, scrubber: &Scrubber) -> Option<Fou
 const SECRET_PARAMETERS: [&str; 7] =
     ["AWSAccessKeyId", "Signature", "sig", "X-Goog-Signature", "X-Amz-Signature", "X-Amz-Credential", "X-Amz-Security-Token"];
 
+/// Whether something may begin here: not in the middle of a word. (`\n` in a text that was escaped is a break, whatever its letter.)
+fn begins_word(text: &[u8], at: usize) -> bool {
+    let before = text[at - 1];
+    let is_escape = matches!(before, b'n' | b'r' | b't') && at >= 2 && text[at - 2] == b'\\';
+    let is_fraction = before == b'.' && at >= 2 && text[at - 2].is_ascii_digit();
+    is_escape || !(before.is_ascii_alphanumeric() || before == b'_' || is_fraction || (before == b'-' && text[at] == b'-'))
+}
+
 /// Where the value is that begins after a sign.
 fn value(text: &[u8], from: usize, key: &str) -> Option<std::ops::Range<usize>> {
-    let skip = |at: usize, these: &[u8]| at + text[at..].iter().take_while(|byte| these.contains(byte)).count();
-    let mut start = skip(from, b" =>");
-    for wrapper in [&b"Some("[..], b"Ok(", b"String("] {
-        if text[start..].starts_with(wrapper) {
-            start += wrapper.len();
-        }
-    }
-    // A quote may be escaped: JSON within a Debug text.
-    let escaped = skip(start, b"\\") - start;
-    let quote = text.get(start + escaped).copied().filter(|byte| matches!(byte, b'"' | b'\'' | b'`'));
-    let end = match quote {
-        Some(quote) => {
-            start += escaped + 1;
-            let mut at = start;
-            while at < text.len() && !(text[at] == quote && backslashes(text, at) == escaped) {
-                at += 1;
-            }
-            at - if at < text.len() { escaped } else { 0 }
-        }
-        None => {
-            let whole_line = key.to_ascii_lowercase().ends_with("cookie");
-            let ends = |byte: &u8| {
-                if whole_line {
-                    matches!(byte, b'\n' | b'\r' | b'"' | b'\'')
-                } else {
-                    byte.is_ascii_whitespace() || b",;&)]}\"'<>".contains(byte)
-                }
-            };
-            let word = |from: usize| from + text[from..].iter().position(ends).unwrap_or(text.len() - from);
-            let end = word(start);
-            // `Authorization: Bearer …`: the scheme is not yet the secret.
-            let is_scheme = [&b"bearer"[..], b"basic", b"token", b"digest", b"negotiate"]
-                .iter()
-                .any(|scheme| text[start..end].eq_ignore_ascii_case(scheme));
-            if is_scheme && end < text.len() { word(skip(end, b" ")) } else { end }
-        }
-    };
+    let count = |at: usize, is: &dyn Fn(u8) -> bool| text[at..].iter().take_while(|byte| is(**byte)).count();
+    let start = from + count(from, &|byte| matches!(byte, b' ' | b'=' | b'>' | b'\n' | b'\r' | b'\t'));
+    let end = value_end(text, start, key)?;
     let is_done = [FILTERED, "REDACTED"].iter().any(|done| text[start..].starts_with(done.as_bytes()));
-    (end > start && !is_done).then_some(start..end)
+    if is_done || end <= start {
+        return None;
+    }
+    // Quotes stay, so that what is around the value can still be read.
+    let escaped = count(start, &|byte| byte == b'\\');
+    match text.get(start + escaped) {
+        Some(quote @ (b'"' | b'\'' | b'`')) => {
+            let close = escaped + 1;
+            let is_closed = end >= start + 2 * close && text[end - 1] == *quote;
+            let range = start + close..if is_closed { end - close } else { end };
+            let is_done = text[range.clone()].starts_with(FILTERED.as_bytes());
+            (range.start < range.end && !is_done).then_some(range)
+        }
+        _ => Some(start..end),
+    }
+}
+
+/// Where a value ends that is a quoted text, something in brackets (with a name before it, as `Debug` writes it), or a word.
+fn value_end(text: &[u8], start: usize, key: &str) -> Option<usize> {
+    let rest = text.get(start..)?;
+    let escaped = rest.iter().take_while(|byte| **byte == b'\\').count();
+    if matches!(rest.get(escaped), Some(b'"' | b'\'' | b'`')) {
+        return Some(quoted_end(text, start));
+    }
+    let name = rest.iter().take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b':')).count();
+    match rest.get(name) {
+        Some(b'(' | b'[' | b'{') => return Some(bracketed_end(text, start + name)),
+        Some(b' ') if matches!(rest.get(name + 1), Some(b'{')) && name > 0 => return Some(bracketed_end(text, start + name + 1)),
+        Some(b'"') if name == 1 => return Some(quoted_end(text, start + name)),
+        Some(b'<') if name == 0 => return Some(start + rest.iter().position(|byte| *byte == b'>').map_or(rest.len(), |at| at + 1)),
+        _ => {}
+    }
+    // What is no single word: all of the line.
+    let key = key.to_ascii_lowercase();
+    let whole_line = key.ends_with("cookie") || key.ends_with("authorization");
+    let ends = |byte: &u8| {
+        if whole_line { matches!(byte, b'\n' | b'\r' | b'"' | b'\'') } else { byte.is_ascii_whitespace() || b",;&)]}\"'<>".contains(byte) }
+    };
+    let word = |from: usize| from + text[from..].iter().position(ends).unwrap_or(text.len() - from);
+    let end = word(start);
+    // `token=Bearer …`: the scheme is not yet the secret.
+    let is_scheme =
+        [&b"bearer"[..], b"basic", b"token", b"digest", b"negotiate"].iter().any(|scheme| text[start..end].eq_ignore_ascii_case(scheme));
+    Some(if is_scheme && end < text.len() { word(end + 1) } else { end })
+}
+
+/// One past the quote that closes the one at `start`, which may be escaped: JSON within a Debug text.
+fn quoted_end(text: &[u8], start: usize) -> usize {
+    let escaped = text[start..].iter().take_while(|byte| **byte == b'\\').count();
+    let quote = text.get(start + escaped).copied().unwrap_or(b'"');
+    let mut at = start + escaped + 1;
+    while at < text.len() && !(text[at] == quote && backslashes(text, at) == escaped) {
+        at += 1;
+    }
+    (at + 1).min(text.len())
+}
+
+/// One past the bracket that closes the one at `start`; texts in between are not looked into.
+fn bracketed_end(text: &[u8], start: usize) -> usize {
+    let (mut depth, mut at) = (0usize, start);
+    while at < text.len() {
+        match text[at] {
+            b'(' | b'[' | b'{' => depth += 1,
+            b')' | b']' | b'}' => {
+                depth -= 1;
+                if depth == 0 {
+                    return at + 1;
+                }
+            }
+            b'"' => {
+                at = quoted_end(text, at);
+                continue;
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    text.len()
 }
 
 fn backslashes(text: &[u8], before: usize) -> usize {

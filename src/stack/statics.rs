@@ -14,6 +14,8 @@ pub(crate) struct Statics(Vec<Range<usize>>);
 
 /// Bytes of a template at most.
 const MAX_TEMPLATE: usize = 256;
+/// Pieces of a text that are looked at.
+const MAX_PIECES: usize = 4_096;
 
 impl Statics {
     /// As it is now: what is loaded later counts as variable.
@@ -31,7 +33,7 @@ impl Statics {
 
     /// Of a text to come. `None` where literals cannot be told from variables.
     pub(crate) fn begin(&self) -> Option<Template<'_>> {
-        (!self.0.is_empty()).then(|| Template { statics: self, text: String::new() })
+        (!self.0.is_empty()).then(|| Template { statics: self, text: String::new(), pieces: 0 })
     }
 
     /// The literals of a text, with `{}` for what is between them. `None` where they cannot be told. Runs the values' own formatting; should that panic, the template ends there.
@@ -51,6 +53,7 @@ impl Statics {
 pub(crate) struct Template<'a> {
     statics: &'a Statics,
     text: String,
+    pieces: usize,
 }
 
 impl Template<'_> {
@@ -76,7 +79,9 @@ impl Template<'_> {
 impl fmt::Write for Template<'_> {
     fn write_str(&mut self, piece: &str) -> fmt::Result {
         self.push(piece);
-        Ok(())
+        // Some formatting ends only on an error.
+        self.pieces += 1;
+        if self.text.len() > MAX_TEMPLATE || self.pieces > MAX_PIECES { Err(fmt::Error) } else { Ok(()) }
     }
 }
 

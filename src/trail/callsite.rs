@@ -41,6 +41,14 @@ pub(crate) struct Callsite {
     pub(crate) treatments: Vec<Treatment>,
 }
 
+/// A tag is judged by its own name.
+fn treatment(scrubber: &Scrubber, name: &str) -> Treatment {
+    match name.strip_prefix("tags.").map(|tag| scrubber.key(tag)) {
+        None | Some(Treatment::Keep) => scrubber.key(name),
+        Some(treatment) => treatment,
+    }
+}
+
 impl Callsite {
     fn new(metadata: &'static Metadata<'static>, scrubber: &Scrubber) -> Self {
         Self {
@@ -49,8 +57,16 @@ impl Callsite {
             file: metadata.file(),
             line: metadata.line(),
             level: *metadata.level(),
-            fields: metadata.fields().iter().map(|field| field.name()).collect(),
-            treatments: metadata.fields().iter().map(|field| scrubber.key(field.name())).collect(),
+            treatments: metadata.fields().iter().map(|field| treatment(scrubber, field.name())).collect(),
+            // An id that is not told has another name.
+            fields: metadata
+                .fields()
+                .iter()
+                .map(|field| match field.name() {
+                    "user.id" if scrubber.key("user.id") == Treatment::Hash => "user.hash",
+                    name => name,
+                })
+                .collect(),
         }
     }
 

@@ -7,7 +7,7 @@ use std::{
 
 use super::record::{ErrorLink, HEADER_BYTES, Kind, Record, Value, append_fixed, flag, floor_char_boundary, key, seal, stamp_ids, tag};
 use crate::{
-    scrub::{FILTERED, Scrubber},
+    scrub::{FILTERED, SLACK, Scrubber},
     stack::statics::{Statics, Template},
 };
 
@@ -107,24 +107,24 @@ impl<'a> Encoder<'a> {
     #[inline]
     pub(crate) fn str(&mut self, key: u16, value: &str) {
         if self.admit(4) {
-            let taken = floor_char_boundary(value, self.room());
-            self.truncated |= taken < value.len();
+            let room = self.room();
+            let taken = floor_char_boundary(value, room + SLACK);
             append_fixed(self.buf, key, tag::STR, (taken as u32).to_le_bytes());
             let start = self.buf.len();
             self.buf.extend_from_slice(&value.as_bytes()[..taken]);
-            self.scrub(start);
+            self.finish_text(start, room);
         }
     }
 
     pub(crate) fn bytes(&mut self, key: u16, value: &[u8]) {
         if self.admit(4) {
             self.head(key, tag::BYTES);
-            let taken = value.len().min(self.room());
-            self.truncated |= taken < value.len();
+            let room = self.room();
+            let taken = value.len().min(room + SLACK);
             self.buf.extend_from_slice(&(taken as u32).to_le_bytes());
             let start = self.buf.len();
             self.buf.extend_from_slice(&value[..taken]);
-            self.scrub(start);
+            self.finish_text(start, room);
         }
     }
 
@@ -170,7 +170,10 @@ impl<'a> Encoder<'a> {
         }
         self.statics = None;
         if let Some(template) = self.template.take() {
+            // Not the program's, so outside of its limits.
+            let (limits, fields) = (std::mem::replace(&mut self.limits, Limits { fields: usize::MAX, ..Limits::default() }), self.fields);
             self.str(template_key, &template);
+            (self.limits, self.fields) = (limits, fields);
         }
     }
 
@@ -243,7 +246,8 @@ impl<'a> Encoder<'a> {
         self.buf.extend_from_slice(&[0; 4]);
         let start = self.buf.len();
         let template = self.statics.and_then(Statics::begin);
-        let mut writer = Bounded { room: self.room(), truncated: false, buf: self.buf, template };
+        let room = self.room();
+        let mut writer = Bounded { room: room + SLACK, truncated: false, buf: self.buf, template };
         let outcome = catch_unwind(AssertUnwindSafe(|| writer.write_fmt(text)));
         self.truncated |= writer.truncated;
         self.template = writer.template.map(Template::finish);
@@ -253,20 +257,32 @@ impl<'a> Encoder<'a> {
             Ok(Err(_)) => self.buf.extend_from_slice(b"<error in fmt>"),
             Err(_payload) => self.buf.extend_from_slice(b"<panicked>"),
         }
-        self.scrub(start);
+        self.finish_text(start, room);
     }
 
-    /// Takes secrets out of the text that begins at `start` and ends the buffer; its length stands in the four bytes before it, and is written.
+    /// Takes secrets out of the text that begins at `start` and ends the buffer, and cuts it to its room, in this order; its length stands in the four bytes before it, and is written.
     #[inline]
-    fn scrub(&mut self, start: usize) {
+    fn finish_text(&mut self, start: usize, room: usize) {
         if let Some(scrubber) = self.scrubber
             && scrubber.tail(self.buf, start).is_err()
         {
             self.failed = true;
             self.buf.truncate(start);
         }
+        if self.buf.len() - start > room {
+            self.cut(start, room);
+        }
         let length = (self.buf.len() - start) as u32;
         self.buf[start - 4..start].copy_from_slice(&length.to_le_bytes());
+    }
+
+    #[cold]
+    fn cut(&mut self, start: usize, room: usize) {
+        let text = &self.buf[start..];
+        // Bytes of a character that goes on: at most three, in a text.
+        let end = (room.saturating_sub(3)..=room).rev().find(|end| text[*end] & 0xC0 != 0x80).unwrap_or(room);
+        self.buf.truncate(start + end);
+        self.truncated = true;
     }
 
     #[inline]
