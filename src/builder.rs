@@ -478,6 +478,7 @@ impl Builder {
             baggage: self.baggage,
             user_on: self.user_on,
             rate: self.rate,
+            has_hooks: !self.hooks.is_empty(),
             #[cfg(feature = "testing")]
             takes_scoped_panics: self.sink.is_some(),
             start,

@@ -170,3 +170,74 @@ fn echoes_are_found_across_awaits_and_tasks() {
     ));
     assert_eq!(captured.exceptions().len(), 1, "{captured:?}");
 }
+
+/// Whatever they have in common.
+#[test]
+fn two_failures_are_two_exceptions() {
+    #[derive(Debug)]
+    #[allow(dead_code, reason = "its Debug text shows it")]
+    struct Refused(&'static str);
+    impl fmt::Display for Refused {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("connection refused")
+        }
+    }
+    impl Error for Refused {}
+    #[derive(Debug)]
+    #[allow(dead_code, reason = "its Debug text shows it")]
+    struct AlsoRefused(u8);
+    impl fmt::Display for AlsoRefused {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("connection refused")
+        }
+    }
+    impl Error for AlsoRefused {}
+    #[instrument(err)]
+    fn primary() -> Result<(), Refused> {
+        Err(Refused("primary"))
+    }
+    #[instrument(err)]
+    fn fallback() -> Result<(), AlsoRefused> {
+        Err(AlsoRefused(2))
+    }
+    let count = |raise: fn()| {
+        let (_, captured) = testing::capture(|| info_span!("request").in_scope(raise));
+        (captured.exceptions().len(), captured.metric("crumbtrail.exceptions").map_or(0.0, |metric| metric.total()))
+    };
+    let two = (2, 2.0);
+    let by_hand = || {
+        let (saved, notified) = (Err::<(), _>("disk is full"), Err::<(), _>("smtp: relay denied"));
+        if let Err(error) = saved {
+            error!(%error);
+        }
+        if let Err(error) = notified {
+            error!(%error);
+        }
+    };
+    assert_eq!(count(by_hand), two, "in one span, with an error and nothing else");
+    assert_eq!(
+        count(|| _ = (crumbtrail::capture(&Refused("a")), info!("between"), crumbtrail::capture(&AlsoRefused(1)))),
+        two,
+        "of one text"
+    );
+    assert_eq!(count(|| _ = primary().or_else(|_| fallback())), two, "in siblings");
+    assert_eq!(count(|| (error!("not found"), error!("gateway certificate not found, payments are down")).1), two, "in part of one text");
+}
+
+#[test]
+fn what_seems_an_echo_of_a_dropped_exception_is_sent() {
+    let builder = testing::builder().with_before_send(|exception| match exception.message() {
+        "Broken pipe" => std::ops::ControlFlow::Break(()),
+        _ => std::ops::ControlFlow::Continue(()),
+    });
+    let (_, captured) = testing::capture_with(builder, || {
+        for _ in 0..200 {
+            let _request = info_span!("request").entered();
+            error!("Broken pipe");
+            // The hook has run when its exception is dropped, which takes a moment.
+            std::thread::sleep(std::time::Duration::from_millis(5));
+            error!("order lost: Broken pipe");
+        }
+    });
+    assert!(captured.exceptions().len() > 150, "{}", captured.exceptions().len());
+}

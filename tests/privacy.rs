@@ -260,3 +260,53 @@ fn a_rule_that_panics_costs_the_record_and_is_counted() {
     assert_eq!(stats.signal(Signal::Logs).lost_to(Lost::ScrubberFailed), 1);
     assert_eq!(stats.signal(Signal::Exceptions).lost_to(Lost::ScrubberFailed), 2);
 }
+
+/// A rule's panic goes through the panic hook, which looks at the scope.
+#[test]
+fn a_rule_that_panics_over_a_scope_blocks_nothing() {
+    let scrubber = Scrubber::default().with_rule(|text| if text.contains("poison") { panic!("a rule of the program's own") } else { None });
+    let (_, captured) = testing::capture_with(testing::builder().with_scrubber(scrubber), || {
+        let _request = info_span!("request").entered();
+        crumbtrail::set_tag("tag", "poison");
+        crumbtrail::set_user(User::new("poison"));
+        crumbtrail::set_session("poison");
+        crumbtrail::set_context("context", &json!({ "poison": "poison" }));
+        Scope::process().set_tag("process", "poison");
+        error!("failed");
+    });
+    let exception = captured.exception("failed");
+    assert_eq!(exception.attribute("tag"), Some(&"[Filtered]".into()));
+    assert!(!captured.to_text().contains("poison"), "{}", captured.to_text());
+}
+
+#[test]
+fn a_secret_at_a_limit_is_known_for_one() {
+    let pipeline = support::Pipeline::new(|builder, _| builder.with_attribute_limits(Signal::Logs, 128, 24));
+    pipeline.run(|| {
+        let _request = info_span!("request").entered();
+        info!(url = "postgres://app:hunter2-canary@db", bytes = "token=hunter2-canary and more".as_bytes(), "limits");
+        let before = "x ".repeat(500);
+        crumbtrail::set_tag("long", format!("{before}postgres://app:hunter2-canary@db"));
+        error!("{}postgres://app:hunter2-canary@db", "x ".repeat(1_990));
+    });
+    let received = format!("{:?}", pipeline.received());
+    assert_clean("what was received", &received);
+    assert!(!received.contains("hunter2"), "not even in part");
+}
+
+#[test]
+fn a_spans_status_says_no_more_than_its_exception() {
+    let scrubber = Scrubber::default().with_rule(|text| text.find("case-").map(|start| start..start + 7));
+    let (_, captured) = testing::capture_with(testing::builder().with_scrubber(scrubber), || {
+        let _request = info_span!("first").entered();
+        let _ = std::panic::catch_unwind(|| panic!("closing case-11"));
+    });
+    assert_eq!(captured.exceptions()[0].message(), "closing [Filtered]");
+    assert!(!captured.span("first").failure().expect("it failed").contains("case-"));
+    let builder = testing::builder().with_before_send(|exception| {
+        exception.set_message("redacted");
+        std::ops::ControlFlow::Continue(())
+    });
+    let (_, captured) = testing::capture_with(builder, || info_span!("second").in_scope(|| error!("customer Ada Lovelace")));
+    assert!(!captured.span("second").failure().expect("it failed").contains("Ada"));
+}

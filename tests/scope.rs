@@ -122,7 +122,8 @@ fn fields_of_the_root_span_say_the_same_without_an_import() {
     });
     let of = |marker: &str| captured.exception(marker);
     assert_eq!(of("within").user().and_then(User::id), Some("43"));
-    assert_eq!(of("within").user().and_then(User::name), Some("ada"));
+    assert_eq!(of("within").user().and_then(User::name), None, "of another user nothing else is known");
+    assert_eq!(of("beside").user().and_then(User::name), Some("ada"));
     assert_eq!(of("beside").user().and_then(User::id), Some("42"));
     assert_eq!((of("beside").session(), of("beside").attribute("plan")), (Some("7"), Some(&"pro".into())));
     assert_eq!(of("by hand").user().and_then(User::id), Some("44"), "what is said by hand wins");

@@ -9,13 +9,15 @@ use std::{
 };
 
 use super::{
-    CATEGORY, ErrorId, Link, Mechanism, PANICKED, Place, Raised, TypeAddress, active_core, bounded, chain, group::Fnv, place_number, raise,
+    CATEGORY, ErrorId, Link, Mechanism, PANICKED, Place, Raised, TypeAddress, active_core, bounded, chain, cut, group::Fnv, place_number,
+    raise,
 };
 use crate::{
     Breadcrumb,
     clock::now,
     layer::{self, core::Core},
     ledger::{Lost, Signal},
+    stack::resolve::without_arguments,
 };
 
 /// Reports an error by hand and returns the id of its record, to quote to the user.
@@ -113,7 +115,7 @@ impl<E: Error> Capture<StdError> for E {
         // `&dyn Error` behind a reference is an error, too, of a type that has no name.
         let (name, is_dyn) = (std::any::type_name::<E>(), std::any::type_name::<E>().contains("dyn "));
         if !is_dyn {
-            parts.name(name);
+            parts.name(&without_arguments(name));
         }
     }
 }
@@ -213,8 +215,7 @@ pub(crate) fn capture_into<Kind>(core: &Arc<Core>, error: &(impl Capture<Kind> +
     let texts = parts.links.iter_mut().map(|link| &mut link.message).chain(&mut parts.attachments);
     for text in texts {
         match core.scrubber.text(text) {
-            Ok(std::borrow::Cow::Borrowed(_)) => {}
-            Ok(std::borrow::Cow::Owned(clean)) => *text = clean,
+            Ok(clean) => *text = cut(&clean),
             Err(_) => {
                 core.ledger().dropped(Signal::Exceptions, Lost::ScrubberFailed, 1);
                 return id;

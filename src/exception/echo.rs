@@ -1,11 +1,15 @@
 //! One failure, one exception: an error that bubbles through instrumented functions, is captured by hand and then logged by a framework is told once; what comes after is an echo.
 //!
-//! Which exceptions there were is known per request (with its trail) and, for what is raised outside of requests, per thread. Texts decide: an echo's error is the earlier one, wraps it, or is its cause; and for `#[instrument(err)]`, which tells an error by its own words only, that nothing has happened since the function it called told one. What is raised at the same place again is no echo but a repetition, and counts as such.
+//! Which exceptions there were is known per request (with its trail) and, for what is raised outside of requests, per thread. A later one is an echo of an earlier one if
+//!
+//! - it is raised in the earlier one's span or in a span around that: errors travel outwards; and
+//! - it is not raised at the same place: that is a repetition, and counts as such; and
+//! - its error is the earlier one, wraps it or is its cause, by their texts, and their types, as far as known, do not differ; or it is what `#[instrument(err)]` says of a function's error, and nothing has happened since but that spans ended.
 
 use std::sync::Arc;
 
 use super::ErrorId;
-use crate::trail::record::{SpanIds, floor_char_boundary};
+use crate::trail::record::floor_char_boundary;
 
 /// Exceptions remembered.
 const MAX_ENTRIES: usize = 8;
@@ -16,6 +20,8 @@ const MAX_TEXT: usize = 256;
 const MIN_CONTAINED: usize = 8;
 /// On a thread, outside of requests, what is older than this is another failure.
 const MAX_AGE_ON_THREAD: u64 = 200_000_000;
+/// Within a request an error is told again sooner than this; a request may be a worker's whole life.
+const MAX_AGE_IN_REQUEST: u64 = 10_000_000_000;
 /// There, a handler and a framework may each tell it once more; whoever goes on is telling something else.
 const MAX_ECHOES_ON_THREAD: u8 = 2;
 
@@ -27,23 +33,31 @@ pub(crate) struct Recent(Vec<Entry>);
 struct Entry {
     id: ErrorId,
     place: u64,
-    ids: SpanIds,
+    /// The span it was last told in, and those around it.
+    spans: Arc<[u64]>,
     time: u64,
     is_panic: bool,
     echoes: u8,
-    /// Messages of the error and its causes, outermost first.
-    texts: Arc<[String]>,
+    links: Arc<[Told]>,
+}
+
+/// An error or cause: what it says, and its type's address; 0 where that is not known.
+#[derive(Debug)]
+pub(crate) struct Told {
+    text: String,
+    type_address: u64,
 }
 
 /// What may be an echo, or be echoed.
 pub(crate) struct Seen<'a> {
     /// Where it was raised: the same number, the same place.
     pub(crate) place: u64,
-    pub(crate) ids: SpanIds,
+    /// The span, and those around it, innermost first; empty outside of spans.
+    pub(crate) spans: &'a [u64],
     pub(crate) time: u64,
     pub(crate) is_panic: bool,
-    /// Messages of the error and its causes, outermost first.
-    pub(crate) texts: &'a [&'a str],
+    /// Messages of the error and its causes, outermost first, and the addresses of their types.
+    pub(crate) links: &'a [(&'a str, u64)],
     /// What the event says besides.
     pub(crate) body: Option<&'a str>,
     /// It is what `#[instrument(err)]` says of a function's error, and nothing has happened since the last exception.
@@ -61,9 +75,10 @@ impl Recent {
 
     /// The exception of this request that `seen` tells of once more.
     pub(crate) fn echo_in_request(&mut self, seen: &Seen<'_>) -> Option<ErrorId> {
-        let found = self.0.iter_mut().rev().find(|entry| entry.is_echoed_by(seen))?;
-        // The next function outwards is the parent of this one's span.
-        found.ids = seen.ids;
+        let is_recent = |entry: &Entry| seen.time.saturating_sub(entry.time) <= MAX_AGE_IN_REQUEST;
+        let found = self.0.iter_mut().rev().find(|entry| is_recent(entry) && entry.is_echoed_by(seen))?;
+        // The next function outwards is around this one's span.
+        (found.spans, found.time) = (seen.spans.into(), seen.time);
         Some(found.id)
     }
 
@@ -75,41 +90,62 @@ impl Recent {
         Some(found.id)
     }
 
-    /// `texts` are of the same, see [`texts`].
-    pub(crate) fn remember(&mut self, id: ErrorId, seen: &Seen<'_>, texts: Arc<[String]>) {
+    /// `links` are of the same, see [`links`].
+    pub(crate) fn remember(&mut self, id: ErrorId, seen: &Seen<'_>, links: Arc<[Told]>) {
         if self.0.len() >= MAX_ENTRIES {
             self.0.remove(0);
         }
-        self.0.push(Entry { id, place: seen.place, ids: seen.ids, time: seen.time, is_panic: seen.is_panic, echoes: 0, texts });
+        let spans = seen.spans.into();
+        self.0.push(Entry { id, place: seen.place, spans, time: seen.time, is_panic: seen.is_panic, echoes: 0, links });
     }
 }
 
-/// What is remembered of an exception's messages.
-pub(crate) fn texts(seen: &Seen<'_>) -> Arc<[String]> {
-    seen.texts.iter().take(MAX_LINKS).map(|text| cut(text).to_owned()).collect()
+/// What is remembered of an exception's error.
+pub(crate) fn links(seen: &Seen<'_>) -> Arc<[Told]> {
+    seen.links.iter().take(MAX_LINKS).map(|(text, type_address)| Told { text: cut(text).to_owned(), type_address: *type_address }).collect()
 }
 
 impl Entry {
     fn is_echoed_by(&self, seen: &Seen<'_>) -> bool {
-        // A panic is always news; and what is raised here again is, unless a function that called itself passes it on.
-        if seen.is_panic || (seen.place == self.place && !(seen.ids.span != 0 && self.ids.parent == seen.ids.span)) {
-            return false;
-        }
         // Told in this function, or in one it called, and nothing happened between: this function returns the same, whatever it calls it.
-        if seen.is_passed_on && (self.ids.parent == seen.ids.span || self.ids.span == seen.ids.span) {
+        let (here, innermost) = (seen.spans.first(), self.spans.first());
+        if seen.is_passed_on && here.is_some() && (innermost == here || self.spans.get(1) == here) {
             return true;
         }
+        let travels_outwards = here.is_none_or(|here| self.spans.contains(here));
+        // A panic is always news; and what is raised here again is, unless a function that called itself passes it on.
+        let is_repetition = seen.place == self.place && !(here.is_some() && self.spans.get(1) == here);
+        if seen.is_panic || is_repetition || !travels_outwards {
+            return false;
+        }
         // What could not be shown is no text to go by.
-        let texts = || seen.texts.iter().copied().chain(seen.body).filter(|text| *text != super::PANICKED);
+        let is_text = |text: &str| !(text.is_empty() || text == super::PANICKED);
+        let texts = || seen.links.iter().map(|(text, _)| *text).chain(seen.body).filter(|text| is_text(text));
         if self.is_panic && texts().any(|text| text.contains("panicked")) {
             return true;
         }
-        let Some(earlier) = self.texts.first().filter(|text| !(text.is_empty() || *text == super::PANICKED)) else { return false };
-        let is_the_same_or_wraps =
-            texts().any(|text| cut(text) == earlier || earlier.len() >= MIN_CONTAINED && text.contains(earlier.as_str()));
-        let is_a_cause = texts().next().is_some_and(|text| !seen.texts.is_empty() && self.texts.iter().any(|known| known == cut(text)));
-        is_the_same_or_wraps || is_a_cause
+        let Some(earlier) = self.links.first().filter(|earlier| is_text(&earlier.text)) else { return false };
+        let is_or_wraps = seen.links.iter().any(|(text, address)| earlier.is_same(text, *address))
+            || seen.body.is_some_and(|body| earlier.is_same(body, 0));
+        let is_a_cause = seen
+            .links
+            .first()
+            .filter(|(text, _)| is_text(text))
+            .is_some_and(|(text, address)| self.links.iter().any(|known| known.is_same(text, *address)));
+        is_or_wraps || is_a_cause || texts().any(|text| quotes(text, &earlier.text))
     }
+}
+
+impl Told {
+    fn is_same(&self, text: &str, type_address: u64) -> bool {
+        cut(text) == self.text && (self.type_address == 0 || type_address == 0 || self.type_address == type_address)
+    }
+}
+
+/// Whether a text repeats another one whole, as texts do that wrap: `saving failed: disk full`, `failed with "disk full"`.
+fn quotes(text: &str, earlier: &str) -> bool {
+    let found = (earlier.len() >= MIN_CONTAINED).then(|| text.find(earlier)).flatten();
+    found.is_some_and(|at| text[..at].trim_end().ends_with([':', '"', '\'', '`', '(', '=', '-']))
 }
 
 fn cut(text: &str) -> &str {
@@ -120,54 +156,67 @@ fn cut(text: &str) -> &str {
 mod tests {
     use super::*;
 
-    fn seen<'a>(place: u64, texts: &'a [&'a str]) -> Seen<'a> {
-        Seen { place, ids: SpanIds::default(), time: 10, is_panic: false, texts, body: None, is_passed_on: false }
+    fn seen<'a>(place: u64, links: &'a [(&'a str, u64)]) -> Seen<'a> {
+        Seen { place, spans: &[], time: 10, is_panic: false, links, body: None, is_passed_on: false }
     }
 
-    fn is_echo(earlier: &[&str], later: Seen<'_>) -> bool {
+    fn is_echo(earlier: &[(&str, u64)], later: Seen<'_>) -> bool {
         let mut recent = Recent::new();
-        let seen = seen(1, earlier);
-        recent.remember(ErrorId::from_bytes([1; 16]), &seen, texts(&seen));
+        let earlier = seen(1, earlier);
+        recent.remember(ErrorId::from_bytes([1; 16]), &earlier, links(&earlier));
         recent.echo_in_request(&later).is_some()
     }
 
     #[test]
     fn an_echo_repeats_wraps_or_unwraps() {
-        assert!(is_echo(&["disk full"], seen(2, &["disk full"])));
-        assert!(is_echo(&["disk full"], seen(2, &["saving failed", "disk full"])));
-        assert!(is_echo(&["disk full"], seen(2, &["saving failed: disk full"])));
-        assert!(is_echo(&["saving failed", "disk full"], seen(2, &["disk full"])));
-        assert!(is_echo(&["disk full"], Seen { body: Some("request failed: disk full"), ..seen(2, &["no"]) }));
+        let disk = ("disk full", 0);
+        assert!(is_echo(&[disk], seen(2, &[disk])));
+        assert!(is_echo(&[disk], seen(2, &[("saving failed", 0), disk])));
+        assert!(is_echo(&[disk], seen(2, &[("saving failed: disk full", 0)])));
+        assert!(is_echo(&[("saving failed", 0), disk], seen(2, &[disk])));
+        assert!(is_echo(&[disk], Seen { body: Some("request failed: disk full"), ..seen(2, &[("no", 0)]) }));
+        assert!(is_echo(&[("disk full", 7)], seen(2, &[disk])), "a type that is not known is no other one");
     }
 
     #[test]
     fn what_is_another_failure_is_no_echo() {
-        assert!(!is_echo(&["disk full"], seen(1, &["disk full"])), "the same place again");
-        assert!(!is_echo(&["disk full"], seen(2, &["network down"])));
-        assert!(!is_echo(&["loading failed", "timeout"], seen(2, &["saving failed", "timeout"])), "two operations, one kind of cause");
-        assert!(!is_echo(&["no"], seen(2, &["not found"])), "too short to be found within another");
-        assert!(!is_echo(&["disk full"], Seen { is_panic: true, ..seen(2, &["disk full"]) }));
-        assert!(!is_echo(&[""], seen(2, &[""])));
+        let disk = ("disk full", 0);
+        assert!(!is_echo(&[disk], seen(1, &[disk])), "the same place again");
+        assert!(!is_echo(&[disk], seen(2, &[("network down", 0)])));
+        assert!(!is_echo(&[("refused", 7)], seen(2, &[("refused", 8)])), "another type");
+        assert!(
+            !is_echo(&[("loading failed", 0), ("timeout", 0)], seen(2, &[("saving failed", 0), ("timeout", 0)])),
+            "two operations, one kind of cause"
+        );
+        assert!(!is_echo(&[("no", 0)], seen(2, &[("not found", 0)])), "too short to be found within another");
+        assert!(!is_echo(&[("not found", 0)], seen(2, &[("gateway certificate not found, payments are down", 0)])), "not the whole of it");
+        assert!(!is_echo(&[disk], Seen { is_panic: true, ..seen(2, &[disk]) }));
+        assert!(!is_echo(&[("", 0)], seen(2, &[("", 0)])));
+        assert!(!is_echo(&[disk], Seen { time: 11 + MAX_AGE_IN_REQUEST, ..seen(2, &[disk]) }), "long ago");
+    }
+
+    #[test]
+    fn errors_travel_outwards() {
+        let links_of = [("disk full", 0)];
+        let mut recent = Recent::new();
+        let at = |place, spans| Seen { spans, ..seen(place, &links_of) };
+        let first = at(1, &[3, 2, 1]);
+        recent.remember(ErrorId::from_bytes([1; 16]), &first, links(&first));
+        assert!(recent.echo_in_request(&at(2, &[9, 2, 1])).is_none(), "a sibling is another attempt");
+        assert!(recent.echo_in_request(&at(1, &[2, 1])).is_some(), "a function that called itself");
+        assert!(recent.echo_in_request(&at(2, &[1])).is_some());
+        assert!(recent.echo_in_request(&at(2, &[4, 1])).is_none());
     }
 
     #[test]
     fn a_thread_forgets_soon() {
         let mut recent = Recent::new();
-        let first = seen(1, &["disk full"]);
-        recent.remember(ErrorId::from_bytes([1; 16]), &first, texts(&first));
-        let later = |time| Seen { time, ..seen(2, &["disk full"]) };
+        let disk = [("disk full", 0)];
+        let first = seen(1, &disk);
+        recent.remember(ErrorId::from_bytes([1; 16]), &first, links(&first));
+        let later = |time| Seen { time, ..seen(2, &disk) };
         assert!(recent.echo_on_thread(&later(10 + MAX_AGE_ON_THREAD + 1)).is_none());
         let echoes = (0..10).filter(|_| recent.echo_on_thread(&later(11)).is_some()).count();
         assert_eq!(echoes, usize::from(MAX_ECHOES_ON_THREAD));
-    }
-
-    #[test]
-    fn a_recursive_function_passes_its_error_on() {
-        let mut recent = Recent::new();
-        let at = |span, parent| Seen { ids: SpanIds { span, parent, ..SpanIds::default() }, ..seen(1, &["disk full"]) };
-        recent.remember(ErrorId::from_bytes([1; 16]), &at(3, 2), texts(&at(3, 2)));
-        assert!(recent.echo_in_request(&at(2, 1)).is_some());
-        assert!(recent.echo_in_request(&at(1, 0)).is_some());
-        assert!(recent.echo_in_request(&at(9, 0)).is_none(), "a sibling is another attempt");
     }
 }

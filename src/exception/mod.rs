@@ -31,6 +31,7 @@ use crate::{
     ledger::{Lost, Signal},
     outbox::Weight,
     scope::ScopeData,
+    scrub::SLACK,
     spool::Ticket,
     stack,
     trail::{
@@ -45,6 +46,9 @@ const MAX_CRUMBS: usize = 16 * 1024;
 const MAX_MESSAGE: usize = 4_000;
 /// Open spans whose fields come along at most, besides the root's.
 const MAX_OPEN_SPANS: usize = 32;
+
+/// The same of a lean one.
+const MAX_LEAN_SPANS: usize = 4;
 
 /// How an exception came about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,12 +173,21 @@ pub(crate) fn raise_event(core: &Arc<Core>, state: Option<&Arc<SpanState>>, even
     let (record, _) = Record::split_first(event)?;
     let site = core.callsites.by_id(record.callsite)?;
     let mut raised = described(&record, &site);
-    raised.only_error = matches!(site.fields[..], [field] if ERROR_FIELDS.contains(&field));
+    // The event that the macro writes is where the macro's span is.
+    let of_function = |span: &Callsite| (span.file, span.line) == (site.file, site.line);
+    let is_only_error = matches!(site.fields[..], [field] if ERROR_FIELDS.contains(&field));
+    raised.only_error =
+        is_only_error && state.and_then(|state| core.callsites.by_id(state.callsite)).is_some_and(|span| of_function(&span));
     (raised.at, raised.event) = (u64::from(record.callsite), event);
     raised.key = {
         let mut key = group::Fnv::new();
         key.0 ^= raised.at;
-        key.part(raised.templates[0].as_deref().unwrap_or_default());
+        // A text without literals is told from others by its words, as its group will be.
+        let said = match (raised.templates[0].as_deref(), &raised.body) {
+            (None | Some("{}"), Some(body)) => group::mask(body),
+            (template, _) => template.unwrap_or_default().to_owned(),
+        };
+        key.part(&said);
         key.part(raised.templates[1].as_deref().unwrap_or_default());
         raised.links.iter().for_each(|link| link.address.0.iter().for_each(|word| key.0 = key.0.rotate_left(17) ^ word));
         raised.links.first().into_iter().for_each(|link| key.part(&link.type_name));
@@ -199,7 +212,7 @@ pub(crate) struct Raised<'a> {
     backtrace: Option<String>,
     attachments: Vec<String>,
     unfinished: bool,
-    /// The event has an error and nothing else, as those of `#[instrument(err)]`.
+    /// It is the event by which `#[instrument(err)]` tells that a function returns an error.
     only_error: bool,
 }
 
@@ -226,13 +239,15 @@ impl Raised<'_> {
 fn raise(core: &Arc<Core>, state: Option<&Arc<SpanState>>, id: ErrorId, time: u64, raised: Raised<'_>) -> Result<(), ErrorId> {
     let ids = state.map(|state| state.ids).unwrap_or_default();
     let trail = state.and_then(|state| state.trail.as_ref());
-    let texts: Vec<&str> = raised.links.iter().map(|link| link.message.as_str()).collect();
+    let links: Vec<(&str, u64)> = raised.links.iter().map(|link| (link.message.as_str(), link.address.0[0])).collect();
+    let spans: Vec<u64> =
+        std::iter::successors(state, |span| span.parent.as_ref()).take(MAX_OPEN_SPANS).map(|span| span.ids.span).collect();
     let seen = Seen {
         place: raised.at,
-        ids,
+        spans: &spans,
         time,
         is_panic: raised.mechanism == Mechanism::Panic,
-        texts: &texts,
+        links: &links,
         body: raised.body.as_deref(),
         is_passed_on: raised.only_error && trail.is_some_and(|trail| trail.is_quiet()),
     };
@@ -243,23 +258,27 @@ fn raise(core: &Arc<Core>, state: Option<&Arc<SpanState>>, id: ErrorId, time: u6
         Some(trail) => trail.recent().echo_in_request(&seen),
         None => layer::recent(core, |recent| recent.echo_on_thread(&seen)).flatten(),
     };
-    if let Some(echo_of) = echo_of {
+    // What rules or hooks of the program's may yet take out is not said of a span now.
+    let told = !(raised.unfinished || core.has_hooks);
+    let message = links.first().map(|(text, _)| *text).unwrap_or_default();
+    let description = if told { message } else { "" };
+    // Of what a hook has dropped there is no record that could be echoed.
+    if let Some(echo_of) = echo_of.filter(|id| !core.is_dropped(*id)) {
         if let Some(state) = state {
-            state.mark_failed(texts.first().copied().unwrap_or_default());
+            state.mark_failed(description);
         }
         return Err(echo_of);
     }
-    let remembered = echo::texts(&seen);
+    let remembered = echo::links(&seen);
     if let Some(trail) = trail {
         trail.recent().remember(id, &seen, remembered.clone());
     }
     layer::recent(core, |recent| recent.remember(id, &seen, remembered));
 
-    let message = texts.first().copied().unwrap_or_default();
-    let Admission { verdict, suppressed, slot } = core.storm.admit(raised.key, time, USUAL_WEIGHT);
+    let Admission { verdict, suppressed, slot } = core.storm.admit(raised.key, time);
     if verdict == Verdict::Counted {
         if let Some(state) = state {
-            state.mark_failed(message);
+            state.mark_failed(description);
         }
         return Ok(());
     }
@@ -269,14 +288,14 @@ fn raise(core: &Arc<Core>, state: Option<&Arc<SpanState>>, id: ErrorId, time: u6
     let mut next = state;
     while let Some(span) = next {
         has_root = span.parent.is_none();
-        // The root tells who is served.
-        if has_root || (!lean && open_spans.len() < MAX_OPEN_SPANS) {
+        // The root, and perhaps a span near, tells who is served.
+        if has_root || open_spans.len() < if lean { MAX_LEAN_SPANS } else { MAX_OPEN_SPANS } {
             open_spans.push(span.snapshot());
         }
         next = span.parent.as_ref();
     }
     if let Some(state) = state {
-        state.mark_exception(id.to_bytes(), time, message);
+        state.mark_exception(id.to_bytes(), time, description);
     }
     let mut draft = Box::new(Draft {
         id,
@@ -307,12 +326,14 @@ fn raise(core: &Arc<Core>, state: Option<&Arc<SpanState>>, id: ErrorId, time: u6
         unfinished: raised.unfinished,
         ticket: None,
     });
+    core.storm.charge(crate::outbox::Weight::weight(&*draft), time);
     let link = core.link_here();
     if draft.mechanism == Mechanism::Panic {
         // The process may not live to see the worker take it.
         draft.ticket = link.keep(core, &draft);
     }
     let Err(mut refused) = link.express.push(draft, &link.waker) else { return Ok(()) };
+    core.storm.count(refused.slot);
     // What is on disk already is not lost for want of room on the way.
     let kept = refused.ticket.take().map(|ticket| link.kept.push(ticket));
     match kept {
@@ -325,9 +346,6 @@ fn raise(core: &Arc<Core>, state: Option<&Arc<SpanState>>, id: ErrorId, time: u6
     }
     Ok(())
 }
-
-/// What a draft weighs, about, before it is made.
-const USUAL_WEIGHT: usize = 8 * 1024;
 
 /// `ThreadId` shows its number only in `Debug`.
 fn number_of(thread: &std::thread::Thread) -> Option<i64> {
@@ -362,7 +380,8 @@ struct Limited(String);
 
 impl std::fmt::Write for Limited {
     fn write_str(&mut self, text: &str) -> std::fmt::Result {
-        let taken = floor_char_boundary(text, MAX_MESSAGE.saturating_sub(self.0.len()));
+        // A little more than is kept: it is cut when it is clean.
+        let taken = floor_char_boundary(text, (MAX_MESSAGE + SLACK).saturating_sub(self.0.len()));
         self.0.push_str(&text[..taken]);
         if taken < text.len() { Err(std::fmt::Error) } else { Ok(()) }
     }

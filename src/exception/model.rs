@@ -266,7 +266,7 @@ impl Exception {
     pub(crate) fn regroup(&mut self, labels: &Labels) {
         let parse = |text: &str| GroupId::parse(text);
         (self.group, self.coarse) = (parse(&labels.group).unwrap_or(self.group), parse(&labels.coarse).unwrap_or(self.coarse));
-        if let Some(first) = self.causes.first_mut().filter(|first| first.type_name.is_empty() || !first.exact) {
+        if let Some(first) = self.causes.first_mut().filter(|first| !first.exact && labels.exact) {
             (first.type_name, first.exact) = (labels.type_name.clone(), true);
         }
     }

@@ -8,13 +8,14 @@ use std::{
 };
 
 use super::{
-    ErrorId, Link, MAX_MESSAGE, Mechanism, Place, Raised,
+    ErrorId, Link, MAX_MESSAGE, Mechanism, Place, Raised, cut,
     group::{Fnv, standard_panic},
     place_number, raise,
 };
 use crate::{
     clock::now,
     layer::{self, core::Core},
+    scrub::SLACK,
     trail::record::floor_char_boundary,
 };
 
@@ -69,9 +70,9 @@ fn take(core: &Arc<Core>, info: &PanicHookInfo<'_>) {
     let payload = info.payload();
     let literal = payload.downcast_ref::<&'static str>().copied();
     let text = literal.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("a panic whose payload is not a string");
-    let text = &text[..floor_char_boundary(text, MAX_MESSAGE)];
+    let text = &text[..floor_char_boundary(text, MAX_MESSAGE + SLACK)];
     // The program's own rules are its own code, which must not run here.
-    let message = core.scrubber.text_without_rules(text).into_owned();
+    let message = cut(&core.scrubber.text_without_rules(text));
     let place = place_number(info.location());
     let group = {
         let mut key = Fnv(place);

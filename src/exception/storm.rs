@@ -2,9 +2,12 @@
 //!
 //! A fixed table of atomics; two threads in the same storm meet at a counter and nowhere else. Rates are kept as the time at which a bucket would be full again (GCRA), one word each.
 
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 /// How many records one group of exceptions gets, see [`Builder::with_exception_rate`](crate::Builder::with_exception_rate).
@@ -82,9 +85,11 @@ pub(crate) struct Admission {
 pub(crate) struct SlotId(u32);
 
 /// What a group is called in the metric.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Labels {
     pub(crate) type_name: String,
+    /// The type is certain.
+    pub(crate) exact: bool,
     pub(crate) group: String,
     pub(crate) coarse: String,
 }
@@ -95,6 +100,8 @@ pub(crate) struct Storm {
     /// When the budget of all groups would be whole again.
     budget: AtomicU64,
     suppressed: AtomicU64,
+    /// Records made since the last reading.
+    made: Mutex<HashMap<Labels, u64>>,
 }
 
 struct Slot {
@@ -110,7 +117,8 @@ struct Slot {
 /// Groups that are told apart; the rest share the last slot.
 const SLOTS: usize = 4096;
 const PROBES: usize = 16;
-const MINUTE: u64 = 60_000_000_000;
+const SECOND: u64 = 1_000_000_000;
+const MINUTE: u64 = 60 * SECOND;
 /// Seconds of the byte budget that may be used at once.
 const BUDGET_BURST: u64 = 8;
 
@@ -124,16 +132,21 @@ impl Storm {
             suppressed: AtomicU64::new(0),
             labels: Mutex::new(None),
         };
-        Self { slots: (0..=SLOTS).map(|_| slot()).collect(), rate, budget: AtomicU64::new(0), suppressed: AtomicU64::new(0) }
+        Self {
+            slots: (0..=SLOTS).map(|_| slot()).collect(),
+            rate,
+            budget: AtomicU64::new(0),
+            suppressed: AtomicU64::new(0),
+            made: Mutex::default(),
+        }
     }
 
-    /// Counts an exception and decides about its record. `weight` is about its bytes.
-    pub(crate) fn admit(&self, key: u64, now: u64, weight: usize) -> Admission {
+    /// Decides about an exception's record, and counts it if there is to be none.
+    pub(crate) fn admit(&self, key: u64, now: u64) -> Admission {
         let (slot, is_new) = self.slot(key.max(1));
         let place = &self.slots[slot.0 as usize];
-        place.uncounted.fetch_add(1, Ordering::Relaxed);
         // Taken from the share also by the first of a group, which gets its record anyway.
-        let verdict = if self.rate.is_unlimited || self.is_full_due(place, now, weight) || is_new {
+        let verdict = if self.rate.is_unlimited || self.is_full_due(place, now) || is_new {
             Verdict::Full
         } else if take(&place.lean, self.rate.lean, 1, now) {
             Verdict::Lean
@@ -143,6 +156,7 @@ impl Storm {
         let suppressed = match verdict {
             Verdict::Counted => {
                 self.suppressed.fetch_add(1, Ordering::Relaxed);
+                place.uncounted.fetch_add(1, Ordering::Relaxed);
                 place.suppressed.fetch_add(1, Ordering::Relaxed)
             }
             // Looked at first: nothing is written where there is nothing to take.
@@ -152,10 +166,26 @@ impl Storm {
         Admission { verdict, suppressed, slot }
     }
 
-    fn is_full_due(&self, place: &Slot, now: u64, weight: usize) -> bool {
-        let per_second = u64::from(self.rate.bytes_per_second);
-        let budget = (u32::try_from(per_second * BUDGET_BURST).unwrap_or(u32::MAX), u32::try_from(per_second * 60).unwrap_or(u32::MAX));
-        take(&place.full, self.rate.full, 1, now) && take(&self.budget, budget, weight as u64, now)
+    fn is_full_due(&self, place: &Slot, now: u64) -> bool {
+        // The budget is charged when the record's weight is known; until it is whole enough again, records are lean.
+        let has_budget = self.budget.load(Ordering::Relaxed) <= now.saturating_add(BUDGET_BURST * SECOND);
+        has_budget && take(&place.full, self.rate.full, 1, now)
+    }
+
+    /// Takes a record's bytes from the budget of all groups.
+    pub(crate) fn charge(&self, bytes: usize, now: u64) {
+        let nanos = (bytes as u64).saturating_mul(SECOND) / u64::from(self.rate.bytes_per_second).max(1);
+        let _ = self.budget.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |known| Some(known.max(now).saturating_add(nanos)));
+    }
+
+    /// Counts one that was admitted and of which no record will be made.
+    pub(crate) fn count(&self, slot: SlotId) {
+        self.slots[slot.0 as usize].uncounted.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts one whose record was made, under its own group.
+    pub(crate) fn count_made(&self, labels: Labels) {
+        *self.made.lock().unwrap_or_else(PoisonError::into_inner).entry(labels).or_default() += 1;
     }
 
     /// What the group is called, once that is known.
@@ -173,6 +203,8 @@ impl Storm {
 
     /// Hands out the counts since the last call, of groups that have been named.
     pub(crate) fn counts(&self, mut take: impl FnMut(u64, &Labels)) {
+        let made = std::mem::take(&mut *self.made.lock().unwrap_or_else(PoisonError::into_inner));
+        made.iter().for_each(|(labels, count)| take(*count, labels));
         for slot in self.slots.iter().filter(|slot| slot.uncounted.load(Ordering::Relaxed) > 0) {
             let labels = slot.labels.lock().unwrap_or_else(PoisonError::into_inner).clone();
             if let Some(labels) = labels {
@@ -232,12 +264,15 @@ mod tests {
     use super::*;
 
     const START: u64 = 1_700_000_000_000_000_000;
-    const SECOND: u64 = 1_000_000_000;
 
     fn verdicts(storm: &Storm, key: u64, at: u64, count: usize) -> [usize; 3] {
         let mut sums = [0; 3];
         for _ in 0..count {
-            sums[storm.admit(key, at, 1_000).verdict as usize] += 1;
+            let verdict = storm.admit(key, at).verdict;
+            if verdict == Verdict::Full {
+                storm.charge(1_000, at);
+            }
+            sums[verdict as usize] += 1;
         }
         sums
     }
@@ -248,30 +283,34 @@ mod tests {
         assert_eq!(verdicts(&storm, 7, START, 1_000), [20, 100, 880]);
         assert_eq!(verdicts(&storm, 7, START + 60 * SECOND, 1_000), [10, 60, 930]);
         assert_eq!(storm.suppressed(), 880 + 930);
-        assert_eq!(storm.admit(7, START + 3_600 * SECOND, 1).suppressed, 930, "since the last record");
+        assert_eq!(storm.admit(7, START + 3_600 * SECOND).suppressed, 930, "since the last record");
         assert_eq!(verdicts(&storm, 8, START + 3_600 * SECOND, 3), [3, 0, 0], "another group has its own share");
     }
 
     #[test]
     fn the_budget_of_all_groups_makes_records_lean_but_not_the_first_of_a_group() {
         let storm = Storm::new(ExceptionRate::default().with_bytes_per_second(1_000));
-        let first = (1..=100).filter(|key| storm.admit(*key, START, 1_000).verdict == Verdict::Full).count();
+        let first = (1..=100).map(|key| verdicts(&storm, key, START, 1)[0]).sum::<usize>();
         assert_eq!(first, 100);
         assert_eq!(verdicts(&storm, 1, START, 10), [0, 10, 0]);
     }
 
+    fn labels(group: &str) -> Labels {
+        Labels { type_name: String::new(), exact: true, group: group.to_owned(), coarse: String::new() }
+    }
+
     #[test]
-    fn counts_wait_for_a_name_and_are_never_lost() {
-        let storm = Storm::new(ExceptionRate::unlimited());
-        let admission = storm.admit(5, START, 1);
-        assert_eq!(admission.verdict, Verdict::Full);
-        let mut total = 0;
-        storm.counts(|count, _| total += count);
-        assert_eq!(total, 0);
-        storm.name(admission.slot, Labels { type_name: "a".to_owned(), group: "b".to_owned(), coarse: "c".to_owned() });
-        storm.admit(5, START, 1);
-        storm.counts(|count, labels| total += count * u64::from(labels.group == "b"));
-        assert_eq!(total, 2);
+    fn counts_wait_for_a_name_and_records_count_for_their_own_group() {
+        let storm = Storm::new(ExceptionRate::default().with_full(1, 0).with_lean(0, 0));
+        let slot = storm.admit(5, START).slot;
+        assert_eq!(verdicts(&storm, 5, START, 3), [0, 0, 3]);
+        let mut totals = Vec::new();
+        storm.counts(|count, labels| totals.push((labels.group.clone(), count)));
+        assert!(totals.is_empty());
+        storm.name(slot, labels("b"));
+        storm.count_made(labels("a"));
+        storm.counts(|count, labels| totals.push((labels.group.clone(), count)));
+        assert_eq!(totals, [("a".to_owned(), 1), ("b".to_owned(), 3)]);
     }
 
     #[test]
@@ -282,10 +321,10 @@ mod tests {
                 scope.spawn(|| verdicts(&storm, 9, START, 10_000));
             }
         });
-        let admission = storm.admit(9, START, 1);
-        storm.name(admission.slot, Labels { type_name: String::new(), group: String::new(), coarse: String::new() });
+        let slot = storm.admit(9, START).slot;
+        storm.name(slot, labels(""));
         let mut total = 0;
         storm.counts(|count, _| total += count);
-        assert_eq!((total, storm.suppressed()), (40_001, 40_001 - 120));
+        assert_eq!((total, storm.suppressed()), (40_001 - 120, 40_001 - 120));
     }
 }

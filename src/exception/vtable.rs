@@ -1,38 +1,38 @@
 //! The type behind `&dyn Error`, by the address of its `Debug` implementation.
 //!
-//! A `&dyn Error` is two words: the value and its vtable. On today's compilers the vtable is `[drop, size, align, <T as Debug>::fmt, <T as Display>::fmt, …]`. The fourth word is a function whose symbol names the type; the worker looks it up, as it does for frames. (`Display` would not do: implementations that look alike are merged.)
+//! A `&dyn Error` is two words: the value and its vtable. On today's compilers the vtable is `[drop, size, align, <T as Debug>::fmt, <T as Display>::fmt, …]`. The fourth word is a function whose symbol names the type; the worker looks it up, as it does for frames. (`Display` alone would not do: implementations that look alike are merged. A second word has to agree: the drop glue, or `Display` where there is nothing to drop.)
 //!
 //! # Invariants
 //! 1. `&dyn Error` is a pair of the value's and the vtable's address, in this order: checked by size at compile time, and by [`proven`].
-//! 2. A vtable of `dyn Error` has at least four words: three of header, and the methods of `Debug`, `Display` and `Error` after them. It is in read-only memory for as long as the program runs.
+//! 2. A vtable of `dyn Error` has at least five words: three of header, and the methods of `Debug`, `Display` and `Error` after them. It is in read-only memory for as long as the program runs.
 //!
 //! The language promises neither the order of a vtable nor that of the pair. So nothing is read unless two probes of our own come out as expected; should a compiler change this, types are guessed again, and a test says so.
 #![allow(unsafe_code)]
 
 use std::{error::Error, fmt, sync::OnceLock};
 
-/// By which a type can be told: `[<T as Debug>::fmt, drop glue]`. Zeros: not known.
+/// By which a type can be told: `[<T as Debug>::fmt, drop glue, or <T as Display>::fmt where there is none]`. Zeros: not known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct TypeAddress(pub(crate) [u64; 2]);
 
 impl TypeAddress {
-    /// Reads three words; no lock, no allocation.
+    /// Reads five words; no lock, no allocation.
     pub(crate) fn of(error: &(dyn Error + '_)) -> Self {
         static PROVEN: OnceLock<bool> = OnceLock::new();
         if !*PROVEN.get_or_init(proven) {
             return Self::default();
         }
-        let [drop, _, _, debug] = head(error);
-        Self([debug as u64, drop as u64])
+        let [drop, _, _, debug, display] = head(error);
+        Self([debug as u64, if drop == 0 { display } else { drop } as u64])
     }
 }
 
-/// The first four words of an error's vtable.
-fn head(error: &(dyn Error + '_)) -> [usize; 4] {
+/// The first five words of an error's vtable.
+fn head(error: &(dyn Error + '_)) -> [usize; 5] {
     const { assert!(size_of::<&dyn Error>() == 2 * size_of::<usize>()) };
     // SAFETY: invariant 1: a pair of addresses, which any pair of words can hold.
-    let [_, vtable] = unsafe { std::mem::transmute::<&(dyn Error + '_), [*const [usize; 4]; 2]>(error) };
-    // SAFETY: invariant 2: four words of read-only memory, aligned as words are.
+    let [_, vtable] = unsafe { std::mem::transmute::<&(dyn Error + '_), [*const [usize; 5]; 2]>(error) };
+    // SAFETY: invariant 2: five words of read-only memory, aligned as words are.
     unsafe { *vtable }
 }
 
@@ -44,11 +44,12 @@ fn proven() -> bool {
     if !std::ptr::eq(data, (&raw const plain).cast()) {
         return false;
     }
-    let ([no_drop, size, align, debug], [drop, other_size, _, other_debug]) = (head(&plain), head(&owning));
+    let ([no_drop, size, align, debug, display], [drop, other_size, _, other_debug, _]) = (head(&plain), head(&owning));
     (no_drop, size, align) == (0, size_of::<Plain>(), align_of::<Plain>())
         && other_size == size_of::<Owning>()
         && drop != 0
         && debug == <Plain as fmt::Debug>::fmt as *const () as usize
+        && display == <Plain as fmt::Display>::fmt as *const () as usize
         && other_debug == <Owning as fmt::Debug>::fmt as *const () as usize
 }
 
@@ -68,6 +69,7 @@ macro_rules! probe {
         }
 
         impl fmt::Display for $type {
+            #[inline(never)]
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(concat!("probe ", $text))
             }

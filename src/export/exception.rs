@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::{Callsites, breadcrumbs, log::Source, value::attribute_of};
 use crate::{
-    AttributeValue, Breadcrumbs, Cause, Exception,
+    AttributeValue, Breadcrumbs, Cause, Exception, User,
     exception::{
         Draft, ERROR_FIELDS, Mechanism,
         group::{Grouping, mask, portable_path, raising_function},
@@ -81,7 +81,8 @@ pub(crate) fn from_draft(draft: &Draft, callsites: &mut Callsites, names: Names<
 
 /// What a group is called in the metric.
 pub(crate) fn labels(exception: &Exception) -> Labels {
-    Labels { type_name: exception.type_name().to_owned(), group: exception.group(), coarse: exception.coarse_group() }
+    let exact = exception.causes.first().is_some_and(|cause| cause.exact);
+    Labels { type_name: exception.type_name().to_owned(), exact, group: exception.group(), coarse: exception.coarse_group() }
 }
 
 /// The error and its causes, with the types that are known by now.
@@ -187,7 +188,7 @@ fn add_span_fields(exception: &mut Exception, span: &[u8], is_root: bool, callsi
     for (index, field) in record.fields() {
         let Some(name) = site.fields.get(usize::from(index)) else { continue };
         match *name {
-            name if name.starts_with("user.") => exception.user.get_or_insert_default().set(name, shortened(attribute_of(&field))),
+            name if name.starts_with("user.") => User::narrow(&mut exception.user, name, shortened(attribute_of(&field))),
             "session.id" if is_root => exception.session = Some(shortened(attribute_of(&field)).to_string()),
             name => {
                 if let Some(tag) = name.strip_prefix("tags.").filter(|_| is_root) {
@@ -218,7 +219,7 @@ fn add_event(exception: &mut Exception, draft: &Draft, callsites: &mut Callsites
         }
         match *name {
             "session.id" => exception.session = Some(attribute_of(&field).to_string()),
-            name if name.starts_with("user.") => exception.user.get_or_insert_default().set(name, attribute_of(&field)),
+            name if name.starts_with("user.") => User::narrow(&mut exception.user, name, shortened(attribute_of(&field))),
             name => exception.set_attribute(name, shortened(attribute_of(&field))),
         }
     }

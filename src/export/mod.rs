@@ -103,17 +103,18 @@ impl Exporter {
     /// Why it is not to be sent.
     pub(crate) fn exception(&mut self, draft: &Draft, named: bool) -> Result<Exception, Lost> {
         let mut exception = self.model(draft, named);
-        if draft.unfinished {
-            hooks::finish_scrubbing(&mut exception, &self.core.scrubber)?;
-        }
-        let outcome = self.hooks.apply(&mut exception);
+        let cleaned = if draft.unfinished { hooks::finish_scrubbing(&mut exception, &self.core.scrubber) } else { Ok(()) };
+        let outcome = cleaned.and_then(|()| self.hooks.apply(&mut exception));
+        let labels = exception::labels(&exception);
         if !draft.lean {
-            self.core.storm.name(draft.slot, exception::labels(&exception));
+            self.core.storm.name(draft.slot, labels.clone());
         }
+        self.core.storm.count_made(labels);
         match outcome {
             Ok(()) => Ok(exception),
             Err(reason) => {
                 self.lean.forget(draft.id);
+                self.core.has_dropped(draft.id);
                 Err(reason)
             }
         }

@@ -1,15 +1,19 @@
 //! What every thread and the worker share: configuration, the callsite table, the pool, the lanes to the worker, the ledger.
 
 use std::{
+    collections::VecDeque,
     io,
     sync::{
-        Arc, Once,
+        Arc, Mutex, Once, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
 use crate::{
-    exception::storm::{ExceptionRate, Storm},
+    exception::{
+        ErrorId,
+        storm::{ExceptionRate, Storm},
+    },
     layer::{route::Routes, spans::OpenSpans},
     ledger::{Ledger, Stats},
     link::{Link, Links},
@@ -51,6 +55,10 @@ pub(crate) struct Core {
     pub(crate) user_on: [bool; 2],
     /// Counts exceptions and limits their records.
     pub(crate) storm: Storm,
+    /// The program has code of its own that sees exceptions before they leave.
+    pub(crate) has_hooks: bool,
+    /// The last exceptions that it dropped.
+    dropped: Mutex<VecDeque<ErrorId>>,
     /// Panics that happen while this layer is the scoped one are its own.
     #[cfg(feature = "testing")]
     pub(crate) takes_scoped_panics: bool,
@@ -78,6 +86,7 @@ pub(crate) struct CoreConfig {
     pub(crate) baggage: Vec<String>,
     pub(crate) user_on: [bool; 2],
     pub(crate) rate: ExceptionRate,
+    pub(crate) has_hooks: bool,
     #[cfg(feature = "testing")]
     pub(crate) takes_scoped_panics: bool,
     pub(crate) start: Start,
@@ -108,6 +117,8 @@ impl Core {
             baggage: config.baggage,
             user_on: config.user_on,
             storm: Storm::new(config.rate),
+            has_hooks: config.has_hooks,
+            dropped: Mutex::default(),
             #[cfg(feature = "testing")]
             takes_scoped_panics: config.takes_scoped_panics,
             no_request: Once::new(),
@@ -125,6 +136,20 @@ impl Core {
 
     pub(crate) fn stats(&self) -> Stats {
         self.ledger().stats(self.pool.starved(), self.storm.suppressed(), self.faults.load(Ordering::Relaxed))
+    }
+
+    /// A hook has dropped an exception: what seems to be an echo of it is not.
+    pub(crate) fn has_dropped(&self, id: ErrorId) {
+        const MAX: usize = 256;
+        let mut dropped = self.dropped.lock().unwrap_or_else(PoisonError::into_inner);
+        if dropped.len() >= MAX {
+            dropped.pop_front();
+        }
+        dropped.push_back(id);
+    }
+
+    pub(crate) fn is_dropped(&self, id: ErrorId) -> bool {
+        self.has_hooks && self.dropped.lock().unwrap_or_else(PoisonError::into_inner).contains(&id)
     }
 
     /// Something was said of a request where there is none.

@@ -429,7 +429,7 @@ mod tests {
         let expected = [
             format!("c.cookies.sid={filtered}"),
             "c.cookies.on=true".to_owned(),
-            format!("c.n=1"),
+            "c.n=1".to_owned(),
             format!("c.pin={filtered}"),
             format!("c.token.1.value={filtered}"),
             format!("c.token.0={filtered}"),

@@ -77,6 +77,15 @@ impl User {
         self.attributes.iter().find(|(known, _)| known == key).map(|(_, value)| value)
     }
 
+    /// A field of a narrower place: another id is another user, of whom nothing else is known.
+    pub(crate) fn narrow(user: &mut Option<Self>, key: &str, value: AttributeValue) {
+        let is_other = key == "user.id" && user.as_ref().and_then(Self::id).is_some_and(|known| known != value.to_string());
+        if is_other {
+            *user = None;
+        }
+        user.get_or_insert_default().set(key, value);
+    }
+
     pub(crate) fn set(&mut self, key: &str, value: AttributeValue) {
         // The conventions have them as strings; programs have numbers.
         let value = if matches!(key, "user.id" | "user.name" | "user.hash") { value.to_string().into() } else { value };

@@ -145,12 +145,12 @@ impl Resolver {
         if self.types.len() >= MAX_NAMED {
             self.types.clear();
         }
-        let TypeAddress([debug, drop]) = address;
-        let name = self.symbol(debug as usize).and_then(|symbol| implementor(&symbol));
-        let dropped = self.symbol(drop as usize).and_then(|symbol| dropped(&symbol));
+        let TypeAddress([debug, witness]) = address;
+        let name = self.symbol(debug as usize).and_then(|symbol| implementor(&symbol, "Debug"));
+        let witness = self.symbol(witness as usize).and_then(|symbol| dropped(&symbol).or_else(|| implementor(&symbol, "Display")));
         // Functions with the same code may be one; then one of the two names another type.
         let found = name.map(|name| {
-            let exact = drop == 0 || dropped.is_some_and(|dropped| dropped == name);
+            let exact = witness.is_some_and(|witness| witness == name);
             (name, exact)
         });
         self.types.insert(address, found.clone());
@@ -282,11 +282,11 @@ fn named_frame(own: &OwnCrates, symbol: &str, place: Option<&addr2line::Location
 }
 
 /// The type whose `Debug` a symbol is: `<shop::Declined as core::fmt::Debug>::fmt` → `shop::Declined`. (An implementation in another module than its type's is `shop::show::<impl core::fmt::Debug for shop::Declined>::fmt`.)
-fn implementor(symbol: &str) -> Option<String> {
+fn implementor(symbol: &str, of: &str) -> Option<String> {
     let symbol = format!("{:#}", rustc_demangle::demangle(symbol));
-    let name = match symbol.split_once("<impl core::fmt::Debug for ") {
+    let name = match symbol.split_once(&format!("<impl core::fmt::{of} for ")) {
         Some((_, rest)) => without_arguments(rest.strip_suffix(">::fmt")?),
-        None => without_arguments(&symbol).strip_prefix('<')?.strip_suffix(" as core::fmt::Debug>::fmt")?.to_owned(),
+        None => without_arguments(&symbol).strip_prefix('<')?.strip_suffix(&format!(" as core::fmt::{of}>::fmt"))?.to_owned(),
     };
     // A reference or box says nothing of the error in it.
     Some(name).filter(|name| !(name.starts_with('&') || name.starts_with("alloc::boxed::")))
@@ -304,7 +304,8 @@ fn readable(symbol: &str) -> String {
     without_arguments(&format!("{:#}", rustc_demangle::demangle(symbol)))
 }
 
-fn without_arguments(demangled: &str) -> String {
+/// A type's or function's path without generic arguments.
+pub(crate) fn without_arguments(demangled: &str) -> String {
     let mut name = String::with_capacity(demangled.len());
     let mut depth = 0usize;
     let mut previous = ' ';
@@ -468,10 +469,10 @@ mod tests {
             "<shop::Declined<T> as core::fmt::Debug>::fmt",
             "shop::show::<impl core::fmt::Debug for shop::Declined<C,E>>::fmt",
         ] {
-            assert_eq!(implementor(symbol).as_deref(), Some("shop::Declined"), "{symbol}");
+            assert_eq!(implementor(symbol, "Debug").as_deref(), Some("shop::Declined"), "{symbol}");
         }
-        assert_eq!(implementor("<&T as core::fmt::Debug>::fmt"), None);
-        assert_eq!(implementor("<shop::Declined as core::fmt::Display>::fmt"), None);
+        assert_eq!(implementor("<&T as core::fmt::Debug>::fmt", "Debug"), None);
+        assert_eq!(implementor("<shop::Declined as core::fmt::Display>::fmt", "Debug"), None);
     }
 
     #[test]

@@ -50,6 +50,7 @@ fn core() -> Arc<Core> {
         baggage: Vec::new(),
         user_on: [false; 2],
         rate: ExceptionRate::default(),
+        has_hooks: false,
         #[cfg(feature = "testing")]
         takes_scoped_panics: false,
         start: Box::new(|_, _| Ok(())),
@@ -125,7 +126,7 @@ prop_compose! {
             attachments: vec!["x".repeat(repeat); repeat % 20],
             has_root: exact,
             scopes: [None, Some(Arc::new(ScopeData { tags: tags.into_iter().map(|(key, value)| (key, value.into())).collect(), ..ScopeData::default() }))],
-            slot: Storm::new(ExceptionRate::default()).admit(1, 1, 1).slot,
+            slot: Storm::new(ExceptionRate::default()).admit(1, 1).slot,
             suppressed: 1,
             lean: false,
             unfinished: false,
