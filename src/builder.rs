@@ -1,13 +1,13 @@
 //! Set-up: pure configuration, then `build` (no global touched) or `install`.
 
+mod context;
 mod destination;
 
-use std::{collections::BTreeMap, fmt, ops::ControlFlow, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use tracing_subscriber::filter::Targets;
 
 use crate::{
-    Breadcrumb, Exception,
     delivery::{Compression, Protocol},
     env::{Environment, LimitSettings, Settings},
     error::InitError,
@@ -189,104 +189,6 @@ impl Builder {
     /// More crates that are the service's own: their frames are marked as such in reports.
     pub fn with_own_crates<C: Into<String>>(mut self, crates: impl IntoIterator<Item = C>) -> Self {
         self.own_crates.extend(crates.into_iter().map(Into::into));
-        self
-    }
-
-    /// Functions whose path begins so are own code, whatever their crate: `with_in_app_include("vendored::shop")`.
-    pub fn with_in_app_include(mut self, beginning: impl Into<String>) -> Self {
-        self.in_app[0].push(beginning.into());
-        self
-    }
-
-    /// Functions whose path begins so are not own code, although their crate is: generated code, say. Wins over everything else.
-    pub fn with_in_app_exclude(mut self, beginning: impl Into<String>) -> Self {
-        self.in_app[1].push(beginning.into());
-        self
-    }
-
-    /// What is taken out of records; [`Scrubber::default`] by default.
-    pub fn with_scrubber(mut self, scrubber: Scrubber) -> Self {
-        self.scrubber = scrubber;
-        self
-    }
-
-    /// Whether personal data is sent: e-mail addresses, the addresses of clients, full names. Not by default. Sets the [scrubber](Self::with_scrubber)'s [option](Scrubber::with_default_pii).
-    #[doc(alias = "send_default_pii")]
-    pub fn with_default_pii(mut self, personal: bool) -> Self {
-        self.scrubber = self.scrubber.with_default_pii(personal);
-        self
-    }
-
-    /// Whether the resource says with which arguments the process was started (`process.command_args`); not by default. Secrets among them are taken out.
-    pub fn with_process_arguments(mut self, arguments: bool) -> Self {
-        self.process_arguments = arguments;
-        self
-    }
-
-    /// Whether log records ([`Signal::Logs`]) or spans ([`Signal::Spans`]) say who they are for (`user.*`), as exceptions always do; not by default. Costs each of them about 0.1 µs.
-    pub fn with_user_on(mut self, signal: Signal, user: bool) -> Self {
-        if let Some(index) = log_or_span(signal) {
-            self.user_on[index] = user;
-        }
-        self
-    }
-
-    /// Entries of the `baggage` header that [`Scope::copy_baggage`](crate::Scope::copy_baggage) copies into a request's tags; none by default. Baggage comes from whoever calls: allow only what may be told.
-    pub fn with_baggage<K: Into<String>>(mut self, keys: impl IntoIterator<Item = K>) -> Self {
-        self.baggage.extend(keys.into_iter().map(Into::into));
-        self
-    }
-
-    /// Sees every exception before it is sent; may change it, set its group, or drop it by `Break` (counted as [`Lost::Filtered`](crate::Lost::Filtered)). Runs on the worker's thread, once for each exception, after secrets are out; what it logs is not recorded. Should it panic, that record is dropped and counted as [`Lost::CallbackError`](crate::Lost::CallbackError), and nothing else happens.
-    ///
-    /// With a hook, the first form of a record, which is on disk before its stack has names, says only which defect it is: should the process end just then, no hook has seen more.
-    ///
-    /// ```
-    /// use std::ops::ControlFlow;
-    ///
-    /// let builder = crumbtrail::builder(crumbtrail::service!()).with_before_send(|exception| {
-    ///     if exception.message().contains("Broken pipe") {
-    ///         return ControlFlow::Break(());
-    ///     }
-    ///     exception.set_attribute("team", "payments");
-    ///     ControlFlow::Continue(())
-    /// });
-    /// let (_, captured) = crumbtrail::testing::capture_with(builder, || {
-    ///     tracing::error!("Broken pipe (os error 32)");
-    ///     tracing::error!("card refused");
-    /// });
-    /// assert_eq!(captured.exceptions().len(), 1);
-    /// assert_eq!(captured.exceptions()[0].attribute("team"), Some(&"payments".into()));
-    /// ```
-    pub fn with_before_send(mut self, hook: impl Fn(&mut Exception) -> ControlFlow<()> + Send + Sync + 'static) -> Self {
-        self.hooks.set_before_send(hook);
-        self
-    }
-
-    /// Sees every breadcrumb of an exception before it is sent; may change it, or drop it by `Break`. Runs as [`with_before_send`](Self::with_before_send) does, before it. Should it panic, the breadcrumb is dropped.
-    ///
-    /// ```
-    /// use std::ops::ControlFlow;
-    ///
-    /// let builder = crumbtrail::builder(crumbtrail::service!()).with_before_breadcrumb(|crumb| {
-    ///     if crumb.target().starts_with("noisy") { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    /// });
-    /// let (_, captured) = crumbtrail::testing::capture_with(builder, || {
-    ///     let _request = tracing::info_span!("request").entered();
-    ///     tracing::info!(target: "noisy::heartbeat", "alive");
-    ///     tracing::info!("charging card");
-    ///     tracing::error!("card refused");
-    /// });
-    /// assert_eq!(captured.exceptions()[0].breadcrumbs().messages(), ["charging card"]);
-    /// ```
-    pub fn with_before_breadcrumb(mut self, hook: impl Fn(&mut Breadcrumb) -> ControlFlow<()> + Send + Sync + 'static) -> Self {
-        self.hooks.set_before_breadcrumb(hook);
-        self
-    }
-
-    /// How many records a group of exceptions gets in a storm, see [`ExceptionRate`].
-    pub fn with_exception_rate(mut self, rate: ExceptionRate) -> Self {
-        self.rate = rate;
         self
     }
 
