@@ -101,17 +101,23 @@ pub(super) fn is_denied(key: &Segments, personal: bool) -> bool {
     if is_in(&EXACT, whole) || personal && is_in(&PERSONAL_EXACT, whole) {
         return true;
     }
-    if key.runs().any(|(run, is_end)| is_compound(run, is_end)) {
-        return true;
-    }
-    key.runs()
-        .filter(|(run, _)| ANY_LENGTHS[usize::from(run[0])] & (1u32.wrapping_shl(run.len() as u32)) != 0)
-        .any(|(run, is_end)| is_in(&ANYWHERE, run) || is_end && (is_in(&AT_THE_END, run) || personal && is_in(&PERSONAL_AT_THE_END, run)))
+    key.runs().any(|(run, is_end)| {
+        is_compound(run, is_end)
+            || ANY_LENGTHS[usize::from(run[0])] & (1u32.wrapping_shl(run.len() as u32)) != 0
+                && (is_in(&ANYWHERE, run) || is_end && (is_in(&AT_THE_END, run) || personal && is_in(&PERSONAL_AT_THE_END, run)))
+    })
 }
 
 /// Words that are written together with others, as HTTP's lower-case names and numbered ones are.
 fn is_compound(run: &[u8], is_end: bool) -> bool {
-    let run = &run[..run.len() - run.iter().rev().take_while(|byte| byte.is_ascii_digit()).count()];
+    if run.len() < 6 {
+        return false;
+    }
+    let run = if run[run.len() - 1].is_ascii_digit() {
+        &run[..run.len() - run.iter().rev().take_while(|byte| byte.is_ascii_digit()).count()]
+    } else {
+        run
+    };
     run.len() > 4
         && match run[run.len() - 1] {
             b'd' => run.ends_with(b"password") || run.ends_with(b"passwd"),
