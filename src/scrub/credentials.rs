@@ -2,38 +2,56 @@
 
 use std::ops::Range;
 
+use super::{FILTERED, Found};
+
 /// Bytes that keys and tokens are made of.
 pub(super) const fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'+' | b'/' | b'~')
 }
 
-/// Whether a credential may begin with this byte.
-pub(super) const fn may_begin(byte: u8) -> bool {
-    matches!(byte, b'0'..=b'9' | b'-' | b'B' | b'b') || FIRST[byte as usize]
+/// The credential that begins with the word at `at`.
+#[inline]
+pub(super) fn at(text: &[u8], at: usize) -> Option<Found> {
+    let &[first, second, ..] = &text[at..] else { return None };
+    // Most words are told from all credentials by their first two letters.
+    if SECOND[usize::from(first)] & 1u128.wrapping_shl(u32::from(second)) == 0 || !second.is_ascii() {
+        return None;
+    }
+    let before = text[..at].last().copied();
+    let word = &text[at..];
+    let range = match first {
+        // A fraction is no card's number.
+        b'0'..=b'9' if before == Some(b'.') && at >= 2 && text[at - 2].is_ascii_digit() => None,
+        b'0'..=b'9' => card(word),
+        b'B' | b'b' => bearer(word),
+        // Parts of a token may look like one: they are not looked at anew.
+        b'e' if before == Some(b'-') => None,
+        b'e' => jwt(word),
+        _ => provider(word),
+    };
+    range.map(|range| Found { range: at + range.start..at + range.end, instead: FILTERED })
 }
 
-/// The first letters of what providers mark their keys with.
-const FIRST: [bool; 256] = {
-    let mut first = [false; 256];
+/// By the first letter of a word: the second ones of credentials, a bit for each.
+static SECOND: [u128; 256] = {
+    let mut second = [0; 256];
     let mut index = 0;
     while index < PROVIDERS.len() {
-        first[PROVIDERS[index].0[0] as usize] = true;
+        let prefix = PROVIDERS[index].0;
+        second[prefix[0] as usize] |= 1 << prefix[1];
         index += 1;
     }
-    first[b'e' as usize] = true;
-    first
-};
-
-/// The credential that begins at the start of `text`, which is the start of a word.
-pub(super) fn at(text: &[u8]) -> Option<Range<usize>> {
-    match text[0] {
-        b'0'..=b'9' => card(text),
-        b'-' => pem(text),
-        b'B' | b'b' => bearer(text).or_else(|| provider(text)),
-        b'e' => jwt(text).or_else(|| provider(text)),
-        _ => provider(text),
+    let mut digit = b'0';
+    while digit <= b'9' {
+        // Ten digits, a space, a dash.
+        second[digit as usize] = 0x3ff << b'0' | 1 << b' ' | 1 << b'-';
+        digit += 1;
     }
-}
+    let schemes = 1 << b'a' | 1 << b'A' | 1 << b'e' | 1 << b'E';
+    (second[b'b' as usize], second[b'B' as usize]) = (schemes, schemes);
+    second[b'e' as usize] = 1 << b'y';
+    second
+};
 
 fn word(text: &[u8], is_part: impl Fn(u8) -> bool) -> usize {
     text.iter().position(|byte| !is_part(*byte)).unwrap_or(text.len())
@@ -62,14 +80,15 @@ fn bearer(text: &[u8]) -> Option<Range<usize>> {
     (length >= 15 && is_no_word).then(|| start..start + length)
 }
 
-/// `-----BEGIN … -----END …-----`, or to the end of a text that was cut.
-fn pem(text: &[u8]) -> Option<Range<usize>> {
-    if !text.starts_with(b"-----BEGIN ") {
+/// `-----BEGIN … -----END …-----`, or to the end of a text that was cut; at the first of the dashes.
+pub(super) fn pem(text: &[u8], at: usize) -> Option<Found> {
+    let at = at + text[at..].iter().take_while(|byte| **byte == b'-').count().checked_sub(5)?;
+    if !text[at..].starts_with(b"-----BEGIN ") {
         return None;
     }
     let find = |from: usize, what: &[u8]| text[from..].windows(what.len()).position(|window| window == what).map(|at| from + at);
-    let end = find(10, b"-----END ").and_then(|end| find(end + 9, b"-----")).map_or(text.len(), |end| end + 5);
-    Some(0..end)
+    let end = find(at + 10, b"-----END ").and_then(|end| find(end + 9, b"-----")).map_or(text.len(), |end| end + 5);
+    Some(Found { range: at..end, instead: FILTERED })
 }
 
 /// A prefix, and how many letters and digits (and `_`, `-`) follow at least.
@@ -115,20 +134,18 @@ const PROVIDERS: [(&[u8], usize); 37] = [
 
 /// Keys of providers that mark them as such.
 fn provider(text: &[u8]) -> Option<Range<usize>> {
-    // The second letter tells most words from all prefixes.
-    let (first, second) = (text[0], *text.get(1)?);
-    let (prefix, least) = PROVIDERS.iter().find(|(prefix, _)| prefix[0] == first && prefix[1] == second && text.starts_with(prefix))?;
+    let (prefix, least) = PROVIDERS.iter().find(|(prefix, _)| text.starts_with(prefix))?;
     let length = prefix.len() + word(&text[prefix.len()..], |byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'));
     (length >= prefix.len() + least).then_some(0..length)
 }
 
 /// A card's number, with or without single spaces or dashes, that is no part of a longer number. What follows after a separator may be another one: its expiry, its check digits.
 fn card(text: &[u8]) -> Option<Range<usize>> {
-    let (mut number, mut digits, mut end) = (0u128, 0, 0);
+    let (mut number, mut digits, mut end) = (0u64, 0, 0);
     while let Some(byte) = text.get(end) {
         match byte {
             b'0'..=b'9' if digits < 19 => {
-                number = number * 10 + u128::from(byte - b'0');
+                number = number * 10 + u64::from(byte - b'0');
                 digits += 1;
             }
             b' ' | b'-' if text.get(end + 1).is_some_and(u8::is_ascii_digit) => {}
@@ -144,9 +161,9 @@ fn card(text: &[u8]) -> Option<Range<usize>> {
 }
 
 /// Whether a number has a card's length, an issuer's prefix, and the right check digit.
-pub(super) fn is_card(number: u128) -> bool {
+pub(super) fn is_card(number: u64) -> bool {
     let Some(length) = number.checked_ilog10().map(|digits| digits + 1).filter(|length| (13..=19).contains(length)) else { return false };
-    let prefix = |digits: u32| number / 10u128.pow(length - digits);
+    let prefix = |digits: u32| number / 10u64.pow(length - digits);
     let issued = match (prefix(1), length) {
         (4, 13 | 16 | 19) => true,
         (5, 16) => (51..=55).contains(&prefix(2)),
@@ -162,7 +179,7 @@ pub(super) fn is_card(number: u128) -> bool {
 }
 
 /// ISO/IEC 7812-1, annex B.
-fn luhn(mut number: u128) -> bool {
+fn luhn(mut number: u64) -> bool {
     let (mut sum, mut doubled) = (0, false);
     while number > 0 {
         let digit = number % 10 * if doubled { 2 } else { 1 };

@@ -95,6 +95,15 @@ impl KeyList {
     }
 }
 
+/// Whether a key is one word in small letters, and in none of the lists. Most keys are, and need not be cut into segments.
+pub(super) fn is_harmless_word(key: &[u8], personal: bool) -> bool {
+    let is_known = || {
+        [&ANYWHERE, &AT_THE_END, &EXACT].iter().any(|words| is_in(words, key))
+            || personal && [&PERSONAL_AT_THE_END, &PERSONAL_EXACT].iter().any(|words| is_in(words, key))
+    };
+    key.len() < 32 && key.iter().all(u8::is_ascii_lowercase) && !is_known() && !is_compound(key, true)
+}
+
 /// Whether values of this key are secrets; or, with `personal`, personal data.
 pub(super) fn is_denied(key: &Segments, personal: bool) -> bool {
     let whole = key.whole();

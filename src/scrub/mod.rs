@@ -29,7 +29,7 @@ pub(crate) const FILTERED: &str = "[Filtered]";
 
 /// What is taken out of records, by key and by value. The default takes out credentials of every kind, card numbers, e-mail addresses and the addresses of clients.
 ///
-/// Keys are compared by their segments, whatever the spelling: `dbPassword`, `DB_PASSWORD` and `db.password` are one. Values are searched for URL credentials and secret query parameters, `key=value` pairs with a denied key, bearer and basic tokens, JWTs, PEM blocks, the keys of well-known providers, and card numbers (Luhn). All of it takes time linear in the text: 0.2 µs for a KiB of words, about 5 µs for one of JSON.
+/// Keys are compared by their segments, whatever the spelling: `dbPassword`, `DB_PASSWORD` and `db.password` are one. Values are searched for URL credentials and secret query parameters, `key=value` pairs with a denied key, bearer and basic tokens, JWTs, PEM blocks, the keys of well-known providers, and card numbers (Luhn). All of it takes time linear in the text: 0.2 µs for a KiB of words, about 4 µs for one of JSON.
 ///
 /// ```
 /// use crumbtrail::Scrubber;
@@ -135,6 +135,9 @@ impl Scrubber {
 
     /// What is to become of the values of a key.
     pub(crate) fn key(&self, key: &str) -> Treatment {
+        if self.knows_no_keys() && keys::is_harmless_word(key.as_bytes(), !self.personal) {
+            return Treatment::Keep;
+        }
         let segments = keys::Segments::of(key);
         if self.hashed.has_end_of(&segments) {
             return Treatment::Hash;
@@ -201,7 +204,8 @@ impl Scrubber {
     /// A number that is a card's.
     #[inline]
     pub(crate) fn is_card_number(&self, number: u128) -> bool {
-        number >= 1_000_000_000_000 && self.built_in && credentials::is_card(number)
+        // No card has more than nineteen digits.
+        number >= 1_000_000_000_000 && self.built_in && u64::try_from(number).is_ok_and(credentials::is_card)
     }
 
     /// 32 hex digits.
@@ -214,6 +218,11 @@ impl Scrubber {
     #[inline]
     fn is_suspicious(&self, text: &[u8]) -> bool {
         (self.built_in || !self.denied.is_empty()) && scan::is_suspicious(text)
+    }
+
+    /// There are no keys but the built-in ones.
+    fn knows_no_keys(&self) -> bool {
+        self.denied.is_empty() && self.hashed.is_empty()
     }
 
     fn built_in(&self, text: &[u8], found: &mut Vec<Found>) {

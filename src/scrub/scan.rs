@@ -56,51 +56,60 @@ pub(super) fn scan(text: &[u8], scrubber: &Scrubber, found: &mut Vec<Found>) {
     let mut at = 0;
     // Where the last secret ends: nothing before it is looked at again.
     let mut floor = 0;
-    while at < text.len() {
-        let byte = text[at];
-        let hit = match INTEREST[usize::from(byte)] {
-            Interest::None => None,
-            Interest::Sign => url(text, at, scrubber).or_else(|| pair(text, at, floor, scrubber)),
-            Interest::At => email(text, at, floor, scrubber),
-            Interest::Word if !scrubber.built_in || (at > floor && !begins_word(text, at)) => None,
-            Interest::Word => {
-                credentials::at(&text[at..]).map(|range| Found { range: at + range.start..at + range.end, instead: FILTERED })
-            }
+    while let Some(byte) = text.get(at) {
+        let hit = match PARTS[usize::from(*byte)] {
+            Part::Other => None,
+            Part::Sign => url(text, at, scrubber).or_else(|| pair(text, at, floor, scrubber)),
+            Part::At => email(text, at, floor, scrubber),
+            Part::Dash if scrubber.built_in => credentials::pem(text, at),
+            Part::Word if scrubber.built_in => word(text, at, floor),
+            Part::Dash | Part::Word => None,
         };
-        match hit {
-            Some(hit) => {
-                at = hit.range.end.max(at + 1);
-                floor = at;
-                found.push(hit);
-            }
-            None => at += 1,
+        if let Some(hit) = hit {
+            at = hit.range.end.max(at + 1);
+            floor = at;
+            found.push(hit);
+        } else if matches!(PARTS[usize::from(*byte)], Part::Word | Part::Dash) {
+            // Nothing begins in the middle of a word, nor of a line of dashes.
+            let part = PARTS[usize::from(*byte)];
+            at += text[at..].iter().take_while(|byte| PARTS[usize::from(**byte)] == part).count();
+        } else {
+            at += 1;
         }
     }
 }
 
 /// What a byte may be the beginning, or the middle, of.
-#[derive(Clone, Copy)]
-enum Interest {
-    None,
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Other,
     Sign,
     At,
+    Dash,
     Word,
 }
 
-static INTEREST: [Interest; 256] = {
-    let mut interest = [Interest::None; 256];
+static PARTS: [Part; 256] = {
+    let mut parts = [Part::Other; 256];
     let mut byte = 0;
     while byte < 256 {
-        interest[byte] = match byte as u8 {
-            b'=' | b':' => Interest::Sign,
-            b'@' => Interest::At,
-            other if credentials::may_begin(other) => Interest::Word,
-            _ => Interest::None,
+        parts[byte] = match byte as u8 {
+            b'=' | b':' => Part::Sign,
+            b'@' => Part::At,
+            b'-' => Part::Dash,
+            other if other.is_ascii_alphanumeric() || other == b'_' => Part::Word,
+            _ => Part::Other,
         };
         byte += 1;
     }
-    interest
+    parts
 };
+
+/// A credential, at the beginning of a word. In a text that was escaped (`\nAKIA…`) the word begins behind the escape's letter.
+fn word(text: &[u8], at: usize, floor: usize) -> Option<Found> {
+    let follows_escape = at > floor && text[at - 1] == b'\\' && matches!(text[at], b'n' | b'r' | b't') && at + 1 < text.len();
+    credentials::at(text, at).or_else(|| if follows_escape { credentials::at(text, at + 1) } else { None })
+}
 
 /// `://user:password@`, at the colon.
 fn url(text: &[u8], at: usize, scrubber: &Scrubber) -> Option<Found> {
@@ -147,23 +156,16 @@ fn pair(text: &[u8], at: usize, floor: usize, scrubber: &Scrubber) -> Option<Fou
 const SECRET_PARAMETERS: [&str; 7] =
     ["AWSAccessKeyId", "Signature", "sig", "X-Goog-Signature", "X-Amz-Signature", "X-Amz-Credential", "X-Amz-Security-Token"];
 
-/// Whether something may begin here: not in the middle of a word. (`\n` in a text that was escaped is a break, whatever its letter.)
-fn begins_word(text: &[u8], at: usize) -> bool {
-    let before = text[at - 1];
-    let is_escape = matches!(before, b'n' | b'r' | b't') && at >= 2 && text[at - 2] == b'\\';
-    let is_fraction = before == b'.' && at >= 2 && text[at - 2].is_ascii_digit();
-    is_escape || !(before.is_ascii_alphanumeric() || before == b'_' || is_fraction || (before == b'-' && text[at] == b'-'))
-}
-
 /// Where the value is that begins after a sign.
 fn value(text: &[u8], from: usize, key: &str) -> Option<std::ops::Range<usize>> {
     let count = |at: usize, is: &dyn Fn(u8) -> bool| text[at..].iter().take_while(|byte| is(**byte)).count();
     let start = from + count(from, &|byte| matches!(byte, b' ' | b'=' | b'>' | b'\n' | b'\r' | b'\t'));
-    let end = value_end(text, start, key)?;
-    let is_done = [FILTERED, "REDACTED"].iter().any(|done| text[start..].starts_with(done.as_bytes()));
-    if is_done || end <= start {
+    // Before the end is looked for, which may be far: a text may say so over and over.
+    let quotes = count(start, &|byte| matches!(byte, b'\\' | b'"' | b'\'' | b'`'));
+    if [FILTERED, "REDACTED"].iter().any(|done| text[start + quotes..].starts_with(done.as_bytes())) {
         return None;
     }
+    let end = value_end(text, start, key).filter(|end| *end > start)?;
     // Quotes stay, so that what is around the value can still be read.
     let escaped = count(start, &|byte| byte == b'\\');
     match text.get(start + escaped) {
@@ -171,8 +173,7 @@ fn value(text: &[u8], from: usize, key: &str) -> Option<std::ops::Range<usize>> 
             let close = escaped + 1;
             let is_closed = end >= start + 2 * close && text[end - 1] == *quote;
             let range = start + close..if is_closed { end - close } else { end };
-            let is_done = text[range.clone()].starts_with(FILTERED.as_bytes());
-            (range.start < range.end && !is_done).then_some(range)
+            (range.start < range.end).then_some(range)
         }
         _ => Some(start..end),
     }

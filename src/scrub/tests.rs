@@ -1,3 +1,5 @@
+//! What goes and what stays, by example; and what holds for every text.
+
 use proptest::prelude::*;
 
 use super::*;
@@ -38,6 +40,7 @@ const SECRETS: &[(&str, &str)] = &[
     ("with sk_live_abcdefghijklmnop", "with [Filtered]"),
     ("xoxb-abcdefghij-klm", "[Filtered]"),
     ("-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY-----\nrest", "[Filtered]\nrest"),
+    ("----------BEGIN A KEY-----\nMIIEvQ\n-----END A KEY-----", "-----[Filtered]"),
     ("cut -----BEGIN PRIVATE KEY-----\nMIIEvQ", "cut [Filtered]"),
     ("card 4111111111111111.", "card [Filtered]."),
     ("card 4111-1111-1111-1111", "card [Filtered]"),
