@@ -55,6 +55,17 @@ impl AttributeValue {
         }
     }
 
+    /// The same; of a text longer than `limit` bytes, its beginning.
+    pub(crate) fn shortened(mut self, limit: usize) -> Self {
+        if let Self::Str(text) = &mut self
+            && text.len() > limit
+        {
+            crate::text::truncate(text, limit);
+            text.push('…');
+        }
+        self
+    }
+
     /// Bytes, about.
     pub(crate) fn weight(&self) -> usize {
         match self {

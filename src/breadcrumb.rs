@@ -46,7 +46,7 @@ pub fn breadcrumb_with(make: impl FnOnce() -> Breadcrumb) {
 
 fn leave(make: impl FnOnce() -> Breadcrumb) {
     if let Some(core) = active_core().filter(|core| !core.is_closed()) {
-        layer::leave_breadcrumb(&core, make);
+        layer::leave_breadcrumb(&core, false, make);
     }
 }
 
@@ -159,6 +159,19 @@ impl Breadcrumb {
         }
         json
     }
+}
+
+/// Levels by number: 1 is ERROR, 5 is TRACE.
+const LEVELS: [Level; 5] = [Level::ERROR, Level::WARN, Level::INFO, Level::DEBUG, Level::TRACE];
+
+/// As records have it.
+pub(crate) fn number_of(level: Level) -> u64 {
+    LEVELS.iter().zip(1..).find(|(known, _)| **known == level).map_or(3, |(_, number)| number)
+}
+
+/// The level of a [`number`](number_of).
+pub(crate) fn level_of(number: u64) -> Level {
+    LEVELS.iter().zip(1..).find(|(_, known)| *known == number).map_or(Level::INFO, |(level, _)| *level)
 }
 
 impl fmt::Debug for Breadcrumb {

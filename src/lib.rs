@@ -58,6 +58,7 @@ mod stack;
 mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod text;
 mod trail;
 
 #[cfg(feature = "metrics")]

@@ -10,7 +10,7 @@ use serde_json::json;
 use support::PATIENCE;
 use tracing::{debug, error, field::Empty, info, info_span};
 
-/// A password, a token, a card, a JWT, and what else must not be told. None is found by its key alone.
+/// A password, a token, a card, a JWT, and what else must not be told. Some are known by their key, some by their form, some by both.
 const CANARIES: [(&str, &str); 8] = [
     ("password", "hunter2-canary"),
     ("token", "ghp_canaryCANARY0123456789canaryCANARY01"),
@@ -28,9 +28,14 @@ const TRACES: [&str; 8] =
 
 /// All of them in one text, as careless programs write them.
 fn careless() -> String {
-    let texts = CANARIES.iter().map(|(key, value)| format!("{key}={value}"));
-    texts.collect::<Vec<_>>().join(" and ")
+    let keyed = CANARIES.iter().map(|(key, value)| format!("{key}={value}"));
+    // Without a key, where the form says enough.
+    let bare = CANARIES.iter().skip(1).map(|(_, value)| format!("{:#?} at /v1/{value}", Newtype(value)));
+    keyed.chain(bare).collect::<Vec<_>>().join(" and ")
 }
+
+#[derive(Debug)]
+struct Newtype<'a>(#[allow(dead_code, reason = "its Debug text shows it")] &'a str);
 
 #[derive(Debug)]
 struct Careless {

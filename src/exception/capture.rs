@@ -3,13 +3,13 @@
 use std::{
     backtrace::{Backtrace, BacktraceStatus},
     error::Error,
-    fmt::Display,
+    fmt::{self, Display},
     panic::{AssertUnwindSafe, Location, catch_unwind},
     sync::Arc,
 };
 
 use super::{
-    CATEGORY, ErrorId, Link, Mechanism, PANICKED, Place, Raised, TypeAddress, active_core, bounded, chain, cut, group::Fnv, place_number,
+    CATEGORY, ErrorId, Link, MAX_MESSAGE, Mechanism, Place, Raised, TypeAddress, active_core, bounded, chain, group::Fnv, place_number,
     raise,
 };
 use crate::{
@@ -17,7 +17,8 @@ use crate::{
     clock::now,
     layer::{self, core::Core},
     ledger::{Lost, Signal},
-    stack::resolve::without_arguments,
+    stack::{resolve::without_arguments, statics::Template},
+    text::{PANICKED, cut, truncate},
 };
 
 /// Reports an error by hand and returns the id of its record, to quote to the user.
@@ -122,7 +123,7 @@ impl<E: Error> Capture<StdError> for E {
 
 /// What is known of a captured error. Filled by [`Capture`].
 #[doc(hidden)]
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct CaptureParts {
     links: Vec<Link>,
     /// What of the first message is the same every time.
@@ -132,9 +133,9 @@ pub struct CaptureParts {
     core: Option<Arc<Core>>,
 }
 
-impl std::fmt::Debug for Core {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Core").finish_non_exhaustive()
+impl fmt::Debug for CaptureParts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CaptureParts").field("links", &self.links).finish_non_exhaustive()
     }
 }
 
@@ -179,7 +180,7 @@ impl CaptureParts {
     pub(super) fn backtrace(&mut self, backtrace: &Backtrace) {
         if backtrace.status() == BacktraceStatus::Captured && self.backtrace.is_none() {
             let mut text = backtrace.to_string();
-            text.truncate(crate::trail::record::floor_char_boundary(&text, MAX_BACKTRACE));
+            truncate(&mut text, MAX_BACKTRACE);
             self.backtrace = Some(text);
         }
     }
@@ -188,15 +189,16 @@ impl CaptureParts {
     #[cfg(any(feature = "error-stack", feature = "rootcause"))]
     pub(super) fn attachment(&mut self, shown: &dyn Display) {
         if self.attachments.len() < 16 {
-            self.attachments.push(bounded(shown));
+            self.attachments.push(bounded(format_args!("{shown}"), None));
         }
     }
 
     fn link(&mut self, shown: &(impl Display + ?Sized), address: TypeAddress) {
-        if self.links.is_empty() {
-            self.template = self.core.as_ref().and_then(|core| core.statics.template(format_args!("{shown}")));
-        }
-        self.links.push(Link { address, message: bounded(&format_args!("{shown}")), ..Link::default() });
+        // What is the same every time is told of the outermost.
+        let mut template = self.core.as_ref().filter(|_| self.links.is_empty()).and_then(|core| core.statics.begin());
+        let message = bounded(format_args!("{shown}"), template.as_mut());
+        self.template = template.map(Template::finish).or(self.template.take());
+        self.links.push(Link { address, message, ..Link::default() });
     }
 }
 
@@ -215,9 +217,10 @@ pub(crate) fn capture_into<Kind>(core: &Arc<Core>, error: &(impl Capture<Kind> +
     let texts = parts.links.iter_mut().map(|link| &mut link.message).chain(&mut parts.attachments);
     for text in texts {
         match core.scrubber.text(text) {
-            Ok(clean) => *text = cut(&clean),
+            Ok(clean) => *text = cut(&clean, MAX_MESSAGE).to_owned(),
             Err(_) => {
                 core.ledger().dropped(Signal::Exceptions, Lost::ScrubberFailed, 1);
+                core.storm.count_other();
                 return id;
             }
         }
@@ -240,7 +243,7 @@ pub(crate) fn capture_into<Kind>(core: &Arc<Core>, error: &(impl Capture<Kind> +
     (raised.at, raised.key) = (place, group);
     let told = raise(core, state.as_ref(), id, now(), raised);
     let id = told.err().unwrap_or(id);
-    layer::leave_breadcrumb(core, || {
+    layer::leave_breadcrumb(core, true, || {
         Breadcrumb::new(CATEGORY, message).with_level(tracing_core::Level::ERROR).with_data("crumbtrail.error.id", id.to_string())
     });
     id

@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use super::ErrorId;
-use crate::trail::record::floor_char_boundary;
+use crate::text;
 
 /// Exceptions remembered.
 const MAX_ENTRIES: usize = 8;
@@ -119,7 +119,7 @@ impl Entry {
             return false;
         }
         // What could not be shown is no text to go by.
-        let is_text = |text: &str| !(text.is_empty() || text == super::PANICKED);
+        let is_text = |text: &str| !(text.is_empty() || text.ends_with(text::PANICKED));
         let texts = || seen.links.iter().map(|(text, _)| *text).chain(seen.body).filter(|text| is_text(text));
         if self.is_panic && texts().any(|text| text.contains("panicked")) {
             return true;
@@ -149,7 +149,7 @@ fn quotes(text: &str, earlier: &str) -> bool {
 }
 
 fn cut(text: &str) -> &str {
-    &text[..floor_char_boundary(text, MAX_TEXT)]
+    text::cut(text, MAX_TEXT)
 }
 
 #[cfg(test)]

@@ -33,10 +33,11 @@ use crate::{
     scope::ScopeData,
     scrub::SLACK,
     spool::Ticket,
-    stack,
+    stack::{self, statics::Template},
+    text::{self, cut},
     trail::{
         callsite::Callsite,
-        record::{Record, SpanIds, Value, floor_char_boundary, key},
+        record::{Record, SpanIds, Value, key},
     },
 };
 
@@ -363,30 +364,6 @@ fn place_number(location: Option<&Location<'_>>) -> u64 {
     hash.0
 }
 
-/// Stands for what panicked while it was shown.
-pub(crate) const PANICKED: &str = "<panicked>";
-
-/// User code shown: bounded, and `<panicked>` if it panics.
-fn bounded(shown: &dyn std::fmt::Display) -> String {
-    let text = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        let mut text = Limited(String::new());
-        let _ = std::fmt::Write::write_fmt(&mut text, format_args!("{shown}"));
-        text.0
-    }));
-    text.unwrap_or_else(|_panic| PANICKED.to_owned())
-}
-
-struct Limited(String);
-
-impl std::fmt::Write for Limited {
-    fn write_str(&mut self, text: &str) -> std::fmt::Result {
-        // A little more than is kept: it is cut when it is clean.
-        let taken = floor_char_boundary(text, (MAX_MESSAGE + SLACK).saturating_sub(self.0.len()));
-        self.0.push_str(&text[..taken]);
-        if taken < text.len() { Err(std::fmt::Error) } else { Ok(()) }
-    }
-}
-
 /// The category of an exception's own breadcrumb.
 pub(crate) const CATEGORY: &str = "exception";
 
@@ -405,17 +382,17 @@ fn described<'a>(record: &Record<'_>, site: &Callsite) -> Raised<'a> {
         }
         let name = site.fields.get(usize::from(key)).copied().unwrap_or_default();
         match value {
-            Value::Str(text) | Value::Text(text) if name == "message" => raised.body = Some(cut(text)),
+            Value::Str(text) | Value::Text(text) if name == "message" => raised.body = Some(kept(text)),
             Value::Error { type_name, exact, links } if raised.links.is_empty() => {
                 let links =
-                    links.iter().map(|link| Link { address: TypeAddress(link.address), message: cut(link.message), ..Link::default() });
+                    links.iter().map(|link| Link { address: TypeAddress(link.address), message: kept(link.message), ..Link::default() });
                 raised.links = links.collect();
                 if let Some(first) = raised.links.first_mut() {
                     (first.type_name, first.exact) = (type_name.to_owned(), exact);
                 }
             }
             Value::Str(text) | Value::Text(text) if text_error.is_none() && ERROR_FIELDS.contains(&name) => {
-                text_error = Some(cut(text));
+                text_error = Some(kept(text));
             }
             _ => {}
         }
@@ -430,6 +407,12 @@ fn described<'a>(record: &Record<'_>, site: &Callsite) -> Raised<'a> {
     raised
 }
 
-fn cut(text: &str) -> String {
-    text[..floor_char_boundary(text, MAX_MESSAGE)].to_owned()
+/// So much of a text as is kept.
+fn kept(text: &str) -> String {
+    cut(text, MAX_MESSAGE).to_owned()
+}
+
+/// What the program's code shows. A little more than is kept: it is cut when it is clean.
+fn bounded(shown: std::fmt::Arguments<'_>, template: Option<&mut Template<'_>>) -> String {
+    text::shown(shown, MAX_MESSAGE + SLACK, template)
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    ErrorId, Link, MAX_MESSAGE, Mechanism, Place, Raised, cut,
+    ErrorId, Link, MAX_MESSAGE, Mechanism, Place, Raised,
     group::{Fnv, standard_panic},
     place_number, raise,
 };
@@ -16,7 +16,7 @@ use crate::{
     clock::now,
     layer::{self, core::Core},
     scrub::SLACK,
-    trail::record::floor_char_boundary,
+    text::cut,
 };
 
 /// Puts our hook before the present one, which still runs. It stays for the life of the process and does nothing once the telemetry is gone.
@@ -70,9 +70,9 @@ fn take(core: &Arc<Core>, info: &PanicHookInfo<'_>) {
     let payload = info.payload();
     let literal = payload.downcast_ref::<&'static str>().copied();
     let text = literal.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("a panic whose payload is not a string");
-    let text = &text[..floor_char_boundary(text, MAX_MESSAGE + SLACK)];
+    let text = cut(text, MAX_MESSAGE + SLACK);
     // The program's own rules are its own code, which must not run here.
-    let message = cut(&core.scrubber.text_without_rules(text));
+    let message = cut(&core.scrubber.text_without_rules(text), MAX_MESSAGE).to_owned();
     let place = place_number(info.location());
     let group = {
         let mut key = Fnv(place);

@@ -94,6 +94,13 @@ pub(crate) struct Labels {
     pub(crate) coarse: String,
 }
 
+impl Labels {
+    /// Of those of which it is not known what they are. (`_OTHER` as in the semantic conventions' `error.type`.)
+    fn other() -> Self {
+        Self { type_name: "_OTHER".to_owned(), exact: false, group: String::new(), coarse: String::new() }
+    }
+}
+
 pub(crate) struct Storm {
     slots: Box<[Slot]>,
     rate: ExceptionRate,
@@ -114,7 +121,7 @@ struct Slot {
     labels: Mutex<Option<Arc<Labels>>>,
 }
 
-/// Groups that are told apart; the rest share the last slot.
+/// Groups that are told apart; the rest share the last slot, which has no name.
 const SLOTS: usize = 4096;
 const PROBES: usize = 16;
 const SECOND: u64 = 1_000_000_000;
@@ -132,8 +139,9 @@ impl Storm {
             suppressed: AtomicU64::new(0),
             labels: Mutex::new(None),
         };
+        let other = Slot { labels: Mutex::new(Some(Arc::new(Labels::other()))), ..slot() };
         Self {
-            slots: (0..=SLOTS).map(|_| slot()).collect(),
+            slots: (0..SLOTS).map(|_| slot()).chain([other]).collect(),
             rate,
             budget: AtomicU64::new(0),
             suppressed: AtomicU64::new(0),
@@ -143,7 +151,7 @@ impl Storm {
 
     /// Decides about an exception's record, and counts it if there is to be none.
     pub(crate) fn admit(&self, key: u64, now: u64) -> Admission {
-        let (slot, is_new) = self.slot(key.max(1));
+        let (slot, is_new) = self.slot(key.max(1), now);
         let place = &self.slots[slot.0 as usize];
         // Taken from the share also by the first of a group, which gets its record anyway.
         let verdict = if self.rate.is_unlimited || self.is_full_due(place, now) || is_new {
@@ -183,6 +191,11 @@ impl Storm {
         self.slots[slot.0 as usize].uncounted.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Counts one that came to nothing before it had a group.
+    pub(crate) fn count_other(&self) {
+        self.count(SlotId(SLOTS as u32));
+    }
+
     /// Counts one whose record was made, under its own group.
     pub(crate) fn count_made(&self, labels: Labels) {
         *self.made.lock().unwrap_or_else(PoisonError::into_inner).entry(labels).or_default() += 1;
@@ -190,6 +203,9 @@ impl Storm {
 
     /// What the group is called, once that is known.
     pub(crate) fn name(&self, slot: SlotId, labels: Labels) {
+        if slot.0 as usize == SLOTS {
+            return;
+        }
         let mut known = self.slots[slot.0 as usize].labels.lock().unwrap_or_else(PoisonError::into_inner);
         if known.as_deref() != Some(&labels) {
             *known = Some(Arc::new(labels));
@@ -198,6 +214,9 @@ impl Storm {
 
     /// How the group was last called.
     pub(crate) fn labels(&self, slot: SlotId) -> Option<Arc<Labels>> {
+        if slot.0 as usize == SLOTS {
+            return None;
+        }
         self.slots[slot.0 as usize].labels.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -219,7 +238,7 @@ impl Storm {
     }
 
     /// The group's place, and whether it has just got it.
-    fn slot(&self, key: u64) -> (SlotId, bool) {
+    fn slot(&self, key: u64, now: u64) -> (SlotId, bool) {
         let start = key.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (64 - SLOTS.trailing_zeros());
         for step in 0..PROBES {
             let index = (start as usize + step) % SLOTS;
@@ -233,7 +252,27 @@ impl Storm {
                 return (SlotId(index as u32), known == 0);
             }
         }
-        (SlotId(SLOTS as u32), false)
+        self.slot_of_idle(start, key, now).map_or((SlotId(SLOTS as u32), false), |slot| (slot, true))
+    }
+
+    /// The place of a group that is over: in a service that runs for months, every place is taken one day.
+    #[cold]
+    fn slot_of_idle(&self, start: u64, key: u64, now: u64) -> Option<SlotId> {
+        let index = (0..PROBES).map(|step| (start as usize + step) % SLOTS).find(|index| self.slots[*index].is_idle(now))?;
+        let place = &self.slots[index];
+        let old = place.key.load(Ordering::Relaxed);
+        place.key.compare_exchange(old, key, Ordering::Relaxed, Ordering::Relaxed).ok()?;
+        *place.labels.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        Some(SlotId(index as u32))
+    }
+}
+
+impl Slot {
+    /// It has had its whole share again for a minute, and nothing of it is yet to be told.
+    fn is_idle(&self, now: u64) -> bool {
+        let is_over = |bucket: &AtomicU64| bucket.load(Ordering::Relaxed).saturating_add(MINUTE) < now;
+        let is_told = |count: &AtomicU64| count.load(Ordering::Relaxed) == 0;
+        is_over(&self.full) && is_over(&self.lean) && is_told(&self.uncounted) && is_told(&self.suppressed)
     }
 }
 
@@ -293,6 +332,19 @@ mod tests {
         let first = (1..=100).map(|key| verdicts(&storm, key, START, 1)[0]).sum::<usize>();
         assert_eq!(first, 100);
         assert_eq!(verdicts(&storm, 1, START, 10), [0, 10, 0]);
+    }
+
+    #[test]
+    fn a_new_group_gets_through_however_many_there_were() {
+        let storm = Storm::new(ExceptionRate::default());
+        // A busy one keeps its place, and its share.
+        assert_eq!(verdicts(&storm, 1, START, 1_000), [20, 100, 880]);
+        for round in 0..5 {
+            let at = START + round * 3 * MINUTE;
+            let keys = (round * 10_000 + 10..).take(SLOTS / 2);
+            assert_eq!(keys.map(|key| verdicts(&storm, key, at, 1)[0]).sum::<usize>(), SLOTS / 2, "round {round}");
+        }
+        assert_eq!(storm.admit(1, START + 12 * MINUTE).suppressed, 880);
     }
 
     fn labels(group: &str) -> Labels {

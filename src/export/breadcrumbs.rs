@@ -3,14 +3,13 @@
 use super::{Callsites, log::Source, timestamp, value::attribute_of};
 use crate::{
     AttributeValue, Breadcrumb, Breadcrumbs,
+    breadcrumb::level_of,
     exception::{CATEGORY, Draft, ErrorId},
     trail::{
         callsite::Callsite,
-        record::{Kind, NO_CALLSITE, Record, Value, floor_char_boundary, key, records},
+        record::{Kind, NO_CALLSITE, Record, Value, key, records},
     },
 };
-use tracing_core::Level;
-
 /// Breadcrumbs of one exception at most.
 const MAX_CRUMBS: usize = 50;
 /// Bytes of all of them as JSON text at most.
@@ -77,9 +76,9 @@ fn crumb(record: &Record<'_>, callsites: &mut Callsites, started: Option<u64>) -
             continue;
         };
         if *name == "message" && record.kind == Kind::Event {
-            crumb.message = shortened(attribute_of(&field)).to_string();
+            crumb.message = attribute_of(&field).shortened(MAX_TEXT).to_string();
         } else if !(name.starts_with("log.") && source.take_bridged(name, &field)) {
-            crumb.set_data(*name, shortened(attribute_of(&field)));
+            crumb.set_data(*name, attribute_of(&field).shortened(MAX_TEXT));
         }
     }
     match record.kind {
@@ -102,17 +101,16 @@ fn crumb(record: &Record<'_>, callsites: &mut Callsites, started: Option<u64>) -
 }
 
 fn left_by_hand(record: &Record<'_>) -> Breadcrumb {
-    const LEVELS: [Level; 5] = [Level::ERROR, Level::WARN, Level::INFO, Level::DEBUG, Level::TRACE];
-    let text = |wanted| shortened(record.text(wanted).unwrap_or_default().into()).to_string();
+    let text = |wanted| AttributeValue::from(record.text(wanted).unwrap_or_default()).shortened(MAX_TEXT).to_string();
     let mut crumb = Breadcrumb::new(text(key::CATEGORY), text(key::MESSAGE));
     crumb.time = record.time;
     for (index, field) in record.fields() {
         if let (key::LEVEL, Value::U64(level)) = (index, field) {
-            crumb.level = LEVELS.get((level as usize).wrapping_sub(1)).copied().unwrap_or(Level::INFO);
+            crumb.level = level_of(level);
         }
     }
     for (name, field) in record.named() {
-        crumb.set_data(name, shortened(attribute_of(&field)));
+        crumb.set_data(name, attribute_of(&field).shortened(MAX_TEXT));
     }
     crumb
 }
@@ -127,14 +125,5 @@ fn category(site: &Callsite, record: &Record<'_>) -> &'static str {
         None if site.target.starts_with("sqlx::query") => "db",
         None if record.kind == Kind::Event => "log",
         None => "span",
-    }
-}
-
-fn shortened(value: AttributeValue) -> AttributeValue {
-    match value {
-        AttributeValue::Str(text) if text.len() > MAX_TEXT => {
-            AttributeValue::Str(format!("{}…", &text[..floor_char_boundary(&text, MAX_TEXT)]))
-        }
-        other => other,
     }
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::{Callsites, breadcrumbs, log::Source, value::attribute_of};
 use crate::{
-    AttributeValue, Breadcrumbs, Cause, Exception, User,
+    Breadcrumbs, Cause, Exception, User,
     exception::{
         Draft, ERROR_FIELDS, Mechanism,
         group::{Grouping, mask, portable_path, raising_function},
@@ -15,7 +15,8 @@ use crate::{
         in_app::OwnCrates,
         resolve::{Bases, Frame, Resolver},
     },
-    trail::record::{Record, Value, floor_char_boundary, key},
+    text::cut,
+    trail::record::{Record, Value, key},
 };
 
 /// How frames get their names.
@@ -188,11 +189,11 @@ fn add_span_fields(exception: &mut Exception, span: &[u8], is_root: bool, callsi
     for (index, field) in record.fields() {
         let Some(name) = site.fields.get(usize::from(index)) else { continue };
         match *name {
-            name if name.starts_with("user.") => User::narrow(&mut exception.user, name, shortened(attribute_of(&field))),
-            "session.id" if is_root => exception.session = Some(shortened(attribute_of(&field)).to_string()),
+            name if name.starts_with("user.") => User::narrow(&mut exception.user, name, attribute_of(&field).shortened(MAX_VALUE)),
+            "session.id" if is_root => exception.session = Some(attribute_of(&field).shortened(MAX_VALUE).to_string()),
             name => {
                 if let Some(tag) = name.strip_prefix("tags.").filter(|_| is_root) {
-                    exception.set_attribute(tag, shortened(attribute_of(&field)));
+                    exception.set_attribute(tag, attribute_of(&field).shortened(MAX_VALUE));
                 }
             }
         }
@@ -219,8 +220,8 @@ fn add_event(exception: &mut Exception, draft: &Draft, callsites: &mut Callsites
         }
         match *name {
             "session.id" => exception.session = Some(attribute_of(&field).to_string()),
-            name if name.starts_with("user.") => User::narrow(&mut exception.user, name, shortened(attribute_of(&field))),
-            name => exception.set_attribute(name, shortened(attribute_of(&field))),
+            name if name.starts_with("user.") => User::narrow(&mut exception.user, name, attribute_of(&field).shortened(MAX_VALUE)),
+            name => exception.set_attribute(name, attribute_of(&field).shortened(MAX_VALUE)),
         }
     }
     exception.place = exception.place.take().or_else(|| source.place());
@@ -231,7 +232,7 @@ fn add_event(exception: &mut Exception, draft: &Draft, callsites: &mut Callsites
 
 /// Whether this field is the error that became `exception.type` and `exception.message`.
 fn is_error_field(name: &str, field: &Value<'_>, draft: &Draft) -> bool {
-    let cut = |text: &str| text[..floor_char_boundary(text, draft.message().len())].to_owned();
+    let cut = |text: &str| cut(text, draft.message().len()).to_owned();
     match field {
         Value::Error { links, .. } => links.first().is_some_and(|first| cut(first.message) == draft.message()),
         Value::Str(text) | Value::Text(text) => ERROR_FIELDS.contains(&name) && cut(text) == draft.message(),
@@ -241,13 +242,3 @@ fn is_error_field(name: &str, field: &Value<'_>, draft: &Draft) -> bool {
 
 /// Bytes of one text among the attributes at most.
 pub(super) const MAX_VALUE: usize = 1_024;
-
-fn shortened(value: AttributeValue) -> AttributeValue {
-    match value {
-        AttributeValue::Str(mut text) if text.len() > MAX_VALUE => {
-            text.truncate(floor_char_boundary(&text, MAX_VALUE));
-            AttributeValue::Str(text)
-        }
-        other => other,
-    }
-}

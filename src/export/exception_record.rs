@@ -10,11 +10,7 @@ use prost::Message;
 use serde_json::json;
 
 use super::{breadcrumbs, exception::MAX_VALUE, value};
-use crate::{
-    Exception,
-    stack::resolve::Frame,
-    trail::record::{flag, floor_char_boundary},
-};
+use crate::{Exception, stack::resolve::Frame, text::cut, trail::record::flag};
 
 /// The limits of receivers and backends that cost a record when passed (Loki, Tempo, Elastic, New Relic; see docs).
 mod limit {
@@ -216,10 +212,6 @@ fn stack_text<'a>(frames: impl Iterator<Item = &'a Frame>, limit: usize) -> Stri
         }
     }
     text
-}
-
-fn cut(text: &str, limit: usize) -> &str {
-    &text[..floor_char_boundary(text, limit)]
 }
 
 #[cfg(test)]

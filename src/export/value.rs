@@ -3,7 +3,7 @@
 use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue, any_value};
 
 use crate::AttributeValue;
-use crate::trail::record::{Value, floor_char_boundary};
+use crate::{text::cut, trail::record::Value};
 
 /// Bytes of an attribute's key at most.
 const MAX_KEY: usize = 100;
@@ -64,7 +64,7 @@ pub(crate) fn from_attribute(value: &AttributeValue, limit: usize) -> AnyValue {
         AttributeValue::Bool(value) => bool(*value),
         AttributeValue::I64(value) => int(*value),
         AttributeValue::F64(value) => double(*value),
-        AttributeValue::Str(text) => string(&text[..floor_char_boundary(text, limit)]),
+        AttributeValue::Str(text) => string(cut(text, limit)),
         AttributeValue::Array(values) => {
             any(any_value::Value::ArrayValue(ArrayValue { values: values.iter().map(|value| from_attribute(value, limit)).collect() }))
         }
@@ -73,7 +73,7 @@ pub(crate) fn from_attribute(value: &AttributeValue, limit: usize) -> AnyValue {
 
 /// An attribute. A key is at most 100 bytes and has an ASCII letter or digit, or backends refuse the whole request.
 pub(crate) fn attribute(key: &str, value: AnyValue) -> KeyValue {
-    let key = &key[..floor_char_boundary(key, MAX_KEY)];
+    let key = cut(key, MAX_KEY);
     let key = if key.contains(|next: char| next.is_ascii_alphanumeric()) { key.to_owned() } else { format!("field.{key}") };
     KeyValue { key, value: Some(value), ..Default::default() }
 }

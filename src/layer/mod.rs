@@ -16,7 +16,7 @@ use std::{
 };
 
 use tracing_core::{
-    Event, Interest, Level, LevelFilter, Metadata, Subscriber,
+    Event, Interest, LevelFilter, Metadata, Subscriber,
     span::{Attributes, Id, Record as Values},
 };
 use tracing_subscriber::layer::{Context, Filter, Layer};
@@ -28,7 +28,7 @@ use self::{
     visit::FieldVisitor,
 };
 use crate::{
-    AttributeValue, Breadcrumb, User,
+    AttributeValue, Breadcrumb, User, breadcrumb,
     clock::now,
     exception,
     ledger::{Lost, Signal},
@@ -95,8 +95,7 @@ impl CrumbtrailLayer {
             None if attributes.is_contextual() => thread.current(core),
             None => None,
         };
-        let looks = if core.user_on == [false; 2] { feeds::SECRET } else { feeds::SECRET | feeds::SCOPE };
-        let site = self.looked_at(callsite, feeds & looks);
+        let site = self.looked_at(callsite, feeds);
         let mut buf = thread.take_scratch();
         let mut encoder = Encoder::new(&mut buf, Kind::SpanOpen, callsite, now(), core.span_limits).with_scrubber(&core.scrubber);
         attributes.record(&mut FieldVisitor::new(&mut encoder, &core.scrubber, site.as_deref()));
@@ -132,14 +131,14 @@ impl CrumbtrailLayer {
             let state = thread.instance(core, |instance| {
                 let trail = trail.unwrap_or_else(|| instance.spare_trail(core));
                 if is_root && core.user_on != [false; 2] {
-                    tell_scope(&trail, &buf, site.as_deref().filter(|_| feeds & feeds::SCOPE != 0));
+                    tell_scope(&trail, &buf, feeds, site.as_deref());
                 }
                 if feeds & feeds::CRUMB != 0 {
                     trail.push(&buf);
                 }
                 let mut state = instance.spare_state();
                 if let Some(fresh) = Arc::get_mut(&mut state) {
-                    fresh.open(id.into_u64(), ids, callsite, parent, trail, &buf[..length]);
+                    fresh.open(id.into_u64(), ids, (callsite, feeds), parent, trail, &buf[..length]);
                 }
                 instance.remember(id.into_u64(), &state);
                 state
@@ -174,8 +173,7 @@ impl CrumbtrailLayer {
         if core.links.is_silent(time) {
             core.link_here();
         }
-        let looks = if core.user_on[0] { feeds | feeds::SECRET } else { feeds };
-        let site = self.looked_at(callsite, looks);
+        let site = self.looked_at(callsite, feeds);
         let mut buf = thread.take_scratch();
         let mut encoder = Encoder::new(&mut buf, Kind::Event, callsite, time, core.event_limits).with_scrubber(&core.scrubber);
         let mut visitor = FieldVisitor::new(&mut encoder, &core.scrubber, site.as_deref());
@@ -249,6 +247,7 @@ impl CrumbtrailLayer {
     fn lost(&self, feeds: u8, reason: Lost) {
         if feeds & feeds::EXCEPTION != 0 {
             self.core.ledger().dropped(Signal::Exceptions, reason, 1);
+            self.core.storm.count_other();
         } else if feeds & feeds::LOG != 0 {
             self.core.ledger().dropped(Signal::Logs, reason, 1);
         }
@@ -263,7 +262,7 @@ impl CrumbtrailLayer {
         thread.instance(core, |instance| {
             instance.forget(id);
             if core.exports_spans && !core.is_closed() && state.ids.flags & flag::SAMPLED != 0 {
-                if core.user_on[1] && !core.callsites.by_id(state.callsite).as_deref().is_some_and(names_user) {
+                if core.user_on[1] && state.feeds & feeds::SCOPE == 0 {
                     state.append(|body| append_user_to(body, core, state.trail.as_ref()));
                 }
                 SpanState::finish(&mut state, end, |record| {
@@ -305,7 +304,7 @@ impl<S: Subscriber> Layer<S> for CrumbtrailLayer {
         let _ = current::with(|thread| {
             let core = &self.core;
             let Some(Handle { state, own: true }) = core.spans.get(id.into_u64()) else { return };
-            let site = core.callsites.by_id(state.callsite);
+            let site = self.looked_at(state.callsite, state.feeds);
             let mut buf = thread.take_scratch();
             let mut encoder = Encoder::new(&mut buf, Kind::SpanOpen, state.callsite, 0, core.span_limits).with_scrubber(&core.scrubber);
             values.record(&mut FieldVisitor::new(&mut encoder, &core.scrubber, site.as_deref()));
@@ -315,7 +314,7 @@ impl<S: Subscriber> Layer<S> for CrumbtrailLayer {
             }
             let length = encoder.finish();
             if let Some(trail) = state.trail.as_ref().filter(|_| state.parent.is_none() && core.user_on != [false; 2]) {
-                tell_scope(trail, &buf, site.as_deref());
+                tell_scope(trail, &buf, state.feeds, site.as_deref());
             }
             state.append_fields_of(&buf[..length]);
             thread.return_scratch(buf);
@@ -416,8 +415,8 @@ pub(crate) fn current_state(core: &Arc<Core>) -> Option<Arc<SpanState>> {
     current::at(|thread| thread.current(core))?
 }
 
-/// Adds a breadcrumb to the trail of the current request, if there is one.
-pub(crate) fn leave_breadcrumb(core: &Arc<Core>, make: impl FnOnce() -> Breadcrumb) {
+/// Adds a breadcrumb to the trail of the current request, if there is one; `of_exception`: its own, which does not count as something that happened since.
+pub(crate) fn leave_breadcrumb(core: &Arc<Core>, of_exception: bool, make: impl FnOnce() -> Breadcrumb) {
     let _ = current::with(|thread| {
         let Some(state) = thread.current(core) else { return };
         let Some(trail) = &state.trail else { return };
@@ -427,7 +426,7 @@ pub(crate) fn leave_breadcrumb(core: &Arc<Core>, make: impl FnOnce() -> Breadcru
         let mut encoder = Encoder::new(&mut buf, Kind::Crumb, record::NO_CALLSITE, now(), Limits::default()).with_scrubber(&core.scrubber);
         encoder.str(record::key::CATEGORY, &crumb.category);
         encoder.str(record::key::MESSAGE, &crumb.message);
-        encoder.u64(record::key::LEVEL, u64::from(level_number(crumb.level)));
+        encoder.u64(record::key::LEVEL, breadcrumb::number_of(crumb.level));
         for (key, value) in crumb.data {
             let value = scope::clean_value(&core.scrubber, &key, value);
             encoder.named(&core.scrubber.scrub(&key), |encoder, key| match &value {
@@ -443,24 +442,15 @@ pub(crate) fn leave_breadcrumb(core: &Arc<Core>, make: impl FnOnce() -> Breadcru
         } else {
             encoder.finish();
             record::stamp_ids(&mut buf, SpanIds { parent: 0, ..state.ids });
-            if crumb.category == exception::CATEGORY { trail.push_quietly(&buf) } else { trail.push(&buf) }
+            if of_exception { trail.push_quietly(&buf) } else { trail.push(&buf) }
         }
         thread.return_scratch(buf);
     });
 }
 
-/// 1 is ERROR, 5 is TRACE.
-fn level_number(level: Level) -> u8 {
-    const LEVELS: [Level; 5] = [Level::ERROR, Level::WARN, Level::INFO, Level::DEBUG, Level::TRACE];
-    LEVELS.iter().position(|known| *known == level).map_or(3, |index| index as u8 + 1)
-}
-
 /// A root span's fields may say who its request is for. An exception finds them in the span; logs and spans look in the scope.
-fn tell_scope(trail: &Trail, record: &[u8], site: Option<&Callsite>) {
-    let Some(site) = site.filter(|site| site.fields.iter().any(|field| scope::is_told_by(field, true))) else { return };
-    if let Some((record, _)) = Record::split_first(record)
-        && record.fields().any(|(key, _)| site.fields.get(usize::from(key)).is_some_and(|field| scope::is_told_by(field, true)))
-    {
+fn tell_scope(trail: &Trail, record: &[u8], feeds: u8, site: Option<&Callsite>) {
+    if let (Some(site), Some((record, _))) = (site.filter(|_| feeds & feeds::SCOPE != 0), Record::split_first(record)) {
         trail.scope().change(|data| data.take_span(&record, &site.fields));
     }
 }
@@ -475,7 +465,7 @@ fn append_user(buf: &mut Vec<u8>, length: usize, core: &Core, trail: Option<&Arc
 
 /// It says itself who it is for.
 fn names_user(site: &Callsite) -> bool {
-    site.fields.iter().any(|field| field.starts_with("user."))
+    site.fields.iter().any(|field| scope::is_of_user(field))
 }
 
 fn append_user_to(buf: &mut Vec<u8>, core: &Core, trail: Option<&Arc<Trail>>) {

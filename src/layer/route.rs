@@ -28,12 +28,6 @@ pub(crate) struct Routes {
     breadcrumbs: Targets,
 }
 
-/// Whether its fields say something of the request.
-fn tells(metadata: &Metadata<'_>) -> u8 {
-    let is_told = metadata.fields().iter().any(|field| scope::is_told_by(field.name(), metadata.is_span()));
-    if is_told { feeds::SCOPE } else { 0 }
-}
-
 /// The target of the events that `tracing-log` makes of `log` records.
 const BRIDGE_TARGET: &str = "log";
 
@@ -59,11 +53,12 @@ impl Routes {
 
     /// What a callsite feeds; 0 if nothing wants it.
     pub(crate) fn feeds(&self, metadata: &Metadata<'_>) -> u8 {
+        let has = |what: fn(&str) -> bool| if metadata.fields().iter().any(|field| what(field.name())) { feeds::SCOPE } else { 0 };
         if metadata.is_span() {
             let kind = if metadata.fields().field("otel.kind").is_some() { feeds::KIND } else { 0 };
             return match self.feeds_as(metadata.target(), metadata.level(), true) {
                 0 => 0,
-                feeds => feeds | kind | tells(metadata),
+                feeds => feeds | kind | has(scope::is_of_user),
             };
         }
         if metadata.target() == BRIDGE_TARGET && metadata.fields().field("log.target").is_some() {
@@ -72,7 +67,11 @@ impl Routes {
             return if wanted { feeds::BRIDGE } else { 0 };
         }
         // A flag counts for the exceptions to come, whether or not its event is wanted elsewhere.
-        self.feeds_as(metadata.target(), metadata.level(), false) | if self.is_off() { 0 } else { tells(metadata) }
+        let flag = if self.is_off() { 0 } else { has(scope::is_of_flag) };
+        match self.feeds_as(metadata.target(), metadata.level(), false) {
+            0 => flag,
+            feeds => feeds | flag | has(scope::is_of_user),
+        }
     }
 
     /// The same for a target and level that only the record knows.

@@ -5,9 +5,12 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use crate::trail::{
-    Trail,
-    record::{self, HEADER_BYTES, Kind, SpanIds, key},
+use crate::{
+    text::cut,
+    trail::{
+        Trail,
+        record::{self, HEADER_BYTES, Kind, SpanIds, key},
+    },
 };
 
 /// An open span. Immutable but for its body, whose lock no user code ever runs under; so a panic hook may take it.
@@ -17,6 +20,8 @@ pub(crate) struct SpanState {
     pub(crate) tracing_id: u64,
     pub(crate) ids: SpanIds,
     pub(crate) callsite: u32,
+    /// What the callsite feeds.
+    pub(crate) feeds: u8,
     /// The enclosing span of the same trace.
     pub(crate) parent: Option<Arc<SpanState>>,
     pub(crate) trail: Option<Arc<Trail>>,
@@ -27,6 +32,8 @@ pub(crate) struct SpanState {
 
 /// Bytes that late fields, links and exceptions may add to a span's record.
 const MAX_BODY: usize = 32 * 1024;
+/// Bytes of what an error status says.
+const MAX_DESCRIPTION: usize = 256;
 /// Capacity a recycled body keeps.
 const KEEP_CAPACITY: usize = 1024;
 
@@ -36,14 +43,14 @@ impl SpanState {
         &mut self,
         tracing_id: u64,
         ids: SpanIds,
-        callsite: u32,
+        (callsite, feeds): (u32, u8),
         parent: Option<Arc<SpanState>>,
         trail: Arc<Trail>,
         record: &[u8],
     ) {
         self.tracing_id = tracing_id;
         self.ids = ids;
-        self.callsite = callsite;
+        (self.callsite, self.feeds) = (callsite, feeds);
         self.parent = parent;
         self.trail = Some(trail);
         *self.closed.get_mut() = false;
@@ -87,7 +94,7 @@ impl SpanState {
 
     /// Notes that an exception of another record went through this span: an error status follows from it.
     pub(crate) fn mark_failed(&self, description: &str) {
-        self.append(|body| record::append_str(body, key::ERROR_STATUS, &description[..record::floor_char_boundary(description, 256)]));
+        self.append(|body| record::append_str(body, key::ERROR_STATUS, cut(description, MAX_DESCRIPTION)));
     }
 
     /// Links another span, as `follows_from` does.
@@ -106,8 +113,7 @@ impl SpanState {
             mark[..16].copy_from_slice(&id);
             mark[16..].copy_from_slice(&time.to_le_bytes());
             record::append_bytes(&mut body, key::EXCEPTION, &mark);
-            let end = record::floor_char_boundary(description, 256);
-            record::append_str(&mut body, key::ERROR_STATUS, &description[..end]);
+            record::append_str(&mut body, key::ERROR_STATUS, cut(description, MAX_DESCRIPTION));
         }
     }
 

@@ -104,13 +104,13 @@ pub(crate) fn exception_counter(meter: &Meter, release: Vec<KeyValue>) -> impl F
         .build();
     move |storm| {
         storm.counts(|count, labels| {
-            let mut attributes = vec![
-                KeyValue::new("exception.type", labels.type_name.clone()),
-                KeyValue::new("crumbtrail.group.id", labels.group.clone()),
-                KeyValue::new("crumbtrail.group.coarse", labels.coarse.clone()),
+            let names = [
+                ("exception.type", &labels.type_name),
+                ("crumbtrail.group.id", &labels.group),
+                ("crumbtrail.group.coarse", &labels.coarse),
             ];
-            attributes.extend(release.iter().cloned());
-            counter.add(count, &attributes);
+            let known = names.into_iter().filter(|(_, name)| !name.is_empty()).map(|(key, name)| KeyValue::new(key, name.clone()));
+            counter.add(count, &known.chain(release.iter().cloned()).collect::<Vec<_>>());
         });
     }
 }

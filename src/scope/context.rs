@@ -10,7 +10,8 @@ use serde::ser::{
     SerializeTupleVariant, Serializer,
 };
 
-use super::{MAX_VALUE, clean_value, cut};
+use super::{MAX_VALUE, clean_value};
+use crate::text::cut;
 use crate::{
     AttributeValue,
     scrub::{FILTERED, Scrubber, Treatment},

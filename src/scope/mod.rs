@@ -18,10 +18,8 @@ use crate::{
     export::attribute_of,
     layer::{self, core::Core},
     scrub::{SLACK, Scrubber, Treatment},
-    trail::{
-        Trail,
-        record::{Record, floor_char_boundary},
-    },
+    text::cut,
+    trail::{Trail, record::Record},
 };
 
 /// Tags and contexts of one scope at most; the first stay.
@@ -260,7 +258,7 @@ impl ScopeData {
             return;
         }
         for (key, value) in record.fields() {
-            if let Some(name) = fields.get(usize::from(key)).filter(|name| name.starts_with("user.")) {
+            if let Some(name) = fields.get(usize::from(key)).filter(|name| is_of_user(name)) {
                 self.user.get_or_insert_default().set(name, attribute_of(&value));
             }
         }
@@ -291,9 +289,14 @@ impl ScopeCell {
     }
 }
 
-/// Whether a field of this name, on a root span, says something of the request; or on an event, if it is one.
-pub(crate) fn is_told_by(field: &str, is_span: bool) -> bool {
-    if is_span { field.starts_with("user.") || field.starts_with("tags.") || field == "session.id" } else { field == flag::KEY }
+/// Whether a field of this name says who is served.
+pub(crate) fn is_of_user(field: &str) -> bool {
+    field.starts_with("user.")
+}
+
+/// Whether an event with a field of this name evaluates a feature flag.
+pub(crate) fn is_of_flag(field: &str) -> bool {
+    field == flag::KEY
 }
 
 /// Takes an evaluated flag from an event.
@@ -339,8 +342,4 @@ pub(crate) fn clean_value(scrubber: &Scrubber, key: &str, value: AttributeValue)
 
 fn filtered() -> AttributeValue {
     AttributeValue::Str(crate::scrub::FILTERED.to_owned())
-}
-
-fn cut(text: &str, limit: usize) -> &str {
-    &text[..floor_char_boundary(text, limit)]
 }

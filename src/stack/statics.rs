@@ -2,11 +2,7 @@
 //!
 //! `format!("user {name} not found")` writes two literals and a variable, one after the other; where each piece lies tells which is which. So messages can be grouped by what the programmer wrote, and nothing is guessed from the text.
 
-use std::{
-    fmt::{self, Write as _},
-    ops::Range,
-    panic::{AssertUnwindSafe, catch_unwind},
-};
+use std::ops::Range;
 
 /// The read-only mappings of files into this process, in order. Empty where the system does not tell.
 #[derive(Default)]
@@ -14,8 +10,6 @@ pub(crate) struct Statics(Vec<Range<usize>>);
 
 /// Bytes of a template at most.
 const MAX_TEMPLATE: usize = 256;
-/// Pieces of a text that are looked at.
-const MAX_PIECES: usize = 4_096;
 
 impl Statics {
     /// As it is now: what is loaded later counts as variable.
@@ -31,16 +25,9 @@ impl Statics {
         Self(ranges.collect())
     }
 
-    /// Of a text to come. `None` where literals cannot be told from variables.
+    /// Of a text to come: its literals, with `{}` for what is between them. `None` where literals cannot be told from variables.
     pub(crate) fn begin(&self) -> Option<Template<'_>> {
-        (!self.0.is_empty()).then(|| Template { statics: self, text: String::new(), pieces: 0 })
-    }
-
-    /// The literals of a text, with `{}` for what is between them. `None` where they cannot be told. Runs the values' own formatting; should that panic, the template ends there.
-    pub(crate) fn template(&self, text: fmt::Arguments<'_>) -> Option<String> {
-        let mut template = self.begin()?;
-        let _ = catch_unwind(AssertUnwindSafe(|| template.write_fmt(text)));
-        Some(template.finish())
+        (!self.0.is_empty()).then(|| Template { statics: self, text: String::new() })
     }
 
     fn hold(&self, piece: &str) -> bool {
@@ -53,7 +40,6 @@ impl Statics {
 pub(crate) struct Template<'a> {
     statics: &'a Statics,
     text: String,
-    pieces: usize,
 }
 
 impl Template<'_> {
@@ -71,17 +57,8 @@ impl Template<'_> {
     }
 
     pub(crate) fn finish(mut self) -> String {
-        self.text.truncate(crate::trail::record::floor_char_boundary(&self.text, MAX_TEMPLATE));
+        crate::text::truncate(&mut self.text, MAX_TEMPLATE);
         self.text
-    }
-}
-
-impl fmt::Write for Template<'_> {
-    fn write_str(&mut self, piece: &str) -> fmt::Result {
-        self.push(piece);
-        // Some formatting ends only on an error.
-        self.pieces += 1;
-        if self.text.len() > MAX_TEMPLATE || self.pieces > MAX_PIECES { Err(fmt::Error) } else { Ok(()) }
     }
 }
 
@@ -92,13 +69,17 @@ mod tests {
     #[test]
     fn literals_are_told_from_variables() {
         let statics = Statics::of_this_process();
-        let template = |text: fmt::Arguments<'_>| statics.template(text).expect("a template");
+        let template = |text: std::fmt::Arguments<'_>| {
+            let mut template = statics.begin().expect("the system tells");
+            crate::text::shown(text, 1_000, Some(&mut template));
+            template.finish()
+        };
         let (name, number) = (String::from("ada"), std::hint::black_box(17));
         assert_eq!(template(format_args!("user {name} not found")), "user {} not found");
         assert_eq!(template(format_args!("{number} of {:>8} and {:?}", name, Some(name.clone()))), "{} of {} and Some({})");
         assert_eq!(template(format_args!("the same every time")), "the same every time");
         assert_eq!(template(format_args!("{}{number:03}", std::hint::black_box('c'))), "{}");
         assert_eq!(template(format_args!("{}", "x".parse::<u8>().unwrap_err())), "invalid digit found in string");
-        assert_eq!(Statics::default().template(format_args!("unknown")), None);
+        assert!(Statics::default().begin().is_none());
     }
 }

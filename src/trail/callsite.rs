@@ -24,7 +24,7 @@ pub(crate) mod feeds {
     pub(crate) const KIND: u8 = 1 << 5;
     /// It has fields whose values are not to be told, see [`Callsite::treatments`](super::Callsite).
     pub(crate) const SECRET: u8 = 1 << 6;
-    /// It has fields that say who the request is for: `user.*`, `session.id`, `tags.*`; or an evaluated `feature_flag.key`.
+    /// It has fields that say who is served (`user.*`); or is an event with a `feature_flag.key`.
     pub(crate) const SCOPE: u8 = 1 << 7;
 }
 

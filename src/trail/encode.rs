@@ -1,14 +1,12 @@
 //! Writing a record: on the caller's thread, into a reusable buffer, within [`Limits`].
 
-use std::{
-    fmt::{self, Write as _},
-    panic::{AssertUnwindSafe, catch_unwind},
-};
+use std::fmt;
 
-use super::record::{ErrorLink, HEADER_BYTES, Kind, Record, Value, append_fixed, flag, floor_char_boundary, key, seal, stamp_ids, tag};
+use super::record::{ErrorLink, HEADER_BYTES, Kind, Record, Value, append_fixed, flag, key, seal, stamp_ids, tag};
 use crate::{
     scrub::{FILTERED, SLACK, Scrubber},
     stack::statics::{Statics, Template},
+    text::{self, cut},
 };
 
 /// How much of a program's data a record takes. All are upper bounds; what is cut is flagged and counted.
@@ -108,10 +106,10 @@ impl<'a> Encoder<'a> {
     pub(crate) fn str(&mut self, key: u16, value: &str) {
         if self.admit(4) {
             let room = self.room();
-            let taken = floor_char_boundary(value, room + SLACK);
-            append_fixed(self.buf, key, tag::STR, (taken as u32).to_le_bytes());
+            let taken = cut(value, room + SLACK);
+            append_fixed(self.buf, key, tag::STR, (taken.len() as u32).to_le_bytes());
             let start = self.buf.len();
-            self.buf.extend_from_slice(&value.as_bytes()[..taken]);
+            self.buf.extend_from_slice(taken.as_bytes());
             self.finish_text(start, room);
         }
     }
@@ -128,13 +126,13 @@ impl<'a> Encoder<'a> {
         }
     }
 
-    /// A field that no callsite knows.
+    /// A field that no callsite knows. Name and value are clean already.
     pub(crate) fn named(&mut self, name: &str, value: impl FnOnce(&mut Self, u16)) {
         let before = (self.buf.len(), self.fields);
         let scrubber = self.scrubber.take();
         self.str(key::NAME, name);
-        self.scrubber = scrubber;
         value(self, key::VALUE);
+        self.scrubber = scrubber;
         // Both or none, and the two are one field.
         if self.fields < before.1 + 2 {
             self.buf.truncate(before.0);
@@ -236,27 +234,19 @@ impl<'a> Encoder<'a> {
     }
 
     fn string(&mut self, value: &str) {
-        let taken = floor_char_boundary(value, self.room());
-        self.truncated |= taken < value.len();
-        self.buf.extend_from_slice(&(taken as u32).to_le_bytes());
-        self.buf.extend_from_slice(&value.as_bytes()[..taken]);
+        let taken = cut(value, self.room());
+        self.truncated |= taken.len() < value.len();
+        self.buf.extend_from_slice(&(taken.len() as u32).to_le_bytes());
+        self.buf.extend_from_slice(taken.as_bytes());
     }
 
     fn formatted(&mut self, text: fmt::Arguments<'_>) {
         self.buf.extend_from_slice(&[0; 4]);
         let start = self.buf.len();
-        let template = self.statics.and_then(Statics::begin);
+        let mut template = self.statics.and_then(Statics::begin);
         let room = self.room();
-        let mut writer = Bounded { room: room + SLACK, truncated: false, buf: self.buf, template };
-        let outcome = catch_unwind(AssertUnwindSafe(|| writer.write_fmt(text)));
-        self.truncated |= writer.truncated;
-        self.template = writer.template.map(Template::finish);
-        match outcome {
-            Ok(Ok(())) => {}
-            Ok(Err(_)) if self.truncated => {}
-            Ok(Err(_)) => self.buf.extend_from_slice(b"<error in fmt>"),
-            Err(_payload) => self.buf.extend_from_slice(b"<panicked>"),
-        }
+        self.truncated |= text::show(text, room + SLACK, self.buf, template.as_mut());
+        self.template = template.map(Template::finish);
         self.finish_text(start, room);
     }
 
@@ -270,14 +260,14 @@ impl<'a> Encoder<'a> {
             self.buf.truncate(start);
         }
         if self.buf.len() - start > room {
-            self.cut(start, room);
+            self.cut_text(start, room);
         }
         let length = (self.buf.len() - start) as u32;
         self.buf[start - 4..start].copy_from_slice(&length.to_le_bytes());
     }
 
     #[cold]
-    fn cut(&mut self, start: usize, room: usize) {
+    fn cut_text(&mut self, start: usize, room: usize) {
         let text = &self.buf[start..];
         // Bytes of a character that goes on: at most three, in a text.
         let end = (room.saturating_sub(3)..=room).rev().find(|end| text[*end] & 0xC0 != 0x80).unwrap_or(room);
@@ -288,31 +278,6 @@ impl<'a> Encoder<'a> {
     #[inline]
     fn is_card_number(&self, number: u128) -> bool {
         self.scrubber.is_some_and(|scrubber| scrubber.is_card_number(number))
-    }
-}
-
-/// Takes text up to a limit, then asks the formatter to stop.
-struct Bounded<'a, 'b> {
-    buf: &'a mut Vec<u8>,
-    room: usize,
-    truncated: bool,
-    template: Option<Template<'b>>,
-}
-
-impl fmt::Write for Bounded<'_, '_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        if let Some(template) = &mut self.template {
-            template.push(text);
-        }
-        let taken = floor_char_boundary(text, self.room);
-        self.buf.extend_from_slice(&text.as_bytes()[..taken]);
-        self.room -= taken;
-        if taken < text.len() {
-            self.truncated = true;
-            self.room = 0;
-            return Err(fmt::Error);
-        }
-        Ok(())
     }
 }
 

@@ -156,15 +156,6 @@ impl SpanIds {
     }
 }
 
-/// The longest prefix of at most `limit` bytes that ends on a character boundary.
-#[inline]
-pub(crate) fn floor_char_boundary(text: &str, limit: usize) -> usize {
-    if text.len() <= limit {
-        return text.len();
-    }
-    (0..=limit).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0)
-}
-
 /// Appends a u64 under a reserved key to an open record. Follow with [`seal`].
 pub(crate) fn append_u64(buf: &mut Vec<u8>, key: u16, value: u64) {
     append_fixed(buf, key, tag::U64, value.to_le_bytes());

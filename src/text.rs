@@ -1,0 +1,110 @@
+//! Texts within limits. Comes in: what a program's own code formats, of any length, perhaps panicking. Goes out: so much of it as there is room for, whole characters.
+
+use std::{
+    fmt::{self, Write as _},
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
+use crate::stack::statics::Template;
+
+/// Stands for what panicked while it was shown.
+pub(crate) const PANICKED: &str = "<panicked>";
+
+/// The longest prefix of at most `limit` bytes that ends on a character boundary.
+#[inline]
+pub(crate) fn cut(text: &str, limit: usize) -> &str {
+    if text.len() <= limit { text } else { shorter(text, limit) }
+}
+
+#[cold]
+fn shorter(text: &str, limit: usize) -> &str {
+    &text[..(0..=limit).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0)]
+}
+
+/// As [`cut`].
+pub(crate) fn truncate(text: &mut String, limit: usize) {
+    text.truncate(cut(text, limit).len());
+}
+
+/// Formats into `out` up to `room` bytes. The program's code runs: where it fails, `<error in fmt>` is written; where it panics, [`PANICKED`]. Returns whether something was cut.
+#[inline]
+pub(crate) fn show(text: fmt::Arguments<'_>, room: usize, out: &mut Vec<u8>, template: Option<&mut Template<'_>>) -> bool {
+    let mut writer = Bounded { out, room, truncated: false, template };
+    let outcome = catch_unwind(AssertUnwindSafe(|| writer.write_fmt(text)));
+    let truncated = writer.truncated;
+    match outcome {
+        Ok(Ok(())) => {}
+        Ok(Err(_)) if truncated => {}
+        Ok(Err(_)) => out.extend_from_slice(b"<error in fmt>"),
+        Err(_payload) => out.extend_from_slice(PANICKED.as_bytes()),
+    }
+    truncated
+}
+
+/// As [`show`], into a text of its own.
+pub(crate) fn shown(text: fmt::Arguments<'_>, room: usize, template: Option<&mut Template<'_>>) -> String {
+    let mut out = Vec::new();
+    show(text, room, &mut out, template);
+    String::from_utf8(out).unwrap_or_default()
+}
+
+/// Takes text up to a limit, then asks the formatter to stop.
+struct Bounded<'a, 'b, 'c> {
+    out: &'a mut Vec<u8>,
+    room: usize,
+    truncated: bool,
+    template: Option<&'b mut Template<'c>>,
+}
+
+impl fmt::Write for Bounded<'_, '_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        if let Some(template) = &mut self.template {
+            template.push(text);
+        }
+        let taken = cut(text, self.room);
+        self.out.extend_from_slice(taken.as_bytes());
+        self.room -= taken.len();
+        if taken.len() < text.len() {
+            self.truncated = true;
+            self.room = 0;
+            return Err(fmt::Error);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Endless;
+
+    impl fmt::Display for Endless {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            loop {
+                f.write_str("é")?;
+            }
+        }
+    }
+
+    struct Panics;
+
+    impl fmt::Display for Panics {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("so far ")?;
+            panic!("in Display")
+        }
+    }
+
+    #[test]
+    fn a_text_ends_at_its_limit_on_a_whole_character() {
+        assert_eq!((cut("añb", 2), cut("añb", 3), cut("añb", 9), cut("ñ", 0)), ("a", "añ", "añb", ""));
+        assert_eq!(shown(format_args!("{Endless}"), 5, None), "éé");
+        assert_eq!(shown(format_args!("whole"), 5, None), "whole");
+    }
+
+    #[test]
+    fn code_that_panics_leaves_what_it_wrote() {
+        assert_eq!(shown(format_args!("{Panics}"), 100, None), "so far <panicked>");
+    }
+}
