@@ -43,7 +43,7 @@ pub(crate) fn show(text: fmt::Arguments<'_>, room: usize, out: &mut Vec<u8>, tem
 
 /// As [`show`], into a text of its own.
 pub(crate) fn shown(text: fmt::Arguments<'_>, room: usize, template: Option<&mut Template<'_>>) -> String {
-    let mut out = Vec::new();
+    let mut out = Vec::with_capacity(room.min(128));
     show(text, room, &mut out, template);
     String::from_utf8(out).unwrap_or_default()
 }

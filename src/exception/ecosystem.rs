@@ -3,6 +3,8 @@
 use std::error::Error;
 
 use super::capture::{Capture, CaptureParts, sealed::Sealed};
+#[cfg(feature = "rootcause")]
+use crate::stack::resolve::without_arguments;
 
 /// Errors behind `dyn Error`, boxed or not. Their type is found by the worker.
 #[derive(Debug)]
@@ -107,7 +109,8 @@ impl<C: ?Sized, O: rootcause::markers::ReportOwnershipMarker, T> Capture<RootCau
             let name = report.current_context_type_name();
             // What was reported as text has no type of its own.
             let is_text = name.ends_with("str") || name.ends_with("String") || name.contains("dyn ");
-            parts.text(&report.format_current_context(), if is_text { "" } else { name });
+            let name = if is_text { String::new() } else { without_arguments(name) };
+            parts.text(&report.format_current_context(), &name);
             for attachment in report.attachments().iter() {
                 parts.attachment(&attachment.format_inner());
             }

@@ -14,7 +14,7 @@
 
 use std::fmt;
 
-use crate::stack::resolve::Frame;
+use crate::stack::resolve::{Frame, without_arguments};
 
 /// Says which algorithm made an id; part of every id.
 const VERSION: u8 = 2;
@@ -63,7 +63,8 @@ impl Grouping<'_> {
         let mut hash = Fnv::new();
         hash.part(if self.is_panic { "panic" } else { "error" });
         for name in self.types {
-            hash.part(without_arguments(name));
+            // Generic arguments differ where the defect does not.
+            hash.part(&without_arguments(name));
         }
         hash.part(&portable_path(self.place));
         let coarse = hash.0;
@@ -158,14 +159,6 @@ impl Fnv {
         for byte in text.bytes().chain([0xFF]) {
             self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3);
         }
-    }
-}
-
-/// Generic arguments differ where the defect does not. (A path that begins with `<` is one of a trait's.)
-fn without_arguments(name: &str) -> &str {
-    match name.get(1..).and_then(|rest| rest.find('<')) {
-        Some(at) => &name[..at + 1],
-        None => name,
     }
 }
 

@@ -10,6 +10,7 @@ pub(crate) mod group;
 mod id;
 mod model;
 pub(crate) mod panic;
+mod raise;
 pub(crate) mod storm;
 mod vtable;
 
@@ -22,18 +23,14 @@ pub use self::{
     id::{ErrorId, ParseErrorIdError},
     model::{Cause, Exception},
 };
-use self::{
-    echo::Seen,
-    storm::{Admission, SlotId, Verdict},
-};
+use self::{raise::raise, storm::SlotId};
 use crate::{
     layer::{self, CrumbtrailLayer, SpanState, core::Core},
-    ledger::{Lost, Signal},
     outbox::Weight,
     scope::ScopeData,
     scrub::SLACK,
     spool::Ticket,
-    stack::{self, statics::Template},
+    stack::statics::Template,
     text::{self, cut},
     trail::{
         callsite::Callsite,
@@ -41,15 +38,8 @@ use crate::{
     },
 };
 
-/// Breadcrumbs copied from the trail at most, in bytes.
-const MAX_CRUMBS: usize = 16 * 1024;
 /// Bytes of one message at most; later stages cut further.
 const MAX_MESSAGE: usize = 4_000;
-/// Open spans whose fields come along at most, besides the root's.
-const MAX_OPEN_SPANS: usize = 32;
-
-/// The same of a lean one.
-const MAX_LEAN_SPANS: usize = 4;
 
 /// How an exception came about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -234,124 +224,6 @@ impl Raised<'_> {
             only_error: false,
         }
     }
-}
-
-/// Adds what all three ways share and sends the draft off. `Err`: it is an echo of this exception.
-fn raise(core: &Arc<Core>, state: Option<&Arc<SpanState>>, id: ErrorId, time: u64, raised: Raised<'_>) -> Result<(), ErrorId> {
-    let ids = state.map(|state| state.ids).unwrap_or_default();
-    let trail = state.and_then(|state| state.trail.as_ref());
-    let links: Vec<(&str, u64)> = raised.links.iter().map(|link| (link.message.as_str(), link.address.0[0])).collect();
-    let spans: Vec<u64> =
-        std::iter::successors(state, |span| span.parent.as_ref()).take(MAX_OPEN_SPANS).map(|span| span.ids.span).collect();
-    let seen = Seen {
-        place: raised.at,
-        spans: &spans,
-        time,
-        is_panic: raised.mechanism == Mechanism::Panic,
-        links: &links,
-        body: raised.body.as_deref(),
-        is_passed_on: raised.only_error && trail.is_some_and(|trail| trail.is_quiet()),
-    };
-    if let Some(trail) = trail {
-        trail.has_told();
-    }
-    let echo_of = match trail {
-        Some(trail) => trail.recent().echo_in_request(&seen),
-        None => layer::recent(core, |recent| recent.echo_on_thread(&seen)).flatten(),
-    };
-    // What rules or hooks of the program's may yet take out is not said of a span now.
-    let told = !(raised.unfinished || core.has_hooks);
-    let message = links.first().map(|(text, _)| *text).unwrap_or_default();
-    let description = if told { message } else { "" };
-    // Of what a hook has dropped there is no record that could be echoed.
-    if let Some(echo_of) = echo_of.filter(|id| !core.is_dropped(*id)) {
-        if let Some(state) = state {
-            state.mark_failed(description);
-        }
-        return Err(echo_of);
-    }
-    let remembered = echo::links(&seen);
-    if let Some(trail) = trail {
-        trail.recent().remember(id, &seen, remembered.clone());
-    }
-    layer::recent(core, |recent| recent.remember(id, &seen, remembered));
-
-    let Admission { verdict, suppressed, slot } = core.storm.admit(raised.key, time);
-    if verdict == Verdict::Counted {
-        if let Some(state) = state {
-            state.mark_failed(description);
-        }
-        return Ok(());
-    }
-    let lean = verdict == Verdict::Lean;
-    let thread = std::thread::current();
-    let (mut open_spans, mut has_root) = (Vec::new(), false);
-    let mut next = state;
-    while let Some(span) = next {
-        has_root = span.parent.is_none();
-        // The root, and perhaps a span near, tells who is served.
-        if has_root || open_spans.len() < if lean { MAX_LEAN_SPANS } else { MAX_OPEN_SPANS } {
-            open_spans.push(span.snapshot());
-        }
-        next = span.parent.as_ref();
-    }
-    if let Some(state) = state {
-        state.mark_exception(id.to_bytes(), time, description);
-    }
-    let mut draft = Box::new(Draft {
-        id,
-        time,
-        mechanism: raised.mechanism,
-        ids,
-        body: raised.body,
-        links: raised.links,
-        templates: raised.templates,
-        event: raised.event.to_vec(),
-        place: raised.place,
-        frames: if core.stacktraces && !lean { stack::capture() } else { Box::default() },
-        backtrace: raised.backtrace,
-        attachments: raised.attachments,
-        crumbs: trail.filter(|_| !lean).map(|trail| trail.read(MAX_CRUMBS)).unwrap_or_default(),
-        open_spans,
-        has_root,
-        scopes: [core.process_scope.get(), trail.and_then(|trail| trail.scope().get())],
-        thread_name: thread.name().map(|name| match raised.unfinished {
-            // Here the program's own rules must not be asked; they are, later.
-            true => core.scrubber.text_without_rules(name).into_owned(),
-            false => core.scrubber.scrub(name).into_owned(),
-        }),
-        thread_id: number_of(&thread),
-        slot,
-        suppressed,
-        lean,
-        unfinished: raised.unfinished,
-        ticket: None,
-    });
-    core.storm.charge(crate::outbox::Weight::weight(&*draft), time);
-    let link = core.link_here();
-    if draft.mechanism == Mechanism::Panic {
-        // The process may not live to see the worker take it.
-        draft.ticket = link.keep(core, &draft);
-    }
-    let Err(mut refused) = link.express.push(draft, &link.waker) else { return Ok(()) };
-    core.storm.count(refused.slot);
-    // What is on disk already is not lost for want of room on the way.
-    let kept = refused.ticket.take().map(|ticket| link.kept.push(ticket));
-    match kept {
-        Some(Ok(())) => link.waker.wake(),
-        Some(Err(ticket)) => {
-            ticket.settle();
-            link.ledger.dropped(Signal::Exceptions, Lost::QueueOverflow, 1);
-        }
-        None => link.ledger.dropped(Signal::Exceptions, Lost::QueueOverflow, 1),
-    }
-    Ok(())
-}
-
-/// `ThreadId` shows its number only in `Debug`.
-fn number_of(thread: &std::thread::Thread) -> Option<i64> {
-    let shown = format!("{:?}", thread.id());
-    shown.trim_start_matches("ThreadId(").trim_end_matches(')').parse().ok()
 }
 
 /// A place in the source, as a number.

@@ -53,9 +53,9 @@ pub fn capture<T>(work: impl FnOnce() -> T) -> (T, Captured) {
 
 /// As [`capture`], with hooks, a scrubber or routes of the service's own. Where it would send is set aside.
 pub fn capture_with<T>(builder: Builder, work: impl FnOnce() -> T) -> (T, Captured) {
-    let scope = Scope::new(builder);
-    let outcome = scope.enter(work);
-    (outcome, scope.end())
+    let collection = Collection::new(builder);
+    let outcome = collection.enter(work);
+    (outcome, collection.end())
 }
 
 /// As [`capture`], for a future: the scope is that of its polls, on whichever thread they are.
@@ -76,9 +76,9 @@ pub async fn capture_async<T>(work: impl Future<Output = T>) -> (T, Captured) {
 
 /// As [`capture_async`], with a builder of the service's own.
 pub async fn capture_async_with<T>(builder: Builder, work: impl Future<Output = T>) -> (T, Captured) {
-    let scope = Scope::new(builder);
-    let outcome = Scoped { scope: &scope, work: Box::pin(work) }.await;
-    (outcome, scope.end())
+    let collection = Collection::new(builder);
+    let outcome = Scoped { collection: &collection, work: Box::pin(work) }.await;
+    (outcome, collection.end())
 }
 
 /// What [`capture`] uses: the crate under test is the service's own, by the variables that `cargo test` sets.
@@ -101,13 +101,13 @@ pub fn builder() -> Builder {
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One capture.
-struct Scope {
+struct Collection {
     telemetry: Telemetry,
     dispatch: Dispatch,
     sink: Arc<Sink>,
 }
 
-impl Scope {
+impl Collection {
     #[expect(clippy::expect_used, reason = "a test without a thread for its telemetry cannot go on")]
     fn new(builder: Builder) -> Self {
         let sink = Arc::<Sink>::default();
@@ -135,7 +135,7 @@ impl Scope {
 }
 
 struct Scoped<'a, F> {
-    scope: &'a Scope,
+    collection: &'a Collection,
     work: Pin<Box<F>>,
 }
 
@@ -143,7 +143,7 @@ impl<F: Future> Future for Scoped<'_, F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        let scope = self.scope;
-        scope.enter(|| self.work.as_mut().poll(context))
+        let collection = self.collection;
+        collection.enter(|| self.work.as_mut().poll(context))
     }
 }

@@ -1,0 +1,159 @@
+//! From what an event, a captured error or a panic says to a draft on its way to the worker.
+
+use std::sync::Arc;
+
+use super::{
+    Draft, ErrorId, Mechanism, Raised,
+    echo::{self, Seen},
+    storm::{Admission, Verdict},
+};
+use crate::{
+    layer::{self, SpanState, core::Core},
+    ledger::{Lost, Signal},
+    outbox::Weight as _,
+    stack,
+};
+
+/// Breadcrumbs copied from the trail at most, in bytes.
+const MAX_CRUMBS: usize = 16 * 1024;
+/// Open spans whose fields come along at most, besides the root's.
+const MAX_OPEN_SPANS: usize = 32;
+/// The same of a lean one.
+const MAX_LEAN_SPANS: usize = 4;
+
+/// Adds what all three ways share and sends the draft off. `Err`: it is an echo of this exception.
+pub(super) fn raise(core: &Arc<Core>, state: Option<&Arc<SpanState>>, id: ErrorId, time: u64, raised: Raised<'_>) -> Result<(), ErrorId> {
+    // What rules or hooks of the program's may yet take out is not said of a span now.
+    let told = !(raised.unfinished || core.has_hooks);
+    let message = raised.links.first().filter(|_| told).map_or("", |link| link.message.as_str());
+    if let Some(earlier) = echo_of(core, state, id, time, &raised) {
+        state.into_iter().for_each(|state| state.mark_failed(message));
+        return Err(earlier);
+    }
+    let admission = core.storm.admit(raised.key, time);
+    if admission.verdict == Verdict::Counted {
+        state.into_iter().for_each(|state| state.mark_failed(message));
+        return Ok(());
+    }
+    // First a copy of the spans: of their own exceptions, they know only the earlier ones.
+    let (open_spans, has_root) = open_spans(state, if admission.verdict == Verdict::Lean { MAX_LEAN_SPANS } else { MAX_OPEN_SPANS });
+    state.into_iter().for_each(|state| state.mark_exception(id.to_bytes(), time, message));
+    let draft = Draft { open_spans, has_root, ..draft(core, state, id, time, raised, &admission) };
+    core.storm.charge(draft.weight(), time);
+    send(core, Box::new(draft));
+    Ok(())
+}
+
+/// The exception that this is an echo of. If there is none, this one is remembered.
+fn echo_of(core: &Arc<Core>, state: Option<&Arc<SpanState>>, id: ErrorId, time: u64, raised: &Raised<'_>) -> Option<ErrorId> {
+    let trail = state.and_then(|state| state.trail.as_ref());
+    let links: Vec<(&str, u64)> = raised.links.iter().map(|link| (link.message.as_str(), link.address.0[0])).collect();
+    let spans: Vec<u64> = ancestry(state).take(MAX_OPEN_SPANS).map(|span| span.ids.span).collect();
+    let seen = Seen {
+        place: raised.at,
+        spans: &spans,
+        time,
+        is_panic: raised.mechanism == Mechanism::Panic,
+        links: &links,
+        body: raised.body.as_deref(),
+        is_passed_on: raised.only_error && trail.is_some_and(|trail| trail.is_quiet()),
+    };
+    if let Some(trail) = trail {
+        trail.has_told();
+    }
+    let earlier = match trail {
+        Some(trail) => trail.recent().echo_in_request(&seen),
+        None => layer::recent(core, |recent| recent.echo_on_thread(&seen)).flatten(),
+    };
+    // Of what a hook has dropped there is no record that could be echoed.
+    let earlier = earlier.filter(|id| !core.is_dropped(*id));
+    if earlier.is_none() {
+        let remembered = echo::links(&seen);
+        if let Some(trail) = trail {
+            trail.recent().remember(id, &seen, remembered.clone());
+        }
+        layer::recent(core, |recent| recent.remember(id, &seen, remembered));
+    }
+    earlier
+}
+
+/// A span and those around it.
+fn ancestry(state: Option<&Arc<SpanState>>) -> impl Iterator<Item = &Arc<SpanState>> {
+    std::iter::successors(state, |span| span.parent.as_ref())
+}
+
+/// Records of the open spans, innermost first, and whether the last is the root: it tells who is served, so it comes along whatever the limit.
+fn open_spans(state: Option<&Arc<SpanState>>, limit: usize) -> (Vec<Vec<u8>>, bool) {
+    let (mut records, mut has_root) = (Vec::new(), false);
+    for span in ancestry(state) {
+        has_root = span.parent.is_none();
+        if has_root || records.len() < limit {
+            records.push(span.snapshot());
+        }
+    }
+    (records, has_root)
+}
+
+/// What is known at once, but for the open spans.
+fn draft(core: &Arc<Core>, state: Option<&Arc<SpanState>>, id: ErrorId, time: u64, raised: Raised<'_>, admission: &Admission) -> Draft {
+    let Admission { verdict, suppressed, slot } = *admission;
+    let lean = verdict == Verdict::Lean;
+    let trail = state.and_then(|state| state.trail.as_ref());
+    let thread = std::thread::current();
+    Draft {
+        id,
+        time,
+        mechanism: raised.mechanism,
+        ids: state.map(|state| state.ids).unwrap_or_default(),
+        body: raised.body,
+        links: raised.links,
+        templates: raised.templates,
+        event: raised.event.to_vec(),
+        place: raised.place,
+        frames: if core.stacktraces && !lean { stack::capture() } else { Box::default() },
+        backtrace: raised.backtrace,
+        attachments: raised.attachments,
+        crumbs: trail.filter(|_| !lean).map(|trail| trail.read(MAX_CRUMBS)).unwrap_or_default(),
+        open_spans: Vec::new(),
+        has_root: false,
+        scopes: [core.process_scope.get(), trail.and_then(|trail| trail.scope().get())],
+        thread_name: thread.name().map(|name| match raised.unfinished {
+            // Here the program's own rules must not be asked; they are, later.
+            true => core.scrubber.text_without_rules(name).into_owned(),
+            false => core.scrubber.scrub(name).into_owned(),
+        }),
+        thread_id: number_of(&thread),
+        slot,
+        suppressed,
+        lean,
+        unfinished: raised.unfinished,
+        ticket: None,
+    }
+}
+
+/// Hands a draft to the worker.
+fn send(core: &Arc<Core>, mut draft: Box<Draft>) {
+    let link = core.link_here();
+    if draft.mechanism == Mechanism::Panic {
+        // The process may not live to see the worker take it.
+        draft.ticket = link.keep(core, &draft);
+    }
+    let Err(mut refused) = link.express.push(draft, &link.waker) else { return };
+    core.storm.count(refused.slot);
+    // What is on disk already is not lost for want of room on the way.
+    let kept = refused.ticket.take().map(|ticket| link.kept.push(ticket));
+    match kept {
+        Some(Ok(())) => link.waker.wake(),
+        Some(Err(ticket)) => {
+            ticket.settle();
+            link.ledger.dropped(Signal::Exceptions, Lost::QueueOverflow, 1);
+        }
+        None => link.ledger.dropped(Signal::Exceptions, Lost::QueueOverflow, 1),
+    }
+}
+
+/// `ThreadId` shows its number only in `Debug`.
+fn number_of(thread: &std::thread::Thread) -> Option<i64> {
+    let shown = format!("{:?}", thread.id());
+    shown.trim_start_matches("ThreadId(").trim_end_matches(')').parse().ok()
+}
