@@ -7,24 +7,19 @@ use super::{FILTERED, Found, Scrubber, Treatment, credentials};
 /// Runs for every text that is recorded. Most are short: a look into a table for each byte is quickest then.
 #[inline]
 pub(super) fn is_suspicious(text: &[u8]) -> bool {
+    let class = |byte: u8| CLASSES[usize::from(byte)];
     let (words, rest) = text.as_chunks::<8>();
-    let (mut all, mut is_long, mut marks) = (0, false, 0u32);
-    for word in words {
-        let mut any = 0;
-        for byte in word {
-            let class = CLASSES[usize::from(*byte)];
-            any |= class;
-            marks += u32::from(class & MARK);
-        }
+    let last = rest.iter().fold(0, |all, byte| all | class(*byte));
+    let (mut all, mut is_long, mut marked) = (last, false, last & MARK);
+    for &[a, b, c, d, e, f, g, h] in words {
+        let any = ((class(a) | class(b)) | (class(c) | class(d))) | ((class(e) | class(f)) | (class(g) | class(h)));
         is_long |= any & BREAK == 0;
+        marked = marked.saturating_add(any & MARK);
         all |= any;
     }
-    for byte in rest {
-        let class = CLASSES[usize::from(*byte)];
-        all |= class;
-        marks += u32::from(class & MARK);
-    }
-    all & SIGN != 0 || marks >= 10 || (is_long && all & STRONG != 0)
+    // Ten marks are in two words at least.
+    let has_marks = || marked >= 2 && text.iter().filter(|byte| class(**byte) & MARK != 0).take(10).count() == 10;
+    all & SIGN != 0 || (is_long && all & STRONG != 0) || has_marks()
 }
 
 /// A digit or dash: cards have thirteen digits, PEM headers ten dashes.

@@ -31,9 +31,6 @@ pub(crate) struct Encoder<'a> {
     buf: &'a mut Vec<u8>,
     limits: Limits,
     scrubber: Option<&'a Scrubber>,
-    /// While a text is written of which the literals are wanted.
-    statics: Option<&'a Statics>,
-    template: Option<String>,
     /// The scrubber failed: the record must not be told.
     failed: bool,
     fields: usize,
@@ -49,7 +46,7 @@ impl<'a> Encoder<'a> {
         header[4..8].copy_from_slice(&callsite.to_le_bytes());
         header[8..16].copy_from_slice(&time.to_le_bytes());
         buf.extend_from_slice(&header);
-        Self { buf, limits, scrubber: None, statics: None, template: None, failed: false, fields: 0, dropped: 0, truncated: false }
+        Self { buf, limits, scrubber: None, failed: false, fields: 0, dropped: 0, truncated: false }
     }
 
     /// Takes secrets out of what is written from now on.
@@ -143,8 +140,13 @@ impl<'a> Encoder<'a> {
     /// An event's message. It becomes the body, which attribute limits do not concern (logs data model, "Attribute Limits"); the default limit of a value still bounds it.
     #[inline]
     pub(crate) fn message(&mut self, key: u16, value: &dyn fmt::Debug) {
+        self.message_of(key, value, None);
+    }
+
+    #[inline]
+    fn message_of(&mut self, key: u16, value: &dyn fmt::Debug, template: Option<&mut Template<'_>>) {
         let limits = std::mem::replace(&mut self.limits, Limits { fields: usize::MAX, ..Limits::default() });
-        self.debug(key, value);
+        self.debug_of(key, value, template);
         self.limits = limits;
         self.fields = self.fields.saturating_sub(1);
     }
@@ -152,22 +154,26 @@ impl<'a> Encoder<'a> {
     /// Formats with the value's `Debug`, which is user code: it may log, and should it panic the value becomes `<panicked>`.
     #[inline]
     pub(crate) fn debug(&mut self, key: u16, value: &dyn fmt::Debug) {
+        self.debug_of(key, value, None);
+    }
+
+    #[inline]
+    fn debug_of(&mut self, key: u16, value: &dyn fmt::Debug, template: Option<&mut Template<'_>>) {
         if self.admit(4) {
             self.head(key, tag::TEXT);
-            self.formatted(format_args!("{value:?}"));
+            self.formatted(format_args!("{value:?}"), template);
         }
     }
 
     /// As [`debug`](Self::debug), or [`message`](Self::message) for its key; and what of the text is the same every time, under a reserved key.
-    pub(crate) fn with_template(&mut self, key: u16, template_key: u16, value: &dyn fmt::Debug, statics: &'a Statics) {
-        self.statics = Some(statics);
+    pub(crate) fn with_template(&mut self, key: u16, template_key: u16, value: &dyn fmt::Debug, statics: &Statics) {
+        let mut template = statics.begin();
         if template_key == key::TEMPLATE {
-            self.message(key, value)
+            self.message_of(key, value, template.as_mut());
         } else {
-            self.debug(key, value)
+            self.debug_of(key, value, template.as_mut());
         }
-        self.statics = None;
-        if let Some(template) = self.template.take() {
+        if let Some(template) = template.map(Template::finish) {
             // Not the program's, so outside of its limits.
             let (limits, fields) = (std::mem::replace(&mut self.limits, Limits { fields: usize::MAX, ..Limits::default() }), self.fields);
             self.str(template_key, &template);
@@ -190,7 +196,7 @@ impl<'a> Encoder<'a> {
                     break;
                 }
                 address.iter().for_each(|word| self.buf.extend_from_slice(&word.to_le_bytes()));
-                self.formatted(format_args!("{link}"));
+                self.formatted(format_args!("{link}"), None);
                 count += 1;
             }
             self.buf[count_at] = count;
@@ -240,13 +246,11 @@ impl<'a> Encoder<'a> {
         self.buf.extend_from_slice(taken.as_bytes());
     }
 
-    fn formatted(&mut self, text: fmt::Arguments<'_>) {
+    fn formatted(&mut self, text: fmt::Arguments<'_>, template: Option<&mut Template<'_>>) {
         self.buf.extend_from_slice(&[0; 4]);
         let start = self.buf.len();
-        let mut template = self.statics.and_then(Statics::begin);
         let room = self.room();
-        self.truncated |= text::show(text, room + SLACK, self.buf, template.as_mut());
-        self.template = template.map(Template::finish);
+        self.truncated |= text::show(text, room + SLACK, self.buf, template);
         self.finish_text(start, room);
     }
 
