@@ -7,8 +7,7 @@ mod support;
 
 use std::{
     io::{BufRead as _, BufReader},
-    net::TcpListener,
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -17,35 +16,11 @@ use crumbtrail::Protocol;
 use crumbtrail::{Builder, Compression};
 use crumbtrail_receiver::Peer;
 use serde_json::Value;
-use support::PATIENCE;
+use support::{
+    PATIENCE,
+    collector::{Collector, Process, all, attribute, free_address},
+};
 use tracing::{debug, error, info, info_span};
-
-/// A started receiver; ended with the test.
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-impl Process {
-    /// Asks it to end and waits until it has: what it buffered is written then.
-    fn terminate(mut self) {
-        let pid = rustix::process::Pid::from_child(&self.0);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it runs");
-        let deadline = Instant::now() + PATIENCE;
-        while self.0.try_wait().expect("our child").is_none() {
-            assert!(Instant::now() < deadline, "the receiver does not end");
-            std::thread::yield_now();
-        }
-    }
-}
-
-fn free_address() -> String {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").to_string()
-}
 
 /// A request that ends in an exception. Returns the trace id of the request.
 fn incident(configure: impl Fn(Builder) -> Builder) -> String {
@@ -77,40 +52,11 @@ fn incident(configure: impl Fn(Builder) -> Builder) -> String {
     trace
 }
 
-/// Every object in the file at a path of keys, arrays flattened.
-fn all<'a>(lines: &'a [Value], path: &[&str]) -> Vec<&'a Value> {
-    path.iter().fold(lines.iter().collect(), |found, key| {
-        let next = found.into_iter().filter_map(|value| value.get(key));
-        next.flat_map(|value| value.as_array().map_or_else(|| vec![value], |array| array.iter().collect())).collect()
-    })
-}
-
-fn attribute<'a>(of: &'a Value, key: &str) -> Option<&'a Value> {
-    let attribute = of["attributes"].as_array()?.iter().find(|attribute| attribute["key"] == key)?;
-    attribute["value"].as_object()?.values().next()
-}
-
 fn through_the_collector(configure: impl Fn(Builder, &str, &str) -> Builder) {
-    let Some(binary) = Peer::Collector.binary() else { return };
-    let directory = std::env::temp_dir().join(format!("crumbtrail-collector-{}-{:?}", std::process::id(), std::thread::current().id()));
-    std::fs::create_dir_all(&directory).expect("a directory");
-    let output = directory.join("otlp.jsonl");
-    let (http, grpc) = (free_address(), free_address());
-    let collector = Command::new(binary)
-        .arg(format!("--config={}/collector-config/local.yaml", env!("CARGO_MANIFEST_DIR")))
-        .envs([("OTLP_HTTP_ENDPOINT", http.as_str()), ("OTLP_GRPC_ENDPOINT", grpc.as_str())])
-        .env("OTLP_FILE", &output)
-        .stdout(Stdio::null())
-        .stderr(std::fs::File::create(directory.join("stderr")).expect("a file"))
-        .spawn()
-        .map(Process)
-        .expect("the collector starts");
-    let trace = incident(|builder| configure(builder, &format!("http://{http}"), &format!("http://{grpc}")));
-    collector.terminate();
-
-    let text = std::fs::read_to_string(&output).expect("the collector wrote its file");
-    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("OTLP JSON")).collect();
-    std::fs::remove_dir_all(&directory).expect("removed");
+    let Some(collector) = Collector::start() else { return };
+    let trace = incident(|builder| configure(builder, &collector.http, &collector.grpc));
+    let lines = collector.end();
+    let text = format!("{lines:#?}");
 
     let records = all(&lines, &["resourceLogs", "scopeLogs", "logRecords"]);
     let [exception] = records.iter().filter(|record| record["eventName"] == "exception").collect::<Vec<_>>()[..] else { panic!("{text}") };

@@ -30,6 +30,9 @@ pub(super) fn raise(core: &Arc<Core>, state: Option<&Arc<SpanState>>, id: ErrorI
         state.into_iter().for_each(|state| state.mark_failed(message));
         return Err(earlier);
     }
+    if core.sampler.keeps_errors() {
+        state.into_iter().for_each(|state| layer::keep_failed(core, state));
+    }
     let admission = core.storm.admit(raised.key, time);
     if admission.verdict == Verdict::Counted {
         state.into_iter().for_each(|state| state.mark_failed(message));
@@ -104,7 +107,7 @@ fn draft(core: &Arc<Core>, state: Option<&Arc<SpanState>>, id: ErrorId, time: u6
         id,
         time,
         mechanism: raised.mechanism,
-        ids: state.map(|state| state.ids).unwrap_or_default(),
+        ids: state.map(|state| state.current_ids()).unwrap_or_default(),
         body: raised.body,
         links: raised.links,
         templates: raised.templates,

@@ -277,7 +277,7 @@ impl Slot {
 }
 
 /// Takes `cost` from a bucket of `burst` that gets `per_minute` back, if it is in there.
-fn take(bucket: &AtomicU64, (burst, per_minute): (u32, u32), cost: u64, now: u64) -> bool {
+pub(crate) fn take(bucket: &AtomicU64, (burst, per_minute): (u32, u32), cost: u64, now: u64) -> bool {
     if burst == 0 {
         return false;
     }

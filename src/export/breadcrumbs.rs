@@ -66,7 +66,8 @@ fn crumb(record: &Record<'_>, callsites: &mut Callsites, started: Option<u64>) -
     let mut source = Source::of(&site);
     let mut crumb = Breadcrumb::new(category(&site, record), "");
     crumb.of_span = record.kind != Kind::Event;
-    for (index, field) in record.fields() {
+    // What a span said was said when it was opened.
+    for (index, field) in record.fields().filter(|_| record.kind != Kind::Span) {
         let Some(name) = site.fields.get(usize::from(index)) else {
             if let (key::ECHO, Value::Bytes(id)) = (index, &field) {
                 let id = id.first_chunk().map(|id| ErrorId::from_bytes(*id).to_string());
@@ -82,8 +83,8 @@ fn crumb(record: &Record<'_>, callsites: &mut Callsites, started: Option<u64>) -
         }
     }
     match record.kind {
-        Kind::SpanClose => crumb.message = format!("closed {}", site.name),
-        Kind::SpanOpen | Kind::Span => crumb.message = format!("opened {}", site.name),
+        Kind::SpanClose | Kind::Span => crumb.message = format!("closed {}", site.name),
+        Kind::SpanOpen => crumb.message = format!("opened {}", site.name),
         Kind::Event | Kind::Crumb => {}
     }
     if crumb.category == "flag" && crumb.message.is_empty() {
@@ -92,11 +93,16 @@ fn crumb(record: &Record<'_>, callsites: &mut Callsites, started: Option<u64>) -
             of("feature_flag.result.variant").or_else(|| of("feature_flag.result.value")).unwrap_or_else(|| "evaluated".to_owned());
         crumb.message = format!("{} = {result}", of("feature_flag.key").unwrap_or_default());
     }
-    if let (Kind::SpanClose, Some(started)) = (record.kind, started) {
-        let micros = record.time.saturating_sub(started) / 1_000;
+    let (started, ended) = match record.kind {
+        Kind::Span => (Some(record.time), record.end_time()),
+        Kind::SpanClose => (started, record.time),
+        _ => (None, record.time),
+    };
+    if let Some(started) = started {
+        let micros = ended.saturating_sub(started) / 1_000;
         crumb.set_data("duration_ms", micros as f64 / 1_000.0);
     }
-    (crumb.time, crumb.level, crumb.target) = (record.time, site.level, source.target.into_owned());
+    (crumb.time, crumb.level, crumb.target) = (ended, site.level, source.target.into_owned());
     Some(crumb)
 }
 

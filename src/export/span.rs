@@ -81,6 +81,12 @@ pub(crate) fn from_record(record: &Record<'_>, site: &Callsite, limits: SpanLimi
     if record.truncated() {
         attributes.push(value::attribute(super::TRUNCATED, value::bool(true)));
     }
+    let kept =
+        if record.ids.flags & flag::KEPT_ERROR != 0 { Some("error") } else { (record.ids.flags & flag::KEPT_SLOW != 0).then_some("slow") };
+    attributes.extend(kept.map(|why| value::attribute("crumbtrail.kept", value::string(why))));
+    if record.ids.flags & flag::CUT_TRAIL != 0 {
+        attributes.push(value::attribute("crumbtrail.trail.truncated", value::bool(true)));
+    }
     span.attributes = attributes;
     span.status = status.into_status();
     (source.target, span)

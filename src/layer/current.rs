@@ -14,7 +14,7 @@ use crate::{
     outbox::Outbox,
     trail::{
         Trail,
-        record::{Kind, SpanIds, records},
+        record::{self, Kind, SpanIds, flag, records},
     },
 };
 
@@ -122,7 +122,7 @@ pub(crate) fn current_ids() -> Option<SpanIds> {
                 .iter()
                 .filter(|instance| instance.propagates)
                 .find_map(|instance| instance.entered.last())
-                .map(|entered| entered.state.ids)
+                .map(|entered| entered.state.current_ids())
         })
         .ok()?
 }
@@ -199,6 +199,27 @@ impl Instance {
             self.register(core);
         }
         self.outbox.as_ref().is_some_and(|outbox| outbox.push(record))
+    }
+
+    /// The same for a finished span; counted if it is lost.
+    #[inline]
+    pub(crate) fn push_span(&mut self, record: &[u8], core: &Arc<Core>) {
+        if !self.push(record, core) {
+            core.ledger().dropped(Signal::Spans, Lost::QueueOverflow, 1);
+        }
+    }
+
+    /// Keeps the spans of a trace that is not sampled: those that its trail holds go now, others as they end.
+    #[cold]
+    pub(crate) fn keep(&mut self, trail: &Trail, why: u8, core: &Arc<Core>) {
+        if !trail.keep(why) {
+            return;
+        }
+        for span in records(&trail.read(usize::MAX)).filter(|record| record.kind == Kind::Span) {
+            let mut span = span.as_bytes().to_vec();
+            record::add_flags(&mut span, why | flag::SAMPLED);
+            self.push_span(&span, core);
+        }
     }
 
     #[cold]

@@ -23,7 +23,7 @@ use tracing_subscriber::layer::{Context, Filter, Layer};
 
 use self::{
     core::Core,
-    current::{Closed, Thread},
+    current::{Closed, Instance, Thread},
     spans::Handle,
     visit::FieldVisitor,
 };
@@ -153,7 +153,7 @@ impl CrumbtrailLayer {
     fn root_ids(&self) -> SpanIds {
         let remote = SpanContext::take_remote().filter(|_| self.core.propagates);
         let trace = remote.map_or_else(ids::trace_id, |remote| remote.trace_id());
-        let sampled = self.core.sampler.samples(trace, remote.map(|remote| remote.is_sampled()));
+        let sampled = self.core.sampler.samples(trace, remote.map(|remote| remote.is_sampled()), &self.core.remote_budget);
         SpanIds {
             trace,
             span: ids::span_id(),
@@ -202,7 +202,7 @@ impl CrumbtrailLayer {
                 None => instance.current(),
             };
             if let Some(state) = state {
-                record::stamp_ids(&mut buf, SpanIds { parent: 0, ..state.ids });
+                record::stamp_ids(&mut buf, SpanIds { parent: 0, ..state.current_ids() });
             }
             if feeds & feeds::EXCEPTION != 0 {
                 return Some(state.cloned());
@@ -261,21 +261,58 @@ impl CrumbtrailLayer {
         }
         thread.instance(core, |instance| {
             instance.forget(id);
-            if core.exports_spans && !core.is_closed() && state.ids.flags & flag::SAMPLED != 0 {
-                if core.user_on[1] && state.feeds & feeds::SCOPE == 0 {
-                    state.append(|body| append_user_to(body, core, state.trail.as_ref()));
-                }
-                SpanState::finish(&mut state, end, |record| {
-                    if !instance.push(record, core) {
-                        core.ledger().dropped(Signal::Spans, Lost::QueueOverflow, 1);
+            match self.fate(instance, &state, end) {
+                Fate::Exported(flags) => {
+                    if core.user_on[1] && state.feeds & feeds::SCOPE == 0 {
+                        state.append(|body| append_user_to(body, core, state.trail.as_ref()));
                     }
-                });
+                    SpanState::finish(&mut state, end, flags, |record| instance.push_span(record, core));
+                }
+                // Whole, should its trace be kept later. Behind the root there is no later.
+                Fate::Held => {
+                    if let Some(trail) = state.trail.clone().filter(|_| state.parent.is_some()) {
+                        SpanState::finish(&mut state, end, 0, |record| trail.push_quietly(record));
+                    }
+                    return instance.recycle(state);
+                }
+                Fate::None => {}
             }
             if let (Some(trail), Some(_)) = (&state.trail, &state.parent) {
                 trail.push_quietly(&closed_record(&state, end));
             }
             instance.recycle(state);
         });
+    }
+}
+
+/// What becomes of a span that ends.
+enum Fate {
+    /// With these flags besides its own.
+    Exported(u8),
+    /// Its trace may yet be kept.
+    Held,
+    None,
+}
+
+impl CrumbtrailLayer {
+    fn fate(&self, instance: &mut Instance, state: &SpanState, end: u64) -> Fate {
+        let core = &self.core;
+        if !core.exports_spans || core.is_closed() {
+            return Fate::None;
+        }
+        if state.ids.flags & flag::SAMPLED != 0 {
+            return Fate::Exported(0);
+        }
+        let Some(trail) = state.trail.as_ref().filter(|_| core.sampler.may_keep()) else { return Fate::None };
+        let is_root = state.parent.is_none();
+        if is_root && core.sampler.is_slow(end.saturating_sub(state.started())) {
+            instance.keep(trail, flag::KEPT_SLOW, core);
+        }
+        match trail.kept() {
+            0 => Fate::Held,
+            kept if is_root && trail.is_cut() => Fate::Exported(kept | flag::CUT_TRAIL),
+            kept => Fate::Exported(kept),
+        }
     }
 }
 
@@ -362,7 +399,7 @@ impl<S: Subscriber> Layer<S> for CrumbtrailLayer {
         // Whatever the thread's state: the id will be another span's.
         let Some(Handle { state, own: true }) = self.core.spans.remove(id.into_u64()) else { return };
         state.mark_closed();
-        let exported = self.core.exports_spans && state.ids.flags & flag::SAMPLED != 0;
+        let exported = self.core.exports_spans && state.current_ids().flags & flag::SAMPLED != 0;
         if current::at(|thread| self.close(thread, id.into_u64(), state)).is_none() && exported {
             self.core.ledger().dropped(Signal::Spans, Lost::ThreadEnding, 1);
         }
@@ -413,6 +450,13 @@ fn closed_record(state: &SpanState, end: u64) -> [u8; record::HEADER_BYTES] {
 /// The innermost span entered on this thread, as this layer instance sees it.
 pub(crate) fn current_state(core: &Arc<Core>) -> Option<Arc<SpanState>> {
     current::at(|thread| thread.current(core))?
+}
+
+/// Keeps a request's spans, those that have ended and those that will, because of an exception in it.
+pub(crate) fn keep_failed(core: &Arc<Core>, state: &SpanState) {
+    if let Some(trail) = state.trail.as_ref().filter(|_| core.exports_spans && state.ids.flags & flag::SAMPLED == 0) {
+        current::at(|thread| thread.instance(core, |instance| instance.keep(trail, flag::KEPT_ERROR, core)));
+    }
 }
 
 /// Adds a breadcrumb to the trail of the current request, if there is one; `of_exception`: its own, which does not count as something that happened since.

@@ -9,7 +9,7 @@ use crate::{
     text::cut,
     trail::{
         Trail,
-        record::{self, HEADER_BYTES, Kind, SpanIds, key},
+        record::{self, HEADER_BYTES, Kind, SpanIds, flag, key},
     },
 };
 
@@ -67,6 +67,11 @@ impl SpanState {
         (self.parent.take(), self.trail.take())
     }
 
+    /// When it was opened.
+    pub(crate) fn started(&self) -> u64 {
+        record::time(&self.body())
+    }
+
     pub(crate) fn mark_closed(&self) {
         self.closed.store(true, Ordering::Relaxed);
     }
@@ -117,11 +122,24 @@ impl SpanState {
         }
     }
 
-    /// The whole span as one finished record, for `take` to read.
-    pub(crate) fn finish(this: &mut Arc<Self>, end: u64, take: impl FnOnce(&[u8])) {
+    /// Who it is, to others: its ids, and whether its trace is sampled or kept by now.
+    #[inline]
+    pub(crate) fn current_ids(&self) -> SpanIds {
+        SpanIds { flags: self.ids.flags | self.kept(), ..self.ids }
+    }
+
+    /// What its trace was marked with, when it was kept although it is not sampled.
+    #[inline]
+    pub(crate) fn kept(&self) -> u8 {
+        if self.ids.flags & flag::SAMPLED != 0 { 0 } else { self.trail.as_ref().map_or(0, |trail| trail.kept()) }
+    }
+
+    /// The whole span as one finished record with these flags, for `take` to read.
+    pub(crate) fn finish(this: &mut Arc<Self>, end: u64, flags: u8, take: impl FnOnce(&[u8])) {
         let finish = |body: &mut Vec<u8>| {
             record::append_u64(body, key::END_TIME, end);
             record::set_kind(body, Kind::Span);
+            record::add_flags(body, flags);
             record::seal(body);
             take(body);
         };

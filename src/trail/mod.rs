@@ -15,7 +15,7 @@ mod sync {
 
 use std::sync::{
     Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-    atomic::{AtomicBool, Ordering},
+    atomic::{AtomicBool, AtomicU8, Ordering},
 };
 
 use self::{
@@ -37,6 +37,10 @@ pub(crate) struct Trail {
     recent: Mutex<Recent>,
     /// Since an exception was told, nothing has happened but that spans ended.
     is_quiet: AtomicBool,
+    /// Why its spans are kept although the trace is not sampled: flags of [`record`].
+    kept: AtomicU8,
+    /// Records found no memory.
+    starved: AtomicBool,
 }
 
 impl Trail {
@@ -48,6 +52,8 @@ impl Trail {
             scope: ScopeCell::default(),
             recent: Mutex::default(),
             is_quiet: AtomicBool::new(false),
+            kept: AtomicU8::new(0),
+            starved: AtomicBool::new(false),
         }
     }
 
@@ -69,6 +75,7 @@ impl Trail {
             self.ring.push(&self.store, words)
         };
         if written != Written::Kept {
+            self.starved.store(true, Ordering::Relaxed);
             self.store.pool.count_starved();
         }
     }
@@ -81,6 +88,22 @@ impl Trail {
     /// Whether nothing has happened since, but that spans ended.
     pub(crate) fn is_quiet(&self) -> bool {
         self.is_quiet.load(Ordering::Relaxed)
+    }
+
+    /// From now on the trace's spans are kept. `false`: they were already.
+    pub(crate) fn keep(&self, why: u8) -> bool {
+        self.kept.compare_exchange(0, why | record::flag::SAMPLED, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+
+    /// What kept spans are marked with; 0: they are not kept.
+    #[inline]
+    pub(crate) fn kept(&self) -> u8 {
+        self.kept.load(Ordering::Relaxed)
+    }
+
+    /// Whether it has not held all that it was given.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.ring.has_overwritten() || self.starved.load(Ordering::Relaxed)
     }
 
     /// The newest records, at most `limit` bytes of them, oldest first. Takes no lock.
@@ -109,6 +132,8 @@ impl Trail {
         self.ring.reset();
         self.scope.clear();
         *self.is_quiet.get_mut() = false;
+        *self.kept.get_mut() = 0;
+        *self.starved.get_mut() = false;
         self.recent.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
         let kept = usize::from(!self.store.pool.is_scarce());
         for chunk in self.store.chunks.iter_mut().skip(kept).filter_map(OnceLock::take) {

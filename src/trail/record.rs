@@ -54,6 +54,12 @@ pub(crate) mod flag {
     pub(crate) const REMOTE_PARENT: u8 = 1 << 2;
     /// W3C Trace Context level 2: the trace id is random.
     pub(crate) const RANDOM: u8 = 1 << 3;
+    /// The trace was left out by the sampler and is kept because of an exception in it.
+    pub(crate) const KEPT_ERROR: u8 = 1 << 4;
+    /// The same, because it was slow.
+    pub(crate) const KEPT_SLOW: u8 = 1 << 5;
+    /// Of a kept trace: spans are missing that the trail did not hold any more.
+    pub(crate) const CUT_TRAIL: u8 = 1 << 6;
 }
 
 /// Keys that are not fields of a callsite.
@@ -203,6 +209,11 @@ pub(crate) fn stamp_ids(record: &mut [u8], ids: SpanIds) {
     record[40..48].copy_from_slice(&ids.parent.to_le_bytes());
 }
 
+/// Adds to a record's flags.
+pub(crate) fn add_flags(record: &mut [u8], flags: u8) {
+    record[3] |= flags;
+}
+
 /// A record without fields.
 pub(crate) fn header_only(kind: Kind, callsite: u32, time: u64, ids: SpanIds) -> [u8; HEADER_BYTES] {
     let mut header = [0; HEADER_BYTES];
@@ -212,6 +223,11 @@ pub(crate) fn header_only(kind: Kind, callsite: u32, time: u64, ids: SpanIds) ->
     header[8..16].copy_from_slice(&time.to_le_bytes());
     stamp_ids(&mut header, ids);
     header
+}
+
+/// A record's time.
+pub(crate) fn time(record: &[u8]) -> u64 {
+    read_u64(record, 8)
 }
 
 /// Turns one kind of record into another, such as an open span into a finished one.
@@ -253,6 +269,12 @@ impl<'a> Record<'a> {
     /// Whether a value was cut.
     pub(crate) fn truncated(&self) -> bool {
         self.ids.flags & flag::TRUNCATED != 0
+    }
+
+    /// When a finished span ended.
+    pub(crate) fn end_time(&self) -> u64 {
+        let end = self.fields().find(|(key, _)| *key == key::END_TIME);
+        end.map_or(self.time, |(_, value)| if let Value::U64(end) = value { end } else { self.time })
     }
 
     pub(crate) fn fields(&self) -> Fields<'a> {

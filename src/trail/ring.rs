@@ -56,6 +56,11 @@ impl Ring {
         *self = Self::new();
     }
 
+    /// Whether older records have made way for newer ones.
+    pub(crate) fn has_overwritten(&self) -> bool {
+        self.tail.load(Ordering::Relaxed) > 0
+    }
+
     /// Writes one record of whole little-endian words. The caller holds the trail's lock: there is one writer at a time.
     pub(crate) fn push(&self, chunks: &impl Chunks, record: &[[u8; 8]]) -> Written {
         let size = chunks.chunk_words();

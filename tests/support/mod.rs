@@ -1,6 +1,8 @@
 //! A crumbtrail that sends to a receiver in this process, and views of what arrived.
 #![allow(dead_code, unreachable_pub)]
 
+pub mod collector;
+
 use std::{sync::OnceLock, time::Duration};
 
 use crumbtrail::{Builder, Guard, Telemetry};
