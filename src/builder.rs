@@ -24,6 +24,7 @@ use crate::{
     },
     ledger::Signal,
     metrics::{Meters, exception_counter, self_metrics},
+    propagation::{Propagator, Propagators},
     sampling::Sampler,
     scrub::Scrubber,
     service::Service,
@@ -100,7 +101,7 @@ pub struct Builder {
     delays: [Option<Duration>; 2],
     max_batch: [Option<u64>; 2],
     attribute_limits: [LimitSettings; 2],
-    propagates: Option<bool>,
+    propagators: Option<Propagators>,
     buckets: Vec<(String, Vec<f64>)>,
     shutdown_timeout: Duration,
     panic_hook: bool,
@@ -147,7 +148,7 @@ pub fn builder(service: Service) -> Builder {
         delays: [None; 2],
         max_batch: [None; 2],
         attribute_limits: [LimitSettings::default(); 2],
-        propagates: None,
+        propagators: None,
         buckets: Vec::new(),
         shutdown_timeout: Duration::from_secs(2),
         panic_hook: true,
@@ -258,9 +259,9 @@ impl Builder {
         self
     }
 
-    /// Whether remote parents are followed and the [current context](crate::propagation::SpanContext::current) is told; they are by default.
-    pub fn with_propagation(mut self, propagation: bool) -> Self {
-        self.propagates = Some(propagation);
+    /// The formats in which trace context and baggage [travel](crate::propagation) (`OTEL_PROPAGATORS`). All are written; of those that are found, the first in the order of [`Propagator`] counts. Default: W3C Trace Context and Baggage. Without any, remote parents are not followed and the [current context](crate::propagation::SpanContext::current) is not told.
+    pub fn with_propagators(mut self, propagators: impl IntoIterator<Item = Propagator>) -> Self {
+        self.propagators = Some(propagators.into_iter().collect());
         self
     }
 
@@ -371,7 +372,7 @@ impl Builder {
             sampler: self.sampler.or(settings.sampler).unwrap_or_default(),
             event_limits: limits(self.attribute_limits[0].or(settings.log_limits)),
             span_limits: limits(self.attribute_limits[1].or(settings.span_limits)),
-            propagates: self.propagates.or(settings.propagates).unwrap_or(true),
+            propagators: self.propagators.or(settings.propagators).unwrap_or_default(),
             stacktraces: self.stacktraces,
             trail_bytes: self.trail_memory,
             outbox_bytes: self.outbox_memory,

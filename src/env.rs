@@ -8,6 +8,7 @@ use percent_encoding::percent_decode_str;
 use crate::{
     builder::Exporter,
     delivery::{Compression, Protocol},
+    propagation::{Propagator, Propagators},
     sampling::Sampler,
 };
 
@@ -121,7 +122,7 @@ pub(crate) struct Settings {
     pub(crate) metrics: SignalSettings,
     pub(crate) logs: SignalSettings,
     pub(crate) sampler: Option<Sampler>,
-    pub(crate) propagates: Option<bool>,
+    pub(crate) propagators: Option<Propagators>,
     pub(crate) metric_interval: Option<Duration>,
     pub(crate) span_delay: Option<Duration>,
     pub(crate) log_delay: Option<Duration>,
@@ -146,7 +147,7 @@ impl Settings {
             resource: reader.parsed("OTEL_RESOURCE_ATTRIBUTES", resource_attributes).unwrap_or_default(),
             revision: reader.text("GIT_COMMIT_SHA").or_else(|| reader.text("VCS_REF")),
             sampler: sampler(&mut reader),
-            propagates: reader.parsed("OTEL_PROPAGATORS", propagators),
+            propagators: propagators(&mut reader),
             metric_interval: reader.duration("OTEL_METRIC_EXPORT_INTERVAL"),
             span_delay: reader.duration("OTEL_BSP_SCHEDULE_DELAY"),
             log_delay: reader.duration("OTEL_BLRP_SCHEDULE_DELAY"),
@@ -311,13 +312,21 @@ fn sampler(reader: &mut Reader<'_>) -> Option<Sampler> {
     })
 }
 
-/// Whether W3C Trace Context is among them.
-fn propagators(text: &str) -> Result<bool, String> {
-    let names: Vec<String> = text.split(',').map(|name| name.trim().to_ascii_lowercase()).collect();
-    match names.iter().find(|name| !matches!(name.as_str(), "tracecontext" | "baggage" | "none")) {
-        Some(other) => Err(format!("{other:?} is not a propagator known here (tracecontext, baggage, none); tracecontext is used")),
-        None => Ok(names.iter().any(|name| name == "tracecontext")),
+/// Known ones; each unknown one is told. `none` alone is none at all.
+fn propagators(reader: &mut Reader<'_>) -> Option<Propagators> {
+    let text = reader.text("OTEL_PROPAGATORS")?.to_ascii_lowercase();
+    let names: Vec<&str> = text.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
+    if names == ["none"] {
+        return Some(Propagators::NONE);
     }
+    for name in names.iter().filter(|name| Propagator::named(name).is_none()) {
+        reader.warn(
+            "OTEL_PROPAGATORS",
+            &format!("{name:?} is not a propagator known here (tracecontext, baggage, b3, b3multi, jaeger, none); ignored"),
+        );
+    }
+    let known: Vec<Propagator> = names.iter().filter_map(|name| Propagator::named(name)).collect();
+    (!known.is_empty()).then(|| known.into_iter().collect())
 }
 
 fn exception_signal(text: &str) -> Result<bool, String> {
@@ -414,7 +423,7 @@ mod tests {
         for (variable, bad) in [
             ("OTEL_SDK_DISABLED", "yes"),
             ("OTEL_TRACES_SAMPLER", "jaeger_remote"),
-            ("OTEL_PROPAGATORS", "b3"),
+            ("OTEL_PROPAGATORS", "xray"),
             ("OTEL_METRIC_EXPORT_INTERVAL", "-5"),
             ("OTEL_BSP_SCHEDULE_DELAY", "5s"),
             ("OTEL_BLRP_MAX_EXPORT_BATCH_SIZE", "0"),

@@ -62,6 +62,7 @@ pub(crate) fn from_record(record: &Record<'_>, site: &Callsite, limits: SpanLimi
                     span.dropped_links_count += 1;
                 }
             }
+            (key::TRACE_STATE, Value::Str(text)) => span.trace_state = (*text).to_owned(),
             (key::EXCEPTION, Value::Bytes(mark)) => add_exception(&mut span, mark, limits, lean),
             (key::ERROR_STATUS, Value::Str(description)) => status.raised = Some((*description).to_owned()),
             (index, field) => {

@@ -17,6 +17,7 @@ use crate::{
     layer::{route::Routes, spans::OpenSpans},
     ledger::{Ledger, Stats},
     link::{Link, Links},
+    propagation::Propagators,
     sampling::{RemoteBudget, Sampler},
     scope::ScopeCell,
     scrub::Scrubber,
@@ -33,8 +34,8 @@ pub(crate) struct Core {
     pub(crate) remote_budget: RemoteBudget,
     pub(crate) event_limits: Limits,
     pub(crate) span_limits: Limits,
-    /// Remote parents are followed, and the current span is told.
-    pub(crate) propagates: bool,
+    /// How remote parents are followed and the current span is told.
+    pub(crate) propagators: Propagators,
     pub(crate) stacktraces: bool,
     pub(crate) exports_spans: bool,
     pub(crate) callsites: CallsiteTable,
@@ -77,8 +78,8 @@ pub(crate) struct CoreConfig {
     pub(crate) sampler: Sampler,
     pub(crate) event_limits: Limits,
     pub(crate) span_limits: Limits,
-    /// Remote parents are followed, and the current span is told.
-    pub(crate) propagates: bool,
+    /// How remote parents are followed and the current span is told.
+    pub(crate) propagators: Propagators,
     pub(crate) stacktraces: bool,
     pub(crate) exports_spans: bool,
     pub(crate) trail_bytes: usize,
@@ -103,7 +104,7 @@ impl Core {
             remote_budget: RemoteBudget::default(),
             event_limits: config.event_limits,
             span_limits: config.span_limits,
-            propagates: config.propagates,
+            propagators: config.propagators,
             exports_spans: config.exports_spans,
             stacktraces: config.stacktraces,
             callsites: CallsiteTable::new(config.scrubber.clone()),

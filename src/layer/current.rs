@@ -180,7 +180,7 @@ impl Instance {
     fn new(core: &Arc<Core>) -> Self {
         Self {
             core: core.id,
-            propagates: core.propagates,
+            propagates: core.propagators.tell_traces(),
             alive: Arc::downgrade(core),
             entered: Vec::with_capacity(16),
             recent: Default::default(),

@@ -32,7 +32,7 @@ use crate::{
     clock::now,
     exception,
     ledger::{Lost, Signal},
-    propagation::SpanContext,
+    propagation::{Remote, without_threshold},
     scope,
     trail::{
         Trail,
@@ -117,9 +117,14 @@ impl CrumbtrailLayer {
         } else {
             let boundary = feeds & feeds::KIND != 0 && is_boundary(&buf, metadata);
             let (enclosing, parent) = if boundary { (parent, None) } else { (None, parent) };
-            let (ids, trail) = match &parent {
-                Some(parent) => (SpanIds { span: ids::span_id(), parent: parent.ids.span, ..parent.ids.inherited() }, parent.trail.clone()),
-                None => (self.root_ids(), None),
+            let (ids, trail, remote) = match &parent {
+                Some(parent) => {
+                    (SpanIds { span: ids::span_id(), parent: parent.ids.span, ..parent.ids.inherited() }, parent.trail.clone(), None)
+                }
+                None => {
+                    let remote = Remote::take();
+                    (self.root_ids(&remote), None, remote.into_carried())
+                }
             };
             record::stamp_ids(&mut buf, ids);
             if let Some(enclosing) = &enclosing {
@@ -130,6 +135,10 @@ impl CrumbtrailLayer {
             let is_root = trail.is_none();
             let state = thread.instance(core, |instance| {
                 let trail = trail.unwrap_or_else(|| instance.spare_trail(core));
+                if let Some((trace_state, baggage)) = remote {
+                    trail.set_trace_state(trace_state);
+                    trail.scope().change(|data| data.take_baggage(baggage, core));
+                }
                 if is_root && core.user_on != [false; 2] {
                     tell_scope(&trail, &buf, feeds, site.as_deref());
                 }
@@ -150,8 +159,8 @@ impl CrumbtrailLayer {
         core.spans.insert(id.into_u64(), handle);
     }
 
-    fn root_ids(&self) -> SpanIds {
-        let remote = SpanContext::take_remote().filter(|_| self.core.propagates);
+    fn root_ids(&self, remote: &Remote) -> SpanIds {
+        let remote = remote.span.filter(|_| self.core.propagators.tell_traces());
         let trace = remote.map_or_else(ids::trace_id, |remote| remote.trace_id());
         let sampled = self.core.sampler.samples(trace, remote.map(|remote| remote.is_sampled()), &self.core.remote_budget);
         SpanIds {
@@ -263,6 +272,10 @@ impl CrumbtrailLayer {
             instance.forget(id);
             match self.fate(instance, &state, end) {
                 Fate::Exported(flags) => {
+                    if let Some(text) = state.trail.as_ref().and_then(|trail| trail.trace_state()) {
+                        let text = if flags == 0 { text.to_owned() } else { without_threshold(text) };
+                        state.append(|body| record::append_str(body, record::key::TRACE_STATE, &text));
+                    }
                     if core.user_on[1] && state.feeds & feeds::SCOPE == 0 {
                         state.append(|body| append_user_to(body, core, state.trail.as_ref()));
                     }

@@ -2,7 +2,6 @@
 //!
 //! It is kept with the trail, so it follows the span tree and ends with the request; nothing hangs on a thread. What is said of the whole process is kept once.
 
-mod baggage;
 mod context;
 mod flag;
 mod user;
@@ -17,6 +16,7 @@ use crate::{
     exception::active_core,
     export::attribute_of,
     layer::{self, core::Core},
+    propagation::Baggage,
     scrub::{SLACK, Scrubber, Treatment},
     text::cut,
     trail::{Trail, record::Record},
@@ -198,7 +198,7 @@ impl Scope {
     /// ```
     pub fn copy_baggage(&self, header: &str) {
         let Some(core) = recording() else { return };
-        for (key, value) in baggage::entries(header).filter(|(key, _)| core.baggage.iter().any(|allowed| allowed == key)) {
+        for (key, value) in Baggage::parse(header).entries().filter(|(key, _)| core.baggage.iter().any(|allowed| allowed == key)) {
             self.set_tag(key, value);
         }
     }
@@ -232,6 +232,8 @@ pub(crate) struct ScopeData {
     pub(crate) contexts: Vec<(String, Vec<(String, AttributeValue)>)>,
     /// The last evaluated last.
     pub(crate) flags: Vec<FlagEvaluation>,
+    /// What goes along with calls. Not exported.
+    pub(crate) baggage: Baggage,
 }
 
 impl ScopeData {
@@ -250,6 +252,15 @@ impl ScopeData {
             self.flags.remove(0);
         }
         self.flags.push(flag);
+    }
+
+    /// Takes a caller's baggage over; the entries that are allowed become tags.
+    pub(crate) fn take_baggage(&mut self, baggage: Baggage, core: &Core) {
+        for (key, value) in baggage.entries().filter(|(key, _)| core.baggage.iter().any(|allowed| allowed == key)) {
+            let (key, value) = (clean_key(&core.scrubber, key), clean_value(&core.scrubber, key, value.into()));
+            self.set_tag(key, value);
+        }
+        self.baggage = baggage;
     }
 
     /// Takes what a root span's fields say, where nothing was said by hand. They are scrubbed already.

@@ -34,6 +34,8 @@ pub(crate) struct Trail {
     writer: WriterLock,
     store: Store,
     scope: ScopeCell,
+    /// The caller's, if it sent one.
+    trace_state: OnceLock<Box<str>>,
     recent: Mutex<Recent>,
     /// Since an exception was told, nothing has happened but that spans ended.
     is_quiet: AtomicBool,
@@ -50,6 +52,7 @@ impl Trail {
             writer: WriterLock::default(),
             store: Store { chunks: [const { OnceLock::new() }; MAX_CHUNKS], pool },
             scope: ScopeCell::default(),
+            trace_state: OnceLock::new(),
             recent: Mutex::default(),
             is_quiet: AtomicBool::new(false),
             kept: AtomicU8::new(0),
@@ -122,6 +125,18 @@ impl Trail {
         &self.scope
     }
 
+    /// The caller's trace state, not empty.
+    #[inline]
+    pub(crate) fn trace_state(&self) -> Option<&str> {
+        self.trace_state.get().map(|text| &**text)
+    }
+
+    pub(crate) fn set_trace_state(&self, text: String) {
+        if !text.is_empty() {
+            let _ = self.trace_state.set(text.into_boxed_str());
+        }
+    }
+
     /// The request's exceptions so far. No user code runs while this is held.
     pub(crate) fn recent(&self) -> MutexGuard<'_, Recent> {
         self.recent.lock().unwrap_or_else(PoisonError::into_inner)
@@ -131,6 +146,7 @@ impl Trail {
     pub(crate) fn reset(&mut self) {
         self.ring.reset();
         self.scope.clear();
+        self.trace_state.take();
         *self.is_quiet.get_mut() = false;
         *self.kept.get_mut() = 0;
         *self.starved.get_mut() = false;

@@ -84,6 +84,8 @@ pub(crate) mod key {
     pub(crate) const ERROR_TEMPLATE: u16 = 0xFF08;
     /// bytes: the id (16) of the exception that this event tells of once more.
     pub(crate) const ECHO: u16 = 0xFF09;
+    /// string: a span's trace state.
+    pub(crate) const TRACE_STATE: u16 = 0xFF0D;
     /// string: a breadcrumb's category.
     pub(crate) const CATEGORY: u16 = 0xFF0A;
     /// string: a breadcrumb's message.

@@ -41,7 +41,7 @@ fn core() -> Arc<Core> {
         sampler: Sampler::default(),
         event_limits: Limits::default(),
         span_limits: Limits::default(),
-        propagates: true,
+        propagators: Default::default(),
         stacktraces: true,
         exports_spans: true,
         trail_bytes: 1 << 16,

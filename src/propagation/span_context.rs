@@ -1,8 +1,12 @@
-//! Trace context across processes: W3C Trace Context (level 2: the random flag is kept), `traceparent` in and out.
+//! The place of a span in a trace, and its text in a `traceparent` header.
 
-use std::{cell::Cell, fmt, str::FromStr};
+use std::{fmt, str::FromStr};
 
-use crate::{layer, trail::record::flag};
+use super::RemoteContext;
+use crate::{
+    layer,
+    trail::record::{SpanIds, flag},
+};
 
 /// The place of a span in a distributed trace, as the `traceparent` header carries it.
 ///
@@ -22,23 +26,21 @@ use crate::{layer, trail::record::flag};
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SpanContext {
-    trace: u128,
-    span: u64,
-    flags: u8,
+    pub(super) trace: u128,
+    pub(super) span: u64,
+    pub(super) flags: u8,
 }
 
 impl SpanContext {
     /// The current span of this thread. `None` outside of spans that a crumbtrail layer tracks.
     pub fn current() -> Option<Self> {
-        let ids = layer::current_ids()?;
-        let mut flags = 0;
-        if ids.flags & flag::SAMPLED != 0 {
-            flags |= SAMPLED;
-        }
-        if ids.flags & flag::RANDOM != 0 {
-            flags |= RANDOM;
-        }
-        Some(Self { trace: ids.trace, span: ids.span, flags })
+        layer::current_ids().map(Self::of)
+    }
+
+    pub(crate) fn of(ids: SpanIds) -> Self {
+        let sampled = if ids.flags & flag::SAMPLED != 0 { SAMPLED } else { 0 };
+        let random = if ids.flags & flag::RANDOM != 0 { RANDOM } else { 0 };
+        Self { trace: ids.trace, span: ids.span, flags: sampled | random }
     }
 
     /// The trace id, 16 bytes; its `{:032x}` is the usual form.
@@ -56,20 +58,9 @@ impl SpanContext {
         self.flags & SAMPLED != 0
     }
 
-    /// Runs `open`, in which the first local root span (or span of `otel.kind` server or consumer) becomes a child of this context. Does not reach other threads or past an `.await`: open the span, then instrument the future with it.
+    /// Runs `open`, in which the first local root span (or span of `otel.kind` server or consumer) becomes a child of this context. Does not reach other threads or past an `.await`: open the span, then instrument the future with it. As [`RemoteContext::in_scope`], for a trace context alone.
     pub fn in_scope<T>(self, open: impl FnOnce() -> T) -> T {
-        struct Restore(Option<SpanContext>);
-        impl Drop for Restore {
-            fn drop(&mut self) {
-                REMOTE.set(self.0);
-            }
-        }
-        let _restore = Restore(REMOTE.replace(Some(self)));
-        open()
-    }
-
-    pub(crate) fn take_remote() -> Option<Self> {
-        REMOTE.take()
+        RemoteContext::from(self).in_scope(open)
     }
 
     pub(crate) fn record_flags(&self) -> u8 {
@@ -114,12 +105,8 @@ impl FromStr for SpanContext {
 #[error("not a W3C traceparent; expected 00-<32 hex digits>-<16 hex digits>-<2 hex digits>, ids not zero")]
 pub struct ParseError(());
 
-const SAMPLED: u8 = 1;
+pub(super) const SAMPLED: u8 = 1;
 const RANDOM: u8 = 2;
-
-thread_local! {
-    static REMOTE: Cell<Option<SpanContext>> = const { Cell::new(None) };
-}
 
 #[cfg(test)]
 mod tests {

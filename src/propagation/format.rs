@@ -1,0 +1,207 @@
+//! The formats in which a trace context travels.
+
+use std::fmt::Write as _;
+
+use super::{
+    Baggage, RemoteContext, SpanContext,
+    remote::{RemoteParts, trace_state},
+    span_context::SAMPLED,
+};
+
+/// A format of trace context or baggage, as `OTEL_PROPAGATORS` names them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Propagator {
+    /// `traceparent` and `tracestate` (W3C Trace Context).
+    TraceContext,
+    /// `baggage` (W3C Baggage).
+    Baggage,
+    /// `b3`, the single header.
+    B3,
+    /// `x-b3-traceid` and its like.
+    B3Multi,
+    /// `uber-trace-id`.
+    Jaeger,
+}
+
+impl Propagator {
+    const ALL: [(Self, &'static str); 5] = [
+        (Self::TraceContext, "tracecontext"),
+        (Self::Baggage, "baggage"),
+        (Self::B3, "b3"),
+        (Self::B3Multi, "b3multi"),
+        (Self::Jaeger, "jaeger"),
+    ];
+
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        Self::ALL.iter().find(|(_, known)| *known == name).map(|(propagator, _)| *propagator)
+    }
+}
+
+/// The propagators in use. The first that finds a context gives it; all write theirs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Propagators(u8);
+
+impl Default for Propagators {
+    fn default() -> Self {
+        [Propagator::TraceContext, Propagator::Baggage].into_iter().collect()
+    }
+}
+
+impl FromIterator<Propagator> for Propagators {
+    fn from_iter<I: IntoIterator<Item = Propagator>>(propagators: I) -> Self {
+        Self(propagators.into_iter().fold(0, |all, propagator| all | 1 << propagator as u8))
+    }
+}
+
+impl Propagators {
+    pub(crate) const NONE: Self = Self(0);
+
+    fn has(self, propagator: Propagator) -> bool {
+        self.0 & 1 << propagator as u8 != 0
+    }
+
+    /// Whether one of them tells the trace.
+    pub(crate) fn tell_traces(self) -> bool {
+        self.0 & !(1 << Propagator::Baggage as u8) != 0
+    }
+
+    pub(crate) fn extract<'a>(self, get: &impl Fn(&str) -> Option<&'a str>) -> RemoteContext {
+        let mut parts = RemoteParts::default();
+        if self.has(Propagator::TraceContext)
+            && let Some(span) = get("traceparent").and_then(|header| header.parse().ok())
+        {
+            parts.span = Some(span);
+            parts.trace_state = get("tracestate").map(trace_state).unwrap_or_default();
+        }
+        let others = [
+            (Propagator::B3, b3 as fn(&dyn Fn(&str) -> Option<&'a str>) -> Option<SpanContext>),
+            (Propagator::B3Multi, b3_multi),
+            (Propagator::Jaeger, jaeger),
+        ];
+        for (propagator, read) in others {
+            if parts.span.is_none() && self.has(propagator) {
+                parts.span = read(get);
+            }
+        }
+        if self.has(Propagator::Baggage) {
+            parts.baggage = get("baggage").map(Baggage::parse).unwrap_or_default();
+        }
+        RemoteContext(parts)
+    }
+
+    pub(crate) fn inject(
+        self,
+        context: &SpanContext,
+        trace_state: &str,
+        baggage: Option<&Baggage>,
+        set: &mut impl FnMut(&'static str, String),
+    ) {
+        let (trace, span, sampled) = (context.trace_id(), context.span_id(), u8::from(context.is_sampled()));
+        if self.has(Propagator::TraceContext) {
+            set("traceparent", context.to_string());
+            if !trace_state.is_empty() {
+                set("tracestate", trace_state.to_owned());
+            }
+        }
+        if self.has(Propagator::B3) {
+            set("b3", format!("{trace:032x}-{span:016x}-{sampled}"));
+        }
+        if self.has(Propagator::B3Multi) {
+            set("x-b3-traceid", format!("{trace:032x}"));
+            set("x-b3-spanid", format!("{span:016x}"));
+            set("x-b3-sampled", sampled.to_string());
+        }
+        if self.has(Propagator::Jaeger) {
+            set("uber-trace-id", format!("{trace:032x}:{span:016x}:0:{sampled}"));
+        }
+        if let Some(baggage) = baggage.filter(|_| self.has(Propagator::Baggage)) {
+            let mut header = String::new();
+            let _ = write!(header, "{baggage}");
+            set("baggage", header);
+        }
+    }
+}
+
+/// Hexadecimal digits, at most so many; zero is no id.
+fn id(text: &str, digits: usize) -> Option<u128> {
+    let is_hex = !text.is_empty() && text.len() <= digits && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    u128::from_str_radix(text, 16).ok().filter(|id| is_hex && *id != 0)
+}
+
+fn context(trace: &str, span: &str, sampled: bool) -> Option<SpanContext> {
+    Some(SpanContext { trace: id(trace, 32)?, span: id(span, 16)? as u64, flags: if sampled { SAMPLED } else { 0 } })
+}
+
+/// `{trace}-{span}-{sampled}-{parent}`, the last two optional; `d` is debug, which is sampled. A lone `0` or `1` says nothing of a trace.
+fn b3<'a>(get: &dyn Fn(&str) -> Option<&'a str>) -> Option<SpanContext> {
+    let mut parts = get("b3")?.trim().split('-');
+    context(parts.next()?, parts.next()?, matches!(parts.next(), Some("1" | "d")))
+}
+
+fn b3_multi<'a>(get: &dyn Fn(&str) -> Option<&'a str>) -> Option<SpanContext> {
+    let sampled = matches!(get("x-b3-sampled").map(str::trim), Some("1" | "true")) || get("x-b3-flags").map(str::trim) == Some("1");
+    context(get("x-b3-traceid")?.trim(), get("x-b3-spanid")?.trim(), sampled)
+}
+
+/// `{trace}:{span}:{parent}:{flags}`, the colons perhaps percent-encoded.
+fn jaeger<'a>(get: &dyn Fn(&str) -> Option<&'a str>) -> Option<SpanContext> {
+    let header = get("uber-trace-id")?.trim();
+    // Longer ones are none; they are not copied to find out.
+    let header = if header.len() <= 128 { header.replace("%3A", ":").replace("%3a", ":") } else { return None };
+    let mut parts = header.split(':');
+    let (trace, span, _parent, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    context(trace, span, u8::from_str_radix(flags, 16).ok()? & SAMPLED != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn read(propagator: Propagator, headers: &[(&str, &str)]) -> Option<String> {
+        let headers: HashMap<&str, &str> = headers.iter().copied().collect();
+        let remote = Propagators::from_iter([propagator]).extract(&|name| headers.get(name).copied());
+        remote.span_context().map(|context| context.to_string())
+    }
+
+    #[test]
+    fn other_formats_are_read_as_their_documents_say() {
+        let expected = Some("00-80f198ee56343ba864fe8b2a57d3eff7-e457b5a2e4d86bd1-01".to_owned());
+        let (trace, span) = ("80f198ee56343ba864fe8b2a57d3eff7", "e457b5a2e4d86bd1");
+        assert_eq!(read(Propagator::B3, &[("b3", &format!("{trace}-{span}-1-05e3ac9a4f6e3b90"))]), expected);
+        assert_eq!(read(Propagator::B3, &[("b3", &format!("{trace}-{span}-d"))]), expected);
+        assert_eq!(read(Propagator::B3, &[("b3", "0")]), None);
+        let short = Some("00-000000000000000064fe8b2a57d3eff7-e457b5a2e4d86bd1-00".to_owned());
+        assert_eq!(read(Propagator::B3, &[("b3", &format!("64fe8b2a57d3eff7-{span}"))]), short);
+        let multi = [("x-b3-traceid", trace), ("x-b3-spanid", span), ("x-b3-sampled", "1")];
+        assert_eq!(read(Propagator::B3Multi, &multi), expected);
+        assert_eq!(read(Propagator::B3Multi, &multi[..1]), None);
+        assert_eq!(read(Propagator::Jaeger, &[("uber-trace-id", &format!("{trace}:{span}:0:1"))]), expected);
+        assert_eq!(read(Propagator::Jaeger, &[("uber-trace-id", &format!("{trace}%3A{span}%3A0%3A3"))]), expected);
+        assert_eq!(read(Propagator::Jaeger, &[("uber-trace-id", "0:1:0:1")]), None);
+        assert_eq!(read(Propagator::TraceContext, &multi), None, "only what is asked for");
+    }
+
+    proptest! {
+        #[test]
+        fn what_one_process_writes_another_reads(trace in 1u128.., span in 1u64.., sampled in any::<bool>(), which in 0usize..5) {
+            let (propagator, _) = Propagator::ALL[which];
+            let propagators = Propagators::from_iter([propagator]);
+            let context = SpanContext { trace, span, flags: u8::from(sampled) };
+            let mut headers = HashMap::new();
+            propagators.inject(&context, "", None, &mut |name, value| _ = headers.insert(name, value));
+            let found = propagators.extract(&|name| headers.get(name).map(String::as_str)).span_context();
+            prop_assert_eq!(found, (propagator != Propagator::Baggage).then_some(context));
+        }
+
+        #[test]
+        fn nothing_panics(text in "[0-9a-fA-F:%-]{0,80}|\\PC{0,80}") {
+            let all: Propagators = Propagator::ALL.iter().map(|(propagator, _)| *propagator).collect();
+            let _ = all.extract(&|_| Some(&*text));
+        }
+    }
+}
