@@ -7,6 +7,8 @@ use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use tracing_subscriber::filter::Targets;
 
+#[cfg(feature = "tower")]
+use crate::metrics::requests::RequestMetrics;
 use crate::{
     delivery::{Compression, Protocol},
     env::{Environment, LimitSettings, Settings},
@@ -23,7 +25,7 @@ use crate::{
         core::{Core, CoreConfig, Start},
     },
     ledger::Signal,
-    metrics::{Meters, exception_counter, self_metrics},
+    metrics::{Meters, MetricForm, MetricTemporality, exception_counter, self_metrics},
     propagation::{Propagator, Propagators},
     sampling::Sampler,
     scrub::Scrubber,
@@ -103,6 +105,8 @@ pub struct Builder {
     attribute_limits: [LimitSettings; 2],
     propagators: Option<Propagators>,
     buckets: Vec<(String, Vec<f64>)>,
+    temporality: Option<MetricTemporality>,
+    exponential_histograms: Option<bool>,
     shutdown_timeout: Duration,
     panic_hook: bool,
     console: bool,
@@ -150,6 +154,8 @@ pub fn builder(service: Service) -> Builder {
         attribute_limits: [LimitSettings::default(); 2],
         propagators: None,
         buckets: Vec::new(),
+        temporality: None,
+        exponential_histograms: None,
         shutdown_timeout: Duration::from_secs(2),
         panic_hook: true,
         console: true,
@@ -271,6 +277,18 @@ impl Builder {
         self
     }
 
+    /// What counters and histograms count from (`OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE`); [cumulative](MetricTemporality::Cumulative) by default.
+    pub fn with_temporality(mut self, temporality: MetricTemporality) -> Self {
+        self.temporality = Some(temporality);
+        self
+    }
+
+    /// Histograms with exponential buckets, whose bounds follow the values, instead of fixed ones (`OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION`); not by default. The backend must know them.
+    pub fn with_exponential_histograms(mut self, exponential: bool) -> Self {
+        self.exponential_histograms = Some(exponential);
+        self
+    }
+
     /// How long dropping the [`Guard`] may wait for delivery; 2 s by default.
     pub fn with_shutdown_timeout(mut self, timeout: Duration) -> Self {
         self.shutdown_timeout = timeout;
@@ -310,7 +328,17 @@ impl Builder {
         let settings = &self.settings;
         let mut warnings = settings.warnings.clone();
         let destinations = self.destinations(&mut warnings)?;
-        let meters = Meters::new();
+        let meters = Meters::new(MetricForm {
+            temporality: self.temporality.or(settings.temporality).unwrap_or_default(),
+            exponential: self.exponential_histograms.or(settings.exponential_histograms).unwrap_or(false),
+        });
+        #[cfg(feature = "tower")]
+        let requests = {
+            let requests = Arc::new(RequestMetrics::new(&meters.meter("crumbtrail")));
+            let of_requests = requests.clone();
+            meters.after_each_reading(move |request| of_requests.attach_exemplars(request));
+            requests
+        };
         let release =
             self.resource_attributes().into_iter().filter(|(key, _)| matches!(&**key, "service.version" | "vcs.ref.head.revision"));
         // The last of a key is the one that counts.
@@ -384,6 +412,8 @@ impl Builder {
             has_hooks: !self.hooks.is_empty(),
             #[cfg(feature = "testing")]
             takes_scoped_panics: self.sink.is_some(),
+            #[cfg(feature = "tower")]
+            requests,
             start,
         }));
         let of = Arc::downgrade(&core);

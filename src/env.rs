@@ -8,6 +8,7 @@ use percent_encoding::percent_decode_str;
 use crate::{
     builder::Exporter,
     delivery::{Compression, Protocol},
+    metrics::MetricTemporality,
     propagation::{Propagator, Propagators},
     sampling::Sampler,
 };
@@ -124,6 +125,8 @@ pub(crate) struct Settings {
     pub(crate) sampler: Option<Sampler>,
     pub(crate) propagators: Option<Propagators>,
     pub(crate) metric_interval: Option<Duration>,
+    pub(crate) temporality: Option<MetricTemporality>,
+    pub(crate) exponential_histograms: Option<bool>,
     pub(crate) span_delay: Option<Duration>,
     pub(crate) log_delay: Option<Duration>,
     pub(crate) span_batch: Option<u64>,
@@ -149,6 +152,8 @@ impl Settings {
             sampler: sampler(&mut reader),
             propagators: propagators(&mut reader),
             metric_interval: reader.duration("OTEL_METRIC_EXPORT_INTERVAL"),
+            temporality: reader.parsed("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", temporality),
+            exponential_histograms: reader.parsed("OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION", histogram_aggregation),
             span_delay: reader.duration("OTEL_BSP_SCHEDULE_DELAY"),
             log_delay: reader.duration("OTEL_BLRP_SCHEDULE_DELAY"),
             span_batch: reader.parsed("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", positive),
@@ -327,6 +332,24 @@ fn propagators(reader: &mut Reader<'_>) -> Option<Propagators> {
     }
     let known: Vec<Propagator> = names.iter().filter_map(|name| Propagator::named(name)).collect();
     (!known.is_empty()).then(|| known.into_iter().collect())
+}
+
+fn temporality(text: &str) -> Result<MetricTemporality, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "cumulative" => Ok(MetricTemporality::Cumulative),
+        "delta" => Ok(MetricTemporality::Delta),
+        "lowmemory" => Ok(MetricTemporality::LowMemory),
+        _ => Err(format!("{text:?} is none of cumulative, delta, lowmemory; cumulative is used")),
+    }
+}
+
+/// Whether it is the exponential one.
+fn histogram_aggregation(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "explicit_bucket_histogram" => Ok(false),
+        "base2_exponential_bucket_histogram" => Ok(true),
+        _ => Err(format!("{text:?} is neither explicit_bucket_histogram nor base2_exponential_bucket_histogram; the first is used")),
+    }
 }
 
 fn exception_signal(text: &str) -> Result<bool, String> {

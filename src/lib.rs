@@ -59,6 +59,8 @@ mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod text;
+#[cfg(feature = "tower")]
+pub mod tower;
 mod trail;
 
 #[cfg(feature = "metrics")]
@@ -72,10 +74,11 @@ pub use crate::{
     error::{FlushError, InitError},
     exception::{
         Capture, CaptureParts, Cause, DynError, ErrorId, Exception, Mechanism, ParseErrorIdError, ResultExt, StdError, capture,
-        capture_with_backtrace, storm::ExceptionRate,
+        capture_with_backtrace, last_error_id, storm::ExceptionRate,
     },
     layer::{CrumbtrailLayer, Route},
     ledger::{FlushReport, Lost, Signal, SignalStats, Stats},
+    metrics::MetricTemporality,
     sampling::Sampler,
     scope::{FlagEvaluation, Scope, User, clear_user, flag_evaluated, set_context, set_session, set_tag, set_user},
     scrub::Scrubber,

@@ -73,6 +73,11 @@ impl Recent {
         self.0.clear();
     }
 
+    /// The last of them.
+    pub(crate) fn last(&self) -> Option<ErrorId> {
+        self.0.last().map(|entry| entry.id)
+    }
+
     /// The exception of this request that `seen` tells of once more.
     pub(crate) fn echo_in_request(&mut self, seen: &Seen<'_>) -> Option<ErrorId> {
         let is_recent = |entry: &Entry| seen.time.saturating_sub(entry.time) <= MAX_AGE_IN_REQUEST;

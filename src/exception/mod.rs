@@ -11,11 +11,15 @@ mod id;
 mod model;
 pub(crate) mod panic;
 mod raise;
+#[cfg(feature = "tower")]
+mod response;
 pub(crate) mod storm;
 mod vtable;
 
 use std::{panic::Location, sync::Arc};
 
+#[cfg(feature = "tower")]
+pub(crate) use self::response::tell_response;
 pub(crate) use self::{capture::capture_into, group::GroupId, vtable::TypeAddress};
 pub use self::{
     capture::{Capture, CaptureParts, ResultExt, StdError, capture, capture_with_backtrace},
@@ -51,15 +55,18 @@ pub enum Mechanism {
     Capture,
     /// A panic.
     Panic,
+    /// A response that says that the service has failed, where nothing else says why.
+    Response,
 }
 
 impl Mechanism {
-    /// `event`, `capture` or `panic`.
+    /// `event`, `capture`, `panic` or `response`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Event => "event",
             Self::Capture => "capture",
             Self::Panic => "panic",
+            Self::Response => "response",
         }
     }
 }
@@ -187,7 +194,22 @@ pub(crate) fn raise_event(core: &Arc<Core>, state: Option<&Arc<SpanState>>, even
     raise(core, state, ErrorId::new(), record.time, raised).err()
 }
 
-/// What the three ways differ in.
+/// The id of the last exception that was told in the current request, to show to who waits for it. `None` where there was none, and outside of requests.
+///
+/// ```
+/// let (shown, captured) = crumbtrail::testing::capture(|| {
+///     let _request = tracing::info_span!("request").entered();
+///     assert_eq!(crumbtrail::last_error_id(), None);
+///     tracing::error!("card refused");
+///     crumbtrail::last_error_id()
+/// });
+/// assert_eq!(shown, Some(captured.exceptions()[0].id()));
+/// ```
+pub fn last_error_id() -> Option<ErrorId> {
+    layer::current_state(&active_core()?)?.trail.as_ref()?.recent().last()
+}
+
+/// What the ways differ in.
 pub(crate) struct Raised<'a> {
     mechanism: Mechanism,
     /// Where it was raised: the same number, the same place.

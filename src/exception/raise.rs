@@ -113,7 +113,8 @@ fn draft(core: &Arc<Core>, state: Option<&Arc<SpanState>>, id: ErrorId, time: u6
         templates: raised.templates,
         event: raised.event.to_vec(),
         place: raised.place,
-        frames: if core.stacktraces && !lean { stack::capture() } else { Box::default() },
+        // A response has no place in the program.
+        frames: if core.stacktraces && !lean && raised.mechanism != Mechanism::Response { stack::capture() } else { Box::default() },
         backtrace: raised.backtrace,
         attachments: raised.attachments,
         crumbs: trail.filter(|_| !lean).map(|trail| trail.read(MAX_CRUMBS)).unwrap_or_default(),

@@ -7,7 +7,7 @@ use crate::{
     exception::{CATEGORY, Draft, ErrorId},
     trail::{
         callsite::Callsite,
-        record::{Kind, NO_CALLSITE, Record, Value, key, records},
+        record::{Kind, NO_CALLSITE, Record, Value, flag, key, records},
     },
 };
 /// Breadcrumbs of one exception at most.
@@ -31,7 +31,7 @@ pub(crate) fn of(draft: &Draft, callsites: &mut Callsites) -> (Breadcrumbs, usiz
             crumbs.extend(crumb(&open, callsites, None));
         }
     }
-    for record in &trail {
+    for record in trail.iter().filter(|record| record.ids.flags & flag::NO_CRUMB == 0) {
         crumbs.extend(crumb(record, callsites, opened(record.ids.span)));
     }
     crumbs.sort_by_key(|crumb| crumb.time);

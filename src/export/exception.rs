@@ -155,6 +155,8 @@ fn group(draft: &Draft, exception: &Exception, field_names: &str) -> (crate::exc
             (Cow::Borrowed(exception.target.as_str()), exception.errors_own_stack.then(own_top).flatten(), Some(Cow::Owned(text)))
         }
         Mechanism::Capture => (Cow::Owned(portable_path(place.map_or("", |(file, _)| file))), own_top(), error_text()),
+        // What was asked for, and what was answered.
+        Mechanism::Response => (Cow::Borrowed(""), None, Some(of_error.map_or_else(|| masked(draft.message()), Cow::Borrowed))),
         Mechanism::Panic => {
             let function = own_top();
             // Without a function a message that is not a literal is all there is.

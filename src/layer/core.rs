@@ -49,6 +49,8 @@ pub(crate) struct Core {
     faults: AtomicU64,
     pub(crate) scrubber: Arc<Scrubber>,
     pub(crate) statics: Statics,
+    #[cfg(feature = "tower")]
+    pub(crate) requests: Arc<crate::metrics::requests::RequestMetrics>,
     /// What is known of the whole process.
     pub(crate) process_scope: ScopeCell,
     /// Baggage entries that become tags.
@@ -91,6 +93,8 @@ pub(crate) struct CoreConfig {
     pub(crate) has_hooks: bool,
     #[cfg(feature = "testing")]
     pub(crate) takes_scoped_panics: bool,
+    #[cfg(feature = "tower")]
+    pub(crate) requests: Arc<crate::metrics::requests::RequestMetrics>,
     pub(crate) start: Start,
 }
 
@@ -116,6 +120,8 @@ impl Core {
             faults: AtomicU64::new(0),
             scrubber: config.scrubber,
             statics: Statics::of_this_process(),
+            #[cfg(feature = "tower")]
+            requests: config.requests,
             process_scope: ScopeCell::default(),
             baggage: config.baggage,
             user_on: config.user_on,

@@ -284,13 +284,16 @@ impl CrumbtrailLayer {
                 // Whole, should its trace be kept later. Behind the root there is no later.
                 Fate::Held => {
                     if let Some(trail) = state.trail.clone().filter(|_| state.parent.is_some()) {
-                        SpanState::finish(&mut state, end, 0, |record| trail.push_quietly(record));
+                        let flags = if state.feeds & feeds::CRUMB == 0 { flag::NO_CRUMB } else { 0 };
+                        SpanState::finish(&mut state, end, flags, |record| trail.push_quietly(record));
                     }
                     return instance.recycle(state);
                 }
                 Fate::None => {}
             }
-            if let (Some(trail), Some(_)) = (&state.trail, &state.parent) {
+            if let (Some(trail), Some(_)) = (&state.trail, &state.parent)
+                && state.feeds & feeds::CRUMB != 0
+            {
                 trail.push_quietly(&closed_record(&state, end));
             }
             instance.recycle(state);
@@ -474,9 +477,20 @@ pub(crate) fn keep_failed(core: &Arc<Core>, state: &SpanState) {
 
 /// Adds a breadcrumb to the trail of the current request, if there is one; `of_exception`: its own, which does not count as something that happened since.
 pub(crate) fn leave_breadcrumb(core: &Arc<Core>, of_exception: bool, make: impl FnOnce() -> Breadcrumb) {
+    if let Some(state) = current_state(core) {
+        add_breadcrumb(core, &state, of_exception, make);
+    }
+}
+
+/// The same to the trail of a span's request.
+#[cfg(feature = "tower")]
+pub(crate) fn leave_breadcrumb_of(core: &Arc<Core>, state: &SpanState, make: impl FnOnce() -> Breadcrumb) {
+    add_breadcrumb(core, state, false, make);
+}
+
+fn add_breadcrumb(core: &Core, state: &SpanState, of_exception: bool, make: impl FnOnce() -> Breadcrumb) {
+    let Some(trail) = &state.trail else { return };
     let _ = current::with(|thread| {
-        let Some(state) = thread.current(core) else { return };
-        let Some(trail) = &state.trail else { return };
         // The program's code, which may log: nothing of ours is held.
         let crumb = make();
         let mut buf = thread.take_scratch();

@@ -35,7 +35,8 @@ impl Routes {
     /// The defaults for a service whose own crate is `own_crate`.
     pub(crate) fn new(own_crate: &str) -> Self {
         let level = |level: LevelFilter| Targets::new().with_default(level);
-        let mut breadcrumbs = level(LevelFilter::INFO);
+        // A call leaves one breadcrumb, when it ends.
+        let mut breadcrumbs = level(LevelFilter::INFO).with_target("crumbtrail::client", LevelFilter::OFF);
         if !own_crate.is_empty() {
             breadcrumbs = breadcrumbs.with_target(own_crate, LevelFilter::DEBUG);
         }

@@ -3,6 +3,8 @@
 mod ledger;
 #[cfg(feature = "metrics")]
 pub(crate) mod recorder;
+#[cfg(feature = "tower")]
+pub(crate) mod requests;
 
 use std::{
     collections::HashMap,
@@ -22,7 +24,10 @@ use opentelemetry_proto::tonic::{
 };
 use opentelemetry_sdk::{
     error::OTelSdkResult,
-    metrics::{InstrumentKind, ManualReader, Pipeline, SdkMeterProvider, Temporality, data::ResourceMetrics, reader::MetricReader},
+    metrics::{
+        Aggregation, Instrument, InstrumentKind, ManualReader, Pipeline, SdkMeterProvider, Stream, Temporality, data::ResourceMetrics,
+        reader::MetricReader,
+    },
 };
 
 pub(crate) use self::ledger::self_metrics;
@@ -41,19 +46,62 @@ pub(crate) struct Meters {
     descriptions: Descriptions,
     /// What has to happen before each reading.
     before: RwLock<Vec<Box<dyn Fn() + Send + Sync>>>,
+    /// What is added to each reading.
+    after: RwLock<Vec<Addition>>,
+}
+
+type Addition = Box<dyn Fn(&mut ExportMetricsServiceRequest) + Send + Sync>;
+
+/// How histograms and counters are told.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct MetricForm {
+    pub(crate) temporality: MetricTemporality,
+    /// Histograms have exponential buckets instead of fixed ones.
+    pub(crate) exponential: bool,
+}
+
+/// What a counter's or histogram's value counts from (`OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum MetricTemporality {
+    /// From the start of the process.
+    #[default]
+    Cumulative,
+    /// From the last export; up-down counters still count from the start.
+    Delta,
+    /// Delta for counters and histograms, cumulative for what is observed.
+    LowMemory,
+}
+
+impl From<MetricTemporality> for Temporality {
+    fn from(temporality: MetricTemporality) -> Self {
+        match temporality {
+            MetricTemporality::Cumulative => Self::Cumulative,
+            MetricTemporality::Delta => Self::Delta,
+            MetricTemporality::LowMemory => Self::LowMemory,
+        }
+    }
 }
 
 impl Meters {
-    pub(crate) fn new() -> Self {
-        let reader = SharedReader(Arc::new(ManualReader::builder().build()));
+    pub(crate) fn new(form: MetricForm) -> Self {
+        let reader = SharedReader(Arc::new(ManualReader::builder().with_temporality(form.temporality.into()).build()));
         let provider = SdkMeterProvider::builder()
             .with_reader(reader.clone())
             .with_resource(opentelemetry_sdk::Resource::builder_empty().build())
-            .with_view(|_: &opentelemetry_sdk::metrics::Instrument| {
-                opentelemetry_sdk::metrics::Stream::builder().with_cardinality_limit(CARDINALITY_LIMIT).build().ok()
+            .with_view(move |instrument: &Instrument| {
+                let stream = Stream::builder().with_cardinality_limit(CARDINALITY_LIMIT);
+                if form.exponential && instrument.kind() == InstrumentKind::Histogram {
+                    // The specification's defaults.
+                    stream.with_aggregation(Aggregation::Base2ExponentialHistogram { max_size: 160, max_scale: 20, record_min_max: true })
+                } else {
+                    stream
+                }
+                .build()
+                .ok()
             })
             .build();
-        Self { provider, reader, descriptions: Arc::default(), before: RwLock::default() }
+        Self { provider, reader, descriptions: Arc::default(), before: RwLock::default(), after: RwLock::default() }
     }
 
     pub(crate) fn meter(&self, scope: &'static str) -> Meter {
@@ -69,6 +117,11 @@ impl Meters {
         self.before.write().unwrap_or_else(PoisonError::into_inner).push(Box::new(run));
     }
 
+    #[cfg(feature = "tower")]
+    pub(crate) fn after_each_reading(&self, add: impl Fn(&mut ExportMetricsServiceRequest) + Send + Sync + 'static) {
+        self.after.write().unwrap_or_else(PoisonError::into_inner).push(Box::new(add));
+    }
+
     /// Reads every instrument. Returns the request and its data points; `None` where there is nothing.
     pub(crate) fn collect(&self, resource: &Resource, schema_url: &str) -> Option<(u64, ExportMetricsServiceRequest)> {
         for run in self.before.read().unwrap_or_else(PoisonError::into_inner).iter() {
@@ -77,6 +130,9 @@ impl Meters {
         let mut read = ResourceMetrics::default();
         self.reader.collect(&mut read).ok()?;
         let mut request = ExportMetricsServiceRequest::from(&read);
+        for add in self.after.read().unwrap_or_else(PoisonError::into_inner).iter() {
+            add(&mut request);
+        }
         let descriptions = self.descriptions.read().unwrap_or_else(PoisonError::into_inner);
         let mut points = 0;
         for resource_metrics in &mut request.resource_metrics {

@@ -29,6 +29,8 @@ mod remote;
 mod span_context;
 
 use self::baggage::Entry;
+#[cfg(feature = "tower")]
+use crate::layer::core::Core;
 use crate::{exception::active_core, layer};
 
 pub(crate) use self::{
@@ -49,6 +51,22 @@ pub use self::{
 pub fn extract<'a>(get: impl Fn(&str) -> Option<&'a str>) -> RemoteContext {
     let propagators = active_core().map_or_else(Propagators::default, |core| core.propagators);
     propagators.extract(&get)
+}
+
+/// The same out of HTTP's headers, where a name may have several values.
+#[cfg(feature = "tower")]
+pub(crate) fn extract_http(core: &Core, headers: &http::HeaderMap) -> RemoteContext {
+    let several = |name: &str| headers.get_all(name).iter().nth(1).is_some();
+    if !several("baggage") && !several("tracestate") {
+        return core.propagators.extract(&|name| headers.get(name)?.to_str().ok());
+    }
+    let joined = |name: &str| headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).take(64).collect::<Vec<_>>().join(",");
+    let (baggage, trace_state) = (joined("baggage"), joined("tracestate"));
+    core.propagators.extract(&|name| match name {
+        "baggage" => Some(&*baggage),
+        "tracestate" => Some(&*trace_state),
+        name => headers.get(name)?.to_str().ok(),
+    })
 }
 
 /// Writes the current span's context, and the request's baggage, into what goes out. `set` takes a name in lower case and a value that is a valid header. Nothing is written outside of spans.

@@ -60,6 +60,8 @@ pub(crate) mod flag {
     pub(crate) const KEPT_SLOW: u8 = 1 << 5;
     /// Of a kept trace: spans are missing that the trail did not hold any more.
     pub(crate) const CUT_TRAIL: u8 = 1 << 6;
+    /// A span that is in the trail only to be kept, and no breadcrumb.
+    pub(crate) const NO_CRUMB: u8 = 1 << 7;
 }
 
 /// Keys that are not fields of a callsite.

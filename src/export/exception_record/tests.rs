@@ -42,6 +42,8 @@ fn core() -> Arc<Core> {
         event_limits: Limits::default(),
         span_limits: Limits::default(),
         propagators: Default::default(),
+        #[cfg(feature = "tower")]
+        requests: Arc::new(crate::metrics::requests::RequestMetrics::new(&crate::metrics::Meters::new(Default::default()).meter("test"))),
         stacktraces: true,
         exports_spans: true,
         trail_bytes: 1 << 16,

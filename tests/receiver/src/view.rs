@@ -129,6 +129,10 @@ pub struct Point {
     /// A histogram's boundaries.
     pub bounds: Vec<f64>,
     pub buckets: Vec<u64>,
+    /// The scale of exponential buckets.
+    pub scale: Option<i32>,
+    /// Value and trace id of each exemplar.
+    pub exemplars: Vec<(f64, String)>,
 }
 
 impl Received {
@@ -218,6 +222,8 @@ impl Received {
                     count: 1,
                     bounds: Vec::new(),
                     buckets: Vec::new(),
+                    scale: None,
+                    exemplars: exemplars(point.exemplars),
                 };
                 points.into_iter().map(point).collect()
             };
@@ -233,6 +239,21 @@ impl Received {
                         count: point.count,
                         bounds: point.explicit_bounds,
                         buckets: point.bucket_counts,
+                        scale: None,
+                        exemplars: exemplars(point.exemplars),
+                    })
+                    .collect(),
+                Some(Data::ExponentialHistogram(histogram)) => histogram
+                    .data_points
+                    .into_iter()
+                    .map(|point| Point {
+                        attributes: attributes(point.attributes),
+                        value: point.sum.unwrap_or_default(),
+                        count: point.count,
+                        bounds: Vec::new(),
+                        buckets: point.positive.map(|buckets| buckets.bucket_counts).unwrap_or_default(),
+                        scale: Some(point.scale),
+                        exemplars: exemplars(point.exemplars),
                     })
                     .collect(),
                 _ => Vec::new(),
@@ -240,6 +261,16 @@ impl Received {
             self.metrics.push(Metric { name: metric.name, unit: metric.unit, description: metric.description, points });
         }
     }
+}
+
+fn exemplars(exemplars: Vec<opentelemetry_proto::tonic::metrics::v1::Exemplar>) -> Vec<(f64, String)> {
+    use opentelemetry_proto::tonic::metrics::v1::exemplar::Value;
+    let value = |value| match value {
+        Some(Value::AsDouble(value)) => value,
+        Some(Value::AsInt(value)) => value as f64,
+        None => f64::NAN,
+    };
+    exemplars.into_iter().map(|exemplar| (value(exemplar.value), hex(&exemplar.trace_id))).collect()
 }
 
 fn resource_attributes(resource: Option<Resource>) -> Attributes {

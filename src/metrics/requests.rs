@@ -1,0 +1,274 @@
+//! How long requests take, by route and outcome: the histograms of the semantic conventions for HTTP and RPC. Comes in: every request, sampled or not, on its own thread. Goes out: instruments for the worker to read, and the traces behind their buckets (exemplars), which the SDK's aggregators do not keep.
+//!
+//! A set of attributes is looked up once and bound to its instrument; recording is then a few atomic operations.
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher as _, Hash, RandomState},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError, RwLock,
+        atomic::{AtomicBool, AtomicI64, Ordering},
+    },
+};
+
+use opentelemetry::{
+    KeyValue, StringValue, Value,
+    metrics::{BoundHistogram, Histogram, Meter},
+};
+use opentelemetry_proto::tonic::{
+    collector::metrics::v1::ExportMetricsServiceRequest,
+    common::v1 as proto,
+    metrics::v1::{Exemplar, exemplar, metric::Data},
+};
+
+use crate::{clock::now, trail::record::SpanIds};
+
+/// Upper bounds of the buckets, in seconds (semantic conventions, "HTTP metrics").
+const BOUNDS: [f64; 14] = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
+/// Sets of attributes of one metric at most; the rest is one, `otel.metric.overflow`.
+const MAX_SERIES: usize = 1_000;
+
+/// Who measures what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    HttpServer,
+    HttpClient,
+    RpcServer,
+    RpcClient,
+}
+
+/// One attribute of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Attribute<'a> {
+    Str(&'a str),
+    Int(i64),
+}
+
+pub(crate) struct RequestMetrics {
+    /// By [`Side`].
+    durations: [Durations; 4],
+    active: Arc<Active>,
+}
+
+impl std::fmt::Debug for RequestMetrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RequestMetrics").finish_non_exhaustive()
+    }
+}
+
+impl RequestMetrics {
+    pub(crate) fn new(meter: &Meter) -> Self {
+        let active = Arc::new(Active::default());
+        let observed = active.clone();
+        let _ = meter
+            .i64_observable_up_down_counter("http.server.active_requests")
+            .with_unit("{request}")
+            .with_description("Requests that are being served.")
+            .with_callback(move |observer| observed.observe(|count, attributes| observer.observe(count, attributes)))
+            .build();
+        let durations = [
+            ("http.server.request.duration", "Duration of HTTP requests that were served."),
+            ("http.client.request.duration", "Duration of HTTP requests to others."),
+            ("rpc.server.call.duration", "Duration of calls that were served."),
+            ("rpc.client.call.duration", "Duration of calls to others."),
+        ];
+        Self { durations: durations.map(|(name, description)| Durations::new(meter, name, description)), active }
+    }
+
+    /// Records a request that took so many nanoseconds. `sampled`: its span, if that is exported.
+    pub(crate) fn record(&self, side: Side, attributes: &[(&'static str, Attribute<'_>)], nanos: u64, sampled: Option<SpanIds>) {
+        self.durations[side as usize].record(attributes, nanos as f64 / 1e9, sampled);
+    }
+
+    /// A request begins (`1`) or ends (`-1`).
+    pub(crate) fn count_active(&self, method: &'static str, is_https: bool, change: i64) {
+        self.active.count(method, is_https, change);
+    }
+
+    /// Puts the traces behind the buckets into what is read from the instruments.
+    pub(crate) fn attach_exemplars(&self, request: &mut ExportMetricsServiceRequest) {
+        let metrics =
+            request.resource_metrics.iter_mut().flat_map(|resource| &mut resource.scope_metrics).flat_map(|scope| &mut scope.metrics);
+        for metric in metrics {
+            let Some(durations) = self.durations.iter().find(|durations| durations.name == metric.name) else { continue };
+            let mut found = durations.take_exemplars();
+            match &mut metric.data {
+                Some(Data::Histogram(histogram)) => {
+                    for point in &mut histogram.data_points {
+                        point.exemplars = found.remove(&of_point(&point.attributes)).unwrap_or_default();
+                    }
+                }
+                Some(Data::ExponentialHistogram(histogram)) => {
+                    for point in &mut histogram.data_points {
+                        point.exemplars = found.remove(&of_point(&point.attributes)).unwrap_or_default();
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// One metric.
+struct Durations {
+    name: &'static str,
+    histogram: Histogram<f64>,
+    hasher: RandomState,
+    /// By the hash of their attributes.
+    series: RwLock<HashMap<u64, Vec<Arc<Series>>>>,
+    overflow: OnceLock<Series>,
+}
+
+/// One set of attributes.
+struct Series {
+    attributes: Vec<KeyValue>,
+    bound: BoundHistogram<f64>,
+    /// The last trace in each bucket since the last reading.
+    exemplars: Mutex<[Option<(f64, u64, SpanIds)>; BOUNDS.len() + 1]>,
+}
+
+impl Durations {
+    fn new(meter: &Meter, name: &'static str, description: &'static str) -> Self {
+        let histogram = meter.f64_histogram(name).with_unit("s").with_description(description).with_boundaries(BOUNDS.to_vec()).build();
+        Self { name, histogram, hasher: RandomState::new(), series: RwLock::default(), overflow: OnceLock::new() }
+    }
+
+    fn record(&self, attributes: &[(&'static str, Attribute<'_>)], seconds: f64, sampled: Option<SpanIds>) {
+        let hash = self.hasher.hash_one(attributes);
+        let known = {
+            let series = self.series.read().unwrap_or_else(PoisonError::into_inner);
+            series.get(&hash).and_then(|alike| alike.iter().find(|series| series.is_of(attributes)).cloned())
+        };
+        match known.or_else(|| self.insert(hash, attributes)) {
+            Some(series) => series.record(seconds, sampled),
+            None => {
+                let overflow = || Series::new(&self.histogram, vec![KeyValue::new("otel.metric.overflow", true)]);
+                self.overflow.get_or_init(overflow).record(seconds, sampled);
+            }
+        }
+    }
+
+    #[cold]
+    fn insert(&self, hash: u64, attributes: &[(&'static str, Attribute<'_>)]) -> Option<Arc<Series>> {
+        let mut all = self.series.write().unwrap_or_else(PoisonError::into_inner);
+        let is_full = all.len() >= MAX_SERIES;
+        let alike = all.get(&hash).into_iter().flatten();
+        if let Some(known) = alike.into_iter().find(|series| series.is_of(attributes)) {
+            return Some(known.clone());
+        }
+        if is_full {
+            return None;
+        }
+        let series = Arc::new(Series::new(&self.histogram, attributes.iter().map(key_value).collect()));
+        all.entry(hash).or_default().push(series.clone());
+        Some(series)
+    }
+
+    fn take_exemplars(&self) -> HashMap<String, Vec<Exemplar>> {
+        let all = self.series.read().unwrap_or_else(PoisonError::into_inner);
+        let found =
+            all.values().flatten().map(|series| &**series).chain(self.overflow.get()).map(|series| (series.key(), series.take_exemplars()));
+        found.filter(|(_, exemplars)| !exemplars.is_empty()).collect()
+    }
+}
+
+impl Series {
+    fn new(histogram: &Histogram<f64>, attributes: Vec<KeyValue>) -> Self {
+        Self { bound: histogram.bind(&attributes), attributes, exemplars: Mutex::default() }
+    }
+
+    fn record(&self, seconds: f64, sampled: Option<SpanIds>) {
+        self.bound.record(seconds);
+        if let Some(ids) = sampled {
+            let bucket = BOUNDS.partition_point(|bound| *bound < seconds);
+            self.exemplars.lock().unwrap_or_else(PoisonError::into_inner)[bucket] = Some((seconds, now(), ids));
+        }
+    }
+
+    fn is_of(&self, attributes: &[(&'static str, Attribute<'_>)]) -> bool {
+        let is_same = |own: &KeyValue, (key, value): &(&str, Attribute<'_>)| {
+            own.key.as_str() == *key
+                && match (&own.value, value) {
+                    (Value::String(own), Attribute::Str(text)) => own.as_str() == *text,
+                    (Value::I64(own), Attribute::Int(number)) => own == number,
+                    _ => false,
+                }
+        };
+        self.attributes.len() == attributes.len() && self.attributes.iter().zip(attributes).all(|(own, other)| is_same(own, other))
+    }
+
+    /// As [`of_point`] has it.
+    fn key(&self) -> String {
+        key_of(self.attributes.iter().map(|attribute| format!("{}={}", attribute.key, attribute.value)).collect())
+    }
+
+    fn take_exemplars(&self) -> Vec<Exemplar> {
+        let taken = std::mem::take(&mut *self.exemplars.lock().unwrap_or_else(PoisonError::into_inner));
+        let exemplars = taken.into_iter().flatten().map(|(seconds, time, ids)| Exemplar {
+            filtered_attributes: Vec::new(),
+            time_unix_nano: time,
+            span_id: ids.span.to_be_bytes().to_vec(),
+            trace_id: ids.trace.to_be_bytes().to_vec(),
+            value: Some(exemplar::Value::AsDouble(seconds)),
+        });
+        exemplars.collect()
+    }
+}
+
+fn key_value((key, value): &(&'static str, Attribute<'_>)) -> KeyValue {
+    match value {
+        Attribute::Str(text) => KeyValue::new(*key, StringValue::from((*text).to_owned())),
+        Attribute::Int(number) => KeyValue::new(*key, *number),
+    }
+}
+
+/// The attributes of a data point, in an order that does not depend on who wrote them.
+fn of_point(attributes: &[proto::KeyValue]) -> String {
+    use proto::any_value::Value;
+    let shown = attributes.iter().map(|attribute| match attribute.value.as_ref().and_then(|value| value.value.as_ref()) {
+        Some(Value::StringValue(text)) => format!("{}={text}", attribute.key),
+        Some(Value::IntValue(number)) => format!("{}={number}", attribute.key),
+        Some(Value::BoolValue(flag)) => format!("{}={flag}", attribute.key),
+        _ => attribute.key.clone(),
+    });
+    key_of(shown.collect())
+}
+
+fn key_of(mut parts: Vec<String>) -> String {
+    parts.sort_unstable();
+    parts.join("\n")
+}
+
+/// Methods that HTTP knows (semantic conventions, `http.request.method`); others are `_OTHER`.
+pub(crate) const METHODS: [&str; 11] = ["GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "CONNECT", "TRACE", "QUERY", "_OTHER"];
+
+/// Requests that are being served, by method and scheme.
+#[derive(Default)]
+struct Active([[Gauge; 2]; METHODS.len()]);
+
+#[derive(Default)]
+struct Gauge {
+    count: AtomicI64,
+    /// There has been one: from then on, zero is told, too.
+    is_known: AtomicBool,
+}
+
+impl Active {
+    fn count(&self, method: &'static str, is_https: bool, change: i64) {
+        let index = METHODS.iter().position(|known| *known == method).unwrap_or(METHODS.len() - 1);
+        let gauge = &self.0[index][usize::from(is_https)];
+        gauge.count.fetch_add(change, Ordering::Relaxed);
+        if !gauge.is_known.load(Ordering::Relaxed) {
+            gauge.is_known.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn observe(&self, mut observe: impl FnMut(i64, &[KeyValue])) {
+        for (gauges, method) in self.0.iter().zip(METHODS) {
+            for (gauge, scheme) in gauges.iter().zip(["http", "https"]).filter(|(gauge, _)| gauge.is_known.load(Ordering::Relaxed)) {
+                let attributes = [KeyValue::new("http.request.method", method), KeyValue::new("url.scheme", scheme)];
+                observe(gauge.count.load(Ordering::Relaxed), &attributes);
+            }
+        }
+    }
+}

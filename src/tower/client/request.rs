@@ -1,0 +1,106 @@
+//! What is known of a call before it is made.
+
+use std::borrow::Cow;
+
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
+use tracing::{field::Empty, info_span};
+
+use crate::{
+    metrics::requests::Side,
+    propagation,
+    tower::{
+        exchange::{Beginning, Exchange, method_name, recording, version_name},
+        grpc,
+    },
+};
+
+/// The template of a URL's path, `/charge/{id}`: put it among a request's extensions, and it names the span and the metric's series (`url.template`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UrlTemplate(&'static str);
+
+impl UrlTemplate {
+    /// Of which there must be few.
+    pub fn new(template: &'static str) -> Self {
+        Self(template)
+    }
+}
+
+/// Opens a call's span and writes its context into the request. `None`: nobody records.
+pub(super) fn begin<B>(request: &mut Request<B>) -> Option<Exchange> {
+    let (method, uri, version) = (request.method().clone(), request.uri().clone(), request.version());
+    let template = template(request.extensions());
+    begin_parts(&method, &uri, version, template, request.headers_mut())
+}
+
+fn template(extensions: &Extensions) -> Option<&'static str> {
+    extensions.get::<UrlTemplate>().map(|template| template.0)
+}
+
+/// The same for a request of another library's.
+pub(in crate::tower) fn begin_parts(
+    method: &Method,
+    uri: &Uri,
+    version: Version,
+    template: Option<&'static str>,
+    headers: &mut HeaderMap,
+) -> Option<Exchange> {
+    let core = recording()?;
+    let is_rpc = grpc::is_grpc(headers);
+    let is_https = uri.scheme().is_some_and(|scheme| *scheme == http::uri::Scheme::HTTPS);
+    let beginning = Beginning {
+        side: if is_rpc { Side::RpcClient } else { Side::HttpClient },
+        method: method_name(method),
+        is_https,
+        version: version_name(version),
+        route: if is_rpc { Some(Cow::Owned(crate::tower::server::rpc_method(uri))) } else { template.map(Cow::Borrowed) },
+        server: uri.host().map(|host| (crate::text::cut(host, 255).to_owned(), uri.port_u16().or(Some(if is_https { 443 } else { 80 })))),
+    };
+    let exchange = Exchange::begin(core.clone(), beginning, |beginning| {
+        let host = beginning.server.as_ref().map(|(host, _)| host.as_str());
+        let port = beginning.server.as_ref().and_then(|(_, port)| *port);
+        if is_rpc {
+            let method = beginning.route.as_deref().unwrap_or_default();
+            return info_span!(
+                target: "crumbtrail::client",
+                "call",
+                otel.name = method,
+                otel.kind = "client",
+                rpc.system.name = "grpc",
+                rpc.method = method,
+                server.address = host,
+                server.port = port,
+                rpc.status_code = Empty,
+                error.type = Empty,
+                otel.status_code = Empty,
+            );
+        }
+        let method = beginning.method;
+        let shown = if method == "_OTHER" { "HTTP" } else { method };
+        let name = template.map_or_else(|| shown.to_owned(), |template| format!("{shown} {template}"));
+        let url = core.scrubber.scrub(&uri.to_string()).into_owned();
+        info_span!(
+            target: "crumbtrail::client",
+            "call",
+            otel.name = name,
+            otel.kind = "client",
+            http.request.method = method,
+            server.address = host,
+            server.port = port,
+            url.full = url,
+            url.template = template,
+            network.protocol.version = beginning.version,
+            http.response.status_code = Empty,
+            error.type = Empty,
+            otel.status_code = Empty,
+        )
+    });
+    exchange.enter(|| {
+        propagation::inject(|name, value| {
+            if let Ok(value) = HeaderValue::try_from(value) {
+                headers.insert(HeaderName::from_static(name), value);
+            }
+        });
+    });
+    Some(exchange)
+}

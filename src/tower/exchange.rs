@@ -1,0 +1,317 @@
+//! One request and its response, from either side: its span, how it ends, and what is measured of it.
+
+use std::{borrow::Cow, error::Error, sync::Arc};
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, response};
+use tracing::Span;
+
+use super::grpc;
+use crate::{
+    Breadcrumb, ErrorId,
+    clock::now,
+    exception::{self, active_core},
+    layer::{self, SpanState, core::Core},
+    metrics::requests::{Attribute, METHODS, Side},
+    trail::record::flag,
+};
+
+/// A request on its way. Ends when dropped, however that comes about.
+pub(super) struct Exchange {
+    core: Arc<Core>,
+    state: Option<Arc<SpanState>>,
+    span: Span,
+    side: Side,
+    started: u64,
+    method: &'static str,
+    is_https: bool,
+    version: &'static str,
+    /// The route of a server, the template of a client; the method of an RPC.
+    route: Option<Cow<'static, str>>,
+    /// Whom a client calls.
+    server: Option<(String, Option<u16>)>,
+    status: Option<StatusCode>,
+    grpc_status: Option<grpc::Status>,
+    error_type: Option<Cow<'static, str>>,
+    is_complete: bool,
+}
+
+/// What is known when a request begins.
+pub(super) struct Beginning {
+    pub(super) side: Side,
+    pub(super) method: &'static str,
+    pub(super) is_https: bool,
+    pub(super) version: &'static str,
+    pub(super) route: Option<Cow<'static, str>>,
+    pub(super) server: Option<(String, Option<u16>)>,
+}
+
+impl Exchange {
+    /// `open` makes the span.
+    pub(super) fn begin(core: Arc<Core>, beginning: Beginning, open: impl FnOnce(&Beginning) -> Span) -> Self {
+        let span = open(&beginning);
+        let state = span.id().and_then(|id| core.spans.get(id.into_u64())).map(|handle| handle.state);
+        let Beginning { side, method, is_https, version, route, server } = beginning;
+        if side == Side::HttpServer {
+            core.requests.count_active(method, is_https, 1);
+        }
+        Self {
+            core,
+            state,
+            span,
+            side,
+            started: now(),
+            method,
+            is_https,
+            version,
+            route,
+            server,
+            status: None,
+            grpc_status: None,
+            error_type: None,
+            is_complete: false,
+        }
+    }
+
+    /// Runs something in the span.
+    #[inline]
+    pub(super) fn enter<T>(&self, run: impl FnOnce() -> T) -> T {
+        self.span.in_scope(run)
+    }
+
+    /// The response begins. Returns whether it ends with its head, too.
+    pub(super) fn answered(&mut self, head: &response::Parts) -> bool {
+        self.status = Some(head.status);
+        self.grpc_status = self.is_rpc().then(|| grpc::Status::of(&head.headers)).flatten();
+        self.is_complete = head.status.is_informational()
+            || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+            || matches!(self.method, "HEAD" | "CONNECT")
+            || self.grpc_status.is_some();
+        self.judge();
+        self.is_complete
+    }
+
+    /// The trailers say how a call ended.
+    pub(super) fn trailers(&mut self, trailers: &HeaderMap) {
+        if self.is_rpc() {
+            self.grpc_status = grpc::Status::of(trailers).or(self.grpc_status);
+            self.judge();
+        }
+    }
+
+    /// The response begins, of which only the status is known.
+    #[cfg(feature = "reqwest")]
+    pub(super) fn answered_with(&mut self, status: StatusCode) {
+        self.status = Some(status);
+        self.judge();
+    }
+
+    #[cfg(feature = "reqwest")]
+    pub(super) fn span(&self) -> Span {
+        self.span.clone()
+    }
+
+    /// Ends in an error of which more is known than its text.
+    pub(super) fn raised(&mut self, error: &(dyn Error + Send + Sync + 'static)) {
+        self.error_type = Some(Cow::Borrowed("error"));
+        let here = std::panic::Location::caller();
+        self.enter(|| exception::capture_into(&self.core, error, here));
+    }
+
+    /// Everything has been said.
+    pub(super) fn complete(&mut self) {
+        self.is_complete = true;
+    }
+
+    /// Ends in an error that is no response. A server tells it as an exception.
+    pub(super) fn failed(&mut self, type_name: &'static str, message: &str) {
+        self.error_type = Some(Cow::Borrowed(type_name));
+        if self.is_server() && self.told().is_none() {
+            self.tell(type_name, message, &format!("{} failed", self.what()));
+        }
+    }
+
+    /// A panic went through it. (The panic hook has told it.)
+    pub(super) fn panicked(&mut self) {
+        (self.error_type, self.is_complete) = (Some(Cow::Borrowed("panic")), true);
+    }
+
+    /// The last exception that was told in this request.
+    pub(super) fn told(&self) -> Option<ErrorId> {
+        self.state.as_ref()?.trail.as_ref()?.recent().last()
+    }
+
+    /// Puts the id of the exception into a response that says that something went wrong.
+    pub(super) fn name_error(&self, head: &mut response::Parts, header: Option<&HeaderName>) {
+        let is_error =
+            head.status.is_client_error() || head.status.is_server_error() || self.grpc_status.is_some_and(|status| !status.is_ok());
+        let Some(id) = self.told().filter(|_| is_error) else { return };
+        if let (Some(header), Ok(value)) = (header, HeaderValue::try_from(id.to_string())) {
+            head.headers.insert(header, value);
+        }
+        head.extensions.insert(id);
+    }
+
+    fn is_rpc(&self) -> bool {
+        matches!(self.side, Side::RpcServer | Side::RpcClient)
+    }
+
+    fn is_server(&self) -> bool {
+        matches!(self.side, Side::HttpServer | Side::RpcServer)
+    }
+
+    /// What the status says of success (semantic conventions, "HTTP spans", "gRPC").
+    fn judge(&mut self) {
+        if let Some(status) = self.grpc_status {
+            let is_error = if self.is_server() { status.is_server_error() } else { !status.is_ok() };
+            self.error_type = is_error.then(|| Cow::Borrowed(status.name()));
+            if self.is_server() && status.is_failure() && self.told().is_none() {
+                let text = format!("{} answered {}", self.what(), status.name());
+                self.tell(status.name(), &text, &text);
+            }
+        } else if let Some(status) = self.status.filter(|_| self.error_type.is_none()) {
+            let is_error = status.is_server_error() || (!self.is_server() && status.is_client_error());
+            self.error_type = is_error.then(|| Cow::Owned(status.as_str().to_owned()));
+            if self.is_server() && status.is_server_error() && self.told().is_none() {
+                let text = format!("{} answered {status}", self.what());
+                self.tell(&format!("HTTP {}", status.as_str()), &text, &text);
+            }
+        }
+    }
+
+    fn tell(&self, type_name: &str, message: &str, template: &str) {
+        self.enter(|| exception::tell_response(&self.core, self.state.as_ref(), type_name, message, template));
+    }
+
+    /// As the span is called.
+    fn what(&self) -> String {
+        match &self.route {
+            Some(route) if self.is_rpc() => route.to_string(),
+            Some(route) => format!("{} {route}", self.method),
+            None => self.method.to_owned(),
+        }
+    }
+
+    fn measure(&self, nanos: u64) {
+        let text = |text: &'static str| Some(Attribute::Str(text));
+        let route = self.route.as_deref().map(Attribute::Str);
+        let error_type = self.error_type.as_deref().map(Attribute::Str);
+        let server = self.server.as_ref();
+        let address = ("server.address", server.map(|(host, _)| Attribute::Str(host)));
+        let port = ("server.port", server.and_then(|(_, port)| *port).map(|port| Attribute::Int(port.into())));
+        let known = if self.is_rpc() {
+            // Who calls methods that are not there must not make series of them.
+            let is_unknown = self.grpc_status == Some(grpc::Status::UNIMPLEMENTED) && self.is_server();
+            [
+                ("rpc.system.name", text("grpc")),
+                ("rpc.method", if is_unknown { text("_OTHER") } else { route }),
+                ("rpc.status_code", self.grpc_status.and_then(|status| text(status.name()))),
+                ("error.type", error_type),
+                address,
+                port,
+                ("", None),
+            ]
+        } else {
+            [
+                ("http.request.method", text(self.method)),
+                if self.is_server() { ("url.scheme", text(if self.is_https { "https" } else { "http" })) } else { address },
+                if self.is_server() { ("http.route", route) } else { port },
+                if self.is_server() { ("", None) } else { ("url.template", route) },
+                ("http.response.status_code", self.status.map(|status| Attribute::Int(status.as_u16().into()))),
+                ("error.type", error_type),
+                ("network.protocol.version", text(self.version)),
+            ]
+        };
+        let mut attributes = [("", Attribute::Int(0)); 7];
+        let mut count = 0;
+        for (key, value) in known {
+            if let Some(value) = value {
+                attributes[count] = (key, value);
+                count += 1;
+            }
+        }
+        let sampled = self.state.as_ref().map(|state| state.current_ids()).filter(|ids| ids.flags & flag::SAMPLED != 0);
+        self.core.requests.record(self.side, &attributes[..count], nanos, sampled);
+    }
+
+    /// What a call leaves behind: `GET payments /charge/{id} → 503`.
+    fn leave_breadcrumb(&self, nanos: u64) {
+        let Some(state) = &self.state else { return };
+        layer::leave_breadcrumb_of(&self.core, state, || {
+            let host = self.server.as_ref().map_or("", |(host, _)| host.as_str());
+            let outcome = match (self.grpc_status, self.status, &self.error_type) {
+                (Some(status), ..) => status.name().to_owned(),
+                (None, Some(status), _) => status.as_u16().to_string(),
+                (None, None, error) => error.as_deref().unwrap_or_default().to_owned(),
+            };
+            let target = self.route.as_deref().unwrap_or_default();
+            let method = if self.is_rpc() { "" } else { self.method };
+            let parts = [method, host, target].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ");
+            let level = if self.error_type.is_some() { tracing_core::Level::WARN } else { tracing_core::Level::INFO };
+            let mut crumb = Breadcrumb::new(if self.is_rpc() { "rpc" } else { "http" }, format!("{parts} → {outcome}"))
+                .with_level(level)
+                .with_data("duration_ms", (nanos / 1_000) as f64 / 1_000.0);
+            if let Some(status) = self.status.filter(|_| !self.is_rpc()) {
+                crumb.set_data("http.response.status_code", i64::from(status.as_u16()));
+            }
+            crumb
+        });
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        let nanos = now().saturating_sub(self.started);
+        let is_aborted = !self.is_complete && self.error_type.is_none();
+        if std::thread::panicking() && is_aborted {
+            self.error_type = Some(Cow::Borrowed("panic"));
+        } else if is_aborted {
+            // Whoever called has gone, or does not wait any longer: nobody's error status.
+            self.error_type = Some(Cow::Borrowed("aborted"));
+        }
+        if let Some(status) = self.status.filter(|_| !self.is_rpc()) {
+            self.span.record("http.response.status_code", status.as_u16());
+        }
+        if let Some(status) = self.grpc_status {
+            self.span.record("rpc.status_code", status.name());
+        }
+        if let Some(error_type) = self.error_type.as_deref() {
+            self.span.record("error.type", error_type);
+            if error_type != "aborted" {
+                self.span.record("otel.status_code", "error");
+            }
+        }
+        self.measure(nanos);
+        match self.side {
+            Side::HttpServer => self.core.requests.count_active(self.method, self.is_https, -1),
+            Side::HttpClient | Side::RpcClient => self.leave_breadcrumb(nanos),
+            Side::RpcServer => {}
+        }
+    }
+}
+
+/// The telemetry that records here.
+pub(super) fn recording() -> Option<Arc<Core>> {
+    active_core().filter(|core| !core.is_closed())
+}
+
+/// A method as the conventions name it; `_OTHER` where they do not.
+pub(super) fn method_name(method: &Method) -> &'static str {
+    METHODS.iter().find(|known| **known == method.as_str()).copied().unwrap_or("_OTHER")
+}
+
+pub(super) fn version_name(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_09 => "0.9",
+        Version::HTTP_10 => "1.0",
+        Version::HTTP_2 => "2",
+        Version::HTTP_3 => "3",
+        _ => "1.1",
+    }
+}
+
+/// A query with the values of secret parameters taken out; `None` where there is none.
+pub(super) fn clean_query(core: &Core, query: Option<&str>) -> Option<String> {
+    let query = query.filter(|query| !query.is_empty())?;
+    let clean = core.scrubber.scrub(&format!("?{query}")).into_owned();
+    Some(clean.trim_start_matches('?').to_owned())
+}

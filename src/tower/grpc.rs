@@ -1,0 +1,61 @@
+//! What gRPC puts where HTTP has a status: a code in a header or trailer.
+
+use http::{HeaderMap, header::CONTENT_TYPE};
+
+/// Whether a request is one of gRPC, gRPC-Web included.
+pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+}
+
+/// A status, by its code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Status(u8);
+
+const NAMES: [&str; 17] = [
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+];
+
+impl Status {
+    pub(super) const UNIMPLEMENTED: Self = Self(12);
+
+    /// `grpc-status`, where it is.
+    pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
+        let code: u8 = headers.get("grpc-status")?.to_str().ok()?.parse().ok()?;
+        // A code that is not known is to be taken for UNKNOWN (gRPC, "Status codes and their use").
+        Some(Self(if usize::from(code) < NAMES.len() { code } else { 2 }))
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        NAMES[usize::from(self.0)]
+    }
+
+    pub(super) fn is_ok(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Whether the server is to blame (semantic conventions, "gRPC server": the others are not errors of its span).
+    pub(super) fn is_server_error(self) -> bool {
+        matches!(self.0, 2 | 4 | 12 | 13 | 14 | 15)
+    }
+
+    /// Whether it is worth an exception where nothing else has been told: a deadline is the caller's, and who calls what is not there must not fill the list of defects.
+    pub(super) fn is_failure(self) -> bool {
+        matches!(self.0, 2 | 13 | 14 | 15)
+    }
+}

@@ -1,0 +1,61 @@
+//! The service around a service.
+
+use std::{
+    fmt::Display,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use http::{Request, Response};
+use http_body::Body;
+use tower_service::Service;
+
+use super::{Config, ServerFuture, request};
+use crate::tower::body::ObservedBody;
+
+/// Made by [`ServerLayer`](super::ServerLayer).
+#[derive(Clone)]
+pub struct Server<S> {
+    inner: S,
+    config: Arc<Config>,
+}
+
+impl<S> Server<S> {
+    pub(super) fn new(inner: S, config: Arc<Config>) -> Self {
+        Self { inner, config }
+    }
+}
+
+impl<S: std::fmt::Debug> std::fmt::Debug for Server<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Server").field(&self.inner).finish()
+    }
+}
+
+impl<S, RequestBody, ResponseBody> Service<Request<RequestBody>> for Server<S>
+where
+    S: Service<Request<RequestBody>, Response = Response<ResponseBody>>,
+    S::Error: Display + 'static,
+    ResponseBody: Body,
+    ResponseBody::Error: Display,
+{
+    type Response = Response<ObservedBody<ResponseBody>>;
+    type Error = S::Error;
+    type Future = ServerFuture<S::Future>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<RequestBody>) -> Self::Future {
+        let Some(exchange) = request::begin(&self.config, &request) else { return ServerFuture::unobserved(self.inner.call(request)) };
+        if !self.config.panic_response {
+            let future = exchange.enter(|| self.inner.call(request));
+            return ServerFuture::observed(Some(future), exchange, self.config.clone());
+        }
+        // A service may do its work, and panic, before there is a future.
+        let future = catch_unwind(AssertUnwindSafe(|| exchange.enter(|| self.inner.call(request)))).ok();
+        ServerFuture::observed(future, exchange, self.config.clone())
+    }
+}
