@@ -53,6 +53,8 @@ mod sampling;
 mod scope;
 mod scrub;
 mod service;
+#[cfg(all(feature = "signal", unix))]
+mod signal;
 pub mod spool;
 mod stack;
 mod telemetry;
@@ -95,6 +97,8 @@ pub use crate::exception::ErrorStack;
 pub use crate::exception::Eyre;
 #[cfg(feature = "rootcause")]
 pub use crate::exception::RootCause;
+#[cfg(all(feature = "signal", unix))]
+pub use crate::signal::{ShutdownSignal, shutdown_signal, until_signal};
 
 /// Sets everything up from the environment and installs it: [`builder`]`(service).`[`from_env`](Builder::from_env)`().`[`install`](Builder::install)`()`.
 ///
