@@ -43,6 +43,8 @@ mod exception;
 mod export;
 mod failpoint;
 mod hooks;
+#[cfg(feature = "tracing-opentelemetry")]
+pub mod interop;
 mod layer;
 mod ledger;
 mod link;

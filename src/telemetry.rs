@@ -107,6 +107,18 @@ impl Telemetry {
         self.inner.extras.recorder.clone()
     }
 
+    /// What libraries get their tracers from that use OpenTelemetry's API, for [`opentelemetry::global::set_tracer_provider`]; see [`interop`](crate::interop).
+    #[cfg(feature = "tracing-opentelemetry")]
+    pub fn tracer_provider(&self) -> crate::interop::OtelTracerProvider {
+        crate::interop::OtelTracerProvider::new(Arc::downgrade(&self.inner.core))
+    }
+
+    /// Trace context and baggage for libraries that use OpenTelemetry's API, for [`opentelemetry::global::set_text_map_propagator`].
+    #[cfg(feature = "tracing-opentelemetry")]
+    pub fn text_map_propagator(&self) -> crate::interop::OtelPropagator {
+        crate::interop::OtelPropagator::new(self.inner.core.propagators)
+    }
+
     /// Waits until everything recorded before the call is delivered, at most `timeout`. Blocks the calling thread and no other; needs no runtime and is safe within one, except that an async task should call it through `spawn_blocking`.
     ///
     /// What is on disk when the time is up is reported as spooled: it is safe, and not an error.
@@ -230,6 +242,11 @@ pub(crate) fn install(telemetry: Telemetry, panic_hook: bool, console: bool, met
     }
     #[cfg(not(feature = "metrics"))]
     let _ = metrics_recorder;
+    #[cfg(feature = "tracing-opentelemetry")]
+    if telemetry.inner.core.interop.globals {
+        opentelemetry::global::set_tracer_provider(telemetry.tracer_provider());
+        opentelemetry::global::set_text_map_propagator(telemetry.text_map_propagator());
+    }
     Ok(telemetry.guard())
 }
 

@@ -107,7 +107,7 @@ fn draft(core: &Arc<Core>, state: Option<&Arc<SpanState>>, id: ErrorId, time: u6
         id,
         time,
         mechanism: raised.mechanism,
-        ids: state.map(|state| state.current_ids()).unwrap_or_default(),
+        ids: layer::ids_of(core, state),
         body: raised.body,
         links: raised.links,
         templates: raised.templates,

@@ -45,7 +45,7 @@ use crate::{
     },
     trail::{
         callsite::Callsite,
-        record::{Kind, Record, SpanIds, records},
+        record::{Kind, NO_CALLSITE, Record, SpanIds, records},
     },
 };
 
@@ -190,7 +190,8 @@ impl Exporter {
 
     /// `false`: nothing can be made of it.
     fn record(&mut self, record: &Record<'_>, observed: u64) -> bool {
-        let Some(site) = self.callsites.get(record.callsite) else { return false };
+        let known = self.callsites.get(record.callsite);
+        let Some(site) = known.or_else(|| (record.callsite == NO_CALLSITE).then(|| Arc::new(Callsite::none()))) else { return false };
         match record.kind {
             Kind::Event => {
                 let (scope, log) = log::from_event(record, &site, observed);
@@ -203,6 +204,12 @@ impl Exporter {
             Kind::SpanOpen | Kind::SpanClose | Kind::Crumb => return false,
         }
         true
+    }
+
+    /// What is to be done on every turn.
+    pub(crate) fn tidy(&self) {
+        #[cfg(feature = "tracing-opentelemetry")]
+        self.core.bridges.iter().for_each(crate::interop::Bridges::sweep);
     }
 
     /// What is to be done now and then.

@@ -16,7 +16,7 @@ use crate::{
     exception::ErrorId,
     trail::{
         callsite::Callsite,
-        record::{Record, Value, flag, key},
+        record::{NO_CALLSITE, Record, Value, flag, key},
     },
 };
 
@@ -63,6 +63,7 @@ pub(crate) fn from_record(record: &Record<'_>, site: &Callsite, limits: SpanLimi
                 }
             }
             (key::TRACE_STATE, Value::Str(text)) => span.trace_state = (*text).to_owned(),
+            (key::SPAN_EVENT, Value::Str(text)) => add_event(&mut span, text, limits),
             (key::EXCEPTION, Value::Bytes(mark)) => add_exception(&mut span, mark, limits, lean),
             (key::ERROR_STATUS, Value::Str(description)) => status.raised = Some((*description).to_owned()),
             (index, field) => {
@@ -75,9 +76,15 @@ pub(crate) fn from_record(record: &Record<'_>, site: &Callsite, limits: SpanLimi
         }
     }
     for (name, value) in record.named() {
-        value::set(&mut attributes, name, value::from_record(&value));
+        if !take_special(&mut span, &mut status, name, &value) {
+            value::set(&mut attributes, name, value::from_record(&value));
+        }
     }
-    let source = Source::of(site);
+    let mut source = Source::of(site);
+    if record.callsite == NO_CALLSITE {
+        span.name = record.text(key::MESSAGE).unwrap_or_default().to_owned();
+        source.target = Cow::Owned(record.text(key::CATEGORY).unwrap_or_default().to_owned());
+    }
     source.describe(&mut attributes);
     if record.truncated() {
         attributes.push(value::attribute(super::TRUNCATED, value::bool(true)));
@@ -143,6 +150,21 @@ fn add_exception(span: &mut Span, mark: &[u8], limits: SpanLimits, lean: &LeanEv
     } else {
         span.dropped_events_count += 1;
     }
+}
+
+/// An event that was added by OpenTelemetry's API.
+fn add_event(span: &mut Span, text: &str, limits: SpanLimits) {
+    let Ok(event) = serde_json::from_str::<serde_json::Value>(text) else { return span.dropped_events_count += 1 };
+    if span.events.len() >= limits.events {
+        return span.dropped_events_count += 1;
+    }
+    let attributes = event["attributes"].as_object().into_iter().flatten();
+    span.events.push(Event {
+        time_unix_nano: event["time"].as_u64().unwrap_or_default(),
+        name: event["name"].as_str().unwrap_or_default().to_owned(),
+        attributes: attributes.map(|(key, value)| value::attribute(key, value::from_json(value))).collect(),
+        dropped_attributes_count: 0,
+    });
 }
 
 fn flags(flags: u8) -> u32 {

@@ -43,6 +43,18 @@ pub(crate) fn from_record(value: &Value<'_>) -> AnyValue {
     }
 }
 
+/// A JSON value; what OTLP has no like for is a text.
+pub(crate) fn from_json(value: &serde_json::Value) -> AnyValue {
+    use serde_json::Value as Json;
+    match value {
+        Json::Bool(value) => bool(*value),
+        Json::Number(number) => number.as_i64().map_or_else(|| double(number.as_f64().unwrap_or(f64::NAN)), int),
+        Json::String(text) => string(text.as_str()),
+        Json::Array(values) => any(any_value::Value::ArrayValue(ArrayValue { values: values.iter().map(from_json).collect() })),
+        other => string(other.to_string()),
+    }
+}
+
 /// A record's value, as hooks and tests see it.
 pub(crate) fn attribute_of(value: &Value<'_>) -> AttributeValue {
     match value {

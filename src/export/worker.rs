@@ -206,6 +206,7 @@ impl Worker {
     /// What is to be done now and then.
     fn keep_house(&mut self) {
         let now = Instant::now();
+        self.exporter.tidy();
         if now >= self.next_housekeeping {
             self.next_housekeeping = now + HOUSEKEEPING;
             self.exporter.housekeeping();

@@ -4,7 +4,7 @@ use std::{
     collections::VecDeque,
     io,
     sync::{
-        Arc, Mutex, Once, PoisonError,
+        Arc, Mutex, Once, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
@@ -51,6 +51,11 @@ pub(crate) struct Core {
     pub(crate) statics: Statics,
     #[cfg(feature = "tower")]
     pub(crate) requests: Arc<crate::metrics::requests::RequestMetrics>,
+    #[cfg(feature = "tracing-opentelemetry")]
+    pub(crate) interop: crate::interop::Options,
+    /// Where `tracing-opentelemetry`'s span extensions look.
+    #[cfg(feature = "tracing-opentelemetry")]
+    pub(crate) bridges: Option<crate::interop::Bridges>,
     /// What is known of the whole process.
     pub(crate) process_scope: ScopeCell,
     /// Baggage entries that become tags.
@@ -95,11 +100,23 @@ pub(crate) struct CoreConfig {
     pub(crate) takes_scoped_panics: bool,
     #[cfg(feature = "tower")]
     pub(crate) requests: Arc<crate::metrics::requests::RequestMetrics>,
+    #[cfg(feature = "tracing-opentelemetry")]
+    pub(crate) interop: crate::interop::Options,
     pub(crate) start: Start,
 }
 
+impl std::fmt::Debug for Core {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Core").finish_non_exhaustive()
+    }
+}
+
 impl Core {
-    pub(crate) fn new(config: CoreConfig) -> Self {
+    /// `this`: what it will be shared by.
+    pub(crate) fn new(
+        config: CoreConfig,
+        #[cfg_attr(not(feature = "tracing-opentelemetry"), expect(unused_variables))] this: &Weak<Self>,
+    ) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         Self {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
@@ -122,6 +139,10 @@ impl Core {
             statics: Statics::of_this_process(),
             #[cfg(feature = "tower")]
             requests: config.requests,
+            #[cfg(feature = "tracing-opentelemetry")]
+            interop: config.interop,
+            #[cfg(feature = "tracing-opentelemetry")]
+            bridges: config.interop.span_extensions.then(|| crate::interop::Bridges::new(this)),
             process_scope: ScopeCell::default(),
             baggage: config.baggage,
             user_on: config.user_on,

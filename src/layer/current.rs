@@ -275,6 +275,15 @@ impl Instance {
         self.recent[slot(id)] = Some(Entered { id, state: state.clone() });
     }
 
+    /// A span has got another state.
+    #[cfg(feature = "tracing-opentelemetry")]
+    pub(crate) fn replace(&mut self, id: u64, state: &Arc<SpanState>) {
+        for entered in self.entered.iter_mut().filter(|entered| entered.id == id) {
+            entered.state = state.clone();
+        }
+        self.recent[slot(id)].take_if(|recent| recent.id == id);
+    }
+
     /// Lets go of a span that closes, so that its memory can be used again.
     #[inline]
     pub(crate) fn forget(&mut self, id: u64) {

@@ -4,6 +4,8 @@
 
 pub(crate) mod core;
 mod current;
+#[cfg(feature = "tracing-opentelemetry")]
+mod foreign;
 mod ids;
 mod route;
 mod span;
@@ -32,7 +34,7 @@ use crate::{
     clock::now,
     exception,
     ledger::{Lost, Signal},
-    propagation::{Remote, without_threshold},
+    propagation::{Remote, SpanContext, without_threshold},
     scope,
     trail::{
         Trail,
@@ -48,6 +50,11 @@ pub(crate) use self::{
     route::Routes,
     span::SpanState,
     visit::guess,
+};
+#[cfg(feature = "tracing-opentelemetry")]
+pub(crate) use self::{
+    foreign::{child_ids, export_span, reparent, root_ids},
+    span::append_link,
 };
 
 /// The `tracing-subscriber` layer. Made by [`Telemetry::layer`](crate::Telemetry::layer).
@@ -123,7 +130,7 @@ impl CrumbtrailLayer {
                 }
                 None => {
                     let remote = Remote::take();
-                    (self.root_ids(&remote), None, remote.into_carried())
+                    (root_ids_after(core, remote.span), None, remote.into_carried())
                 }
             };
             record::stamp_ids(&mut buf, ids);
@@ -157,18 +164,6 @@ impl CrumbtrailLayer {
         };
         thread.return_scratch(buf);
         core.spans.insert(id.into_u64(), handle);
-    }
-
-    fn root_ids(&self, remote: &Remote) -> SpanIds {
-        let remote = remote.span.filter(|_| self.core.propagators.tell_traces());
-        let trace = remote.map_or_else(ids::trace_id, |remote| remote.trace_id());
-        let sampled = self.core.sampler.samples(trace, remote.map(|remote| remote.is_sampled()), &self.core.remote_budget);
-        SpanIds {
-            trace,
-            span: ids::span_id(),
-            parent: remote.map_or(0, |remote| remote.span_id()),
-            flags: remote.map_or(flag::RANDOM, |remote| remote.record_flags()) | if sampled { flag::SAMPLED } else { 0 },
-        }
     }
 
     fn event(&self, thread: &Thread, event: &Event<'_>) {
@@ -210,9 +205,7 @@ impl CrumbtrailLayer {
                 Some(explicit) => explicit.as_ref(),
                 None => instance.current(),
             };
-            if let Some(state) = state {
-                record::stamp_ids(&mut buf, SpanIds { parent: 0, ..state.current_ids() });
-            }
+            record::stamp_ids(&mut buf, SpanIds { parent: 0, ..ids_of(core, state) });
             if feeds & feeds::EXCEPTION != 0 {
                 return Some(state.cloned());
             }
@@ -310,6 +303,21 @@ enum Fate {
     None,
 }
 
+/// The ids of a span that begins a trace here, or continues a caller's.
+fn root_ids_after(core: &Core, remote: Option<SpanContext>) -> SpanIds {
+    let remote = remote.filter(|_| core.propagators.tell_traces());
+    #[cfg(feature = "tracing-opentelemetry")]
+    let remote = remote.or_else(crate::interop::current_parent);
+    let trace = remote.map_or_else(ids::trace_id, |remote| remote.trace_id());
+    let sampled = core.sampler.samples(trace, remote.map(|remote| remote.is_sampled()), &core.remote_budget);
+    SpanIds {
+        trace,
+        span: ids::span_id(),
+        parent: remote.map_or(0, |remote| remote.span_id()),
+        flags: remote.map_or(flag::RANDOM, |remote| remote.record_flags()) | if sampled { flag::SAMPLED } else { 0 },
+    }
+}
+
 impl CrumbtrailLayer {
     fn fate(&self, instance: &mut Instance, state: &SpanState, end: u64) -> Fate {
         let core = &self.core;
@@ -349,6 +357,10 @@ impl<S: Subscriber> Layer<S> for CrumbtrailLayer {
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, _: Context<'_, S>) {
         // A span that is not recorded passes its enclosing span on to what is in it, as no span would.
         if !self.core.is_closed() {
+            #[cfg(feature = "tracing-opentelemetry")]
+            if let Some(parent) = attributes.parent() {
+                self.settle(parent.into_u64());
+            }
             let _ = current::with(|thread| self.new_span(thread, attributes, id));
         }
     }
@@ -396,8 +408,26 @@ impl<S: Subscriber> Layer<S> for CrumbtrailLayer {
         self.lost(feeds, reason);
     }
 
+    /// The bridge's answers, where span extensions are on.
+    // SAFETY: the pointers are to this layer and to parts of its core, which it keeps alive.
+    #[cfg(feature = "tracing-opentelemetry")]
+    #[allow(unsafe_code)]
+    unsafe fn downcast_raw(&self, id: std::any::TypeId) -> Option<*const ()> {
+        if id == std::any::TypeId::of::<Self>() {
+            return Some(std::ptr::from_ref(self).cast());
+        }
+        self.core.bridges.as_ref()?.find(id)
+    }
+
+    #[cfg(feature = "tracing-opentelemetry")]
+    fn on_register_dispatch(&self, dispatch: &tracing_core::Dispatch) {
+        self.core.bridges.iter().for_each(|bridge| bridge.registered(dispatch));
+    }
+
     #[inline]
     fn on_enter(&self, id: &Id, _: Context<'_, S>) {
+        #[cfg(feature = "tracing-opentelemetry")]
+        self.enter_for_others(id.into_u64());
         current::at(|thread| {
             thread.instance(&self.core, |instance| {
                 let id = id.into_u64();
@@ -408,10 +438,18 @@ impl<S: Subscriber> Layer<S> for CrumbtrailLayer {
 
     #[inline]
     fn on_exit(&self, id: &Id, _: Context<'_, S>) {
+        #[cfg(feature = "tracing-opentelemetry")]
+        if self.core.interop.context_activation {
+            crate::interop::Activation::exit(id.into_u64());
+        }
         current::at(|thread| thread.instance(&self.core, |instance| instance.exit(id.into_u64())));
     }
 
     fn on_close(&self, id: Id, _: Context<'_, S>) {
+        #[cfg(feature = "tracing-opentelemetry")]
+        if let Some((bridge, Handle { state, own: true })) = self.core.bridges.as_ref().zip(self.core.spans.get(id.into_u64())) {
+            bridge.close(id.into_u64(), &state);
+        }
         // Whatever the thread's state: the id will be another span's.
         let Some(Handle { state, own: true }) = self.core.spans.remove(id.into_u64()) else { return };
         state.mark_closed();
@@ -475,6 +513,19 @@ pub(crate) fn keep_failed(core: &Arc<Core>, state: &SpanState) {
     }
 }
 
+/// The ids that logs and exceptions in a span carry; zeros outside of spans.
+#[inline]
+pub(crate) fn ids_of(
+    #[cfg_attr(not(feature = "tracing-opentelemetry"), expect(unused_variables))] core: &Core,
+    state: Option<&Arc<SpanState>>,
+) -> SpanIds {
+    #[cfg(feature = "tracing-opentelemetry")]
+    if core.interop.foreign_context {
+        return crate::interop::current_ids().unwrap_or_default();
+    }
+    state.map(|state| state.current_ids()).unwrap_or_default()
+}
+
 /// Adds a breadcrumb to the trail of the current request, if there is one; `of_exception`: its own, which does not count as something that happened since.
 pub(crate) fn leave_breadcrumb(core: &Arc<Core>, of_exception: bool, make: impl FnOnce() -> Breadcrumb) {
     if let Some(state) = current_state(core) {
@@ -500,13 +551,7 @@ fn add_breadcrumb(core: &Core, state: &SpanState, of_exception: bool, make: impl
         encoder.u64(record::key::LEVEL, breadcrumb::number_of(crumb.level));
         for (key, value) in crumb.data {
             let value = scope::clean_value(&core.scrubber, &key, value);
-            encoder.named(&core.scrubber.scrub(&key), |encoder, key| match &value {
-                AttributeValue::Bool(value) => encoder.bool(key, *value),
-                AttributeValue::I64(value) => encoder.i64(key, *value),
-                AttributeValue::F64(value) => encoder.f64(key, *value),
-                AttributeValue::Str(value) => encoder.str(key, value),
-                AttributeValue::Array(_) => encoder.str(key, &value.to_string()),
-            });
+            write_named(&mut encoder, &core.scrubber.scrub(&key), &value);
         }
         if encoder.failed() {
             core.fault_of_rule();
@@ -516,6 +561,17 @@ fn add_breadcrumb(core: &Core, state: &SpanState, of_exception: bool, make: impl
             if of_exception { trail.push_quietly(&buf) } else { trail.push(&buf) }
         }
         thread.return_scratch(buf);
+    });
+}
+
+/// Writes a field that no callsite knows. Name and value are clean already.
+pub(crate) fn write_named(encoder: &mut Encoder<'_>, name: &str, value: &AttributeValue) {
+    encoder.named(name, |encoder, key| match value {
+        AttributeValue::Bool(value) => encoder.bool(key, *value),
+        AttributeValue::I64(value) => encoder.i64(key, *value),
+        AttributeValue::F64(value) => encoder.f64(key, *value),
+        AttributeValue::Str(value) => encoder.str(key, value),
+        AttributeValue::Array(_) => encoder.str(key, &value.to_string()),
     });
 }
 

@@ -43,6 +43,12 @@ impl Routes {
         Self { exceptions: level(LevelFilter::ERROR), logs: level(LevelFilter::INFO), spans: level(LevelFilter::INFO), breadcrumbs }
     }
 
+    /// Where axum-tracing-opentelemetry and its like put their spans: at TRACE, below a target of their own.
+    #[cfg(feature = "tracing-opentelemetry")]
+    pub(crate) fn add_span_extensions(&mut self) {
+        self.spans = std::mem::take(&mut self.spans).with_target("otel::tracing", LevelFilter::TRACE);
+    }
+
     pub(crate) fn set(&mut self, route: Route, targets: Targets) {
         match route {
             Route::Exceptions => self.exceptions = targets,
@@ -64,7 +70,7 @@ impl Routes {
         }
         if metadata.target() == BRIDGE_TARGET && metadata.fields().field("log.target").is_some() {
             // The real target is known only when the record comes.
-            let wanted = self.max_level_hint().is_none_or(|hint| metadata.level() <= &hint);
+            let wanted = Self::most([&self.exceptions, &self.logs, &self.breadcrumbs]).is_none_or(|hint| metadata.level() <= &hint);
             return if wanted { feeds::BRIDGE } else { 0 };
         }
         // A flag counts for the exceptions to come, whether or not its event is wanted elsewhere.
@@ -92,7 +98,11 @@ impl Routes {
 
     /// The most verbose level any route wants.
     pub(crate) fn max_level_hint(&self) -> Option<LevelFilter> {
-        [&self.exceptions, &self.logs, &self.spans, &self.breadcrumbs]
+        Self::most([&self.exceptions, &self.logs, &self.spans, &self.breadcrumbs])
+    }
+
+    fn most<const N: usize>(targets: [&Targets; N]) -> Option<LevelFilter> {
+        targets
             .into_iter()
             .map(|targets| targets.iter().map(|(_, level)| level).chain(targets.default_level()).max().unwrap_or(LevelFilter::OFF))
             .max()

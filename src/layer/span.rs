@@ -5,6 +5,12 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
+#[cfg(feature = "tracing-opentelemetry")]
+use std::sync::atomic::AtomicU64;
+
+#[cfg(feature = "tracing-opentelemetry")]
+use crate::interop::VERSIONS;
+
 use crate::{
     text::cut,
     trail::{
@@ -25,6 +31,12 @@ pub(crate) struct SpanState {
     /// The enclosing span of the same trace.
     pub(crate) parent: Option<Arc<SpanState>>,
     pub(crate) trail: Option<Arc<Trail>>,
+    /// Its entries in the bridges' registries; 0: nobody has asked for one.
+    #[cfg(feature = "tracing-opentelemetry")]
+    pub(crate) shadows: [AtomicU64; VERSIONS],
+    /// What was said of it there has taken effect.
+    #[cfg(feature = "tracing-opentelemetry")]
+    settled: [AtomicBool; VERSIONS],
     /// The span is closed; its id may be another's by now.
     closed: AtomicBool,
     body: Mutex<Vec<u8>>,
@@ -54,6 +66,11 @@ impl SpanState {
         self.parent = parent;
         self.trail = Some(trail);
         *self.closed.get_mut() = false;
+        #[cfg(feature = "tracing-opentelemetry")]
+        {
+            self.shadows = Default::default();
+            self.settled = Default::default();
+        }
         let body = self.body.get_mut().unwrap_or_else(PoisonError::into_inner);
         body.clear();
         body.extend_from_slice(record);
@@ -65,6 +82,32 @@ impl SpanState {
         body.clear();
         body.shrink_to(KEEP_CAPACITY);
         (self.parent.take(), self.trail.take())
+    }
+
+    /// `true`, once: what was said of it by span extensions is to take effect now.
+    #[cfg(feature = "tracing-opentelemetry")]
+    pub(crate) fn unsettle(&self, version: usize) -> bool {
+        !self.settled[version].swap(true, Ordering::Relaxed)
+    }
+
+    /// The same span with other ids, at the same place of the same request, or at the root of its own.
+    #[cfg(feature = "tracing-opentelemetry")]
+    pub(crate) fn moved(&self, ids: SpanIds) -> Self {
+        let mut body = self.body().clone();
+        record::clear_ids(&mut body);
+        record::stamp_ids(&mut body, ids);
+        Self {
+            tracing_id: self.tracing_id,
+            ids,
+            callsite: self.callsite,
+            feeds: self.feeds,
+            parent: None,
+            trail: self.trail.clone(),
+            shadows: self.shadows.each_ref().map(|shadow| AtomicU64::new(shadow.load(Ordering::Relaxed))),
+            settled: self.settled.each_ref().map(|settled| AtomicBool::new(settled.load(Ordering::Relaxed))),
+            closed: AtomicBool::new(false),
+            body: Mutex::new(body),
+        }
     }
 
     /// When it was opened.

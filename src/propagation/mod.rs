@@ -28,13 +28,12 @@ mod messaging;
 mod remote;
 mod span_context;
 
-use self::baggage::Entry;
 #[cfg(feature = "tower")]
 use crate::layer::core::Core;
 use crate::{exception::active_core, layer};
 
 pub(crate) use self::{
-    baggage::Baggage,
+    baggage::{Baggage, Entry},
     format::Propagators,
     remote::{Remote, without_threshold},
 };

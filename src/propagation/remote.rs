@@ -27,6 +27,12 @@ impl RemoteContext {
         self.0.baggage.get(key)
     }
 
+    /// Keys and decoded values of the baggage.
+    #[cfg(feature = "tracing-opentelemetry")]
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (&str, String)> {
+        self.0.baggage.entries()
+    }
+
     /// Runs `open`, in which the first local root span (or span of `otel.kind` server or consumer) becomes a child of the caller's span and takes its trace state and baggage. Does not reach other threads or past an `.await`: open the span, then instrument the future with it.
     pub fn in_scope<T>(self, open: impl FnOnce() -> T) -> T {
         struct Restore(Option<Box<RemoteParts>>, Option<SpanContext>);

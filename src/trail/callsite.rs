@@ -70,6 +70,11 @@ impl Callsite {
         }
     }
 
+    /// That of spans that `tracing` does not know.
+    pub(crate) fn none() -> Self {
+        Self { name: "", target: "", file: None, line: None, level: Level::INFO, fields: Vec::new(), treatments: Vec::new() }
+    }
+
     /// The event has a name of its own, which is OpenTelemetry's EventName.
     pub(crate) fn event_name(&self) -> Option<&'static str> {
         Some(self.name).filter(|name| !(name.starts_with("event ") || *name == "log event"))

@@ -88,9 +88,11 @@ pub(crate) mod key {
     pub(crate) const ECHO: u16 = 0xFF09;
     /// string: a span's trace state.
     pub(crate) const TRACE_STATE: u16 = 0xFF0D;
-    /// string: a breadcrumb's category.
+    /// string: an event of a span, as JSON: `{"name", "time", "attributes"}`.
+    pub(crate) const SPAN_EVENT: u16 = 0xFF0E;
+    /// string: a breadcrumb's category; the scope of a span that has no callsite.
     pub(crate) const CATEGORY: u16 = 0xFF0A;
-    /// string: a breadcrumb's message.
+    /// string: a breadcrumb's message; the name of a span that has no callsite.
     pub(crate) const MESSAGE: u16 = 0xFF0B;
     /// u64: a breadcrumb's level, 1 (ERROR) to 5 (TRACE).
     pub(crate) const LEVEL: u16 = 0xFF0C;
@@ -211,6 +213,12 @@ pub(crate) fn stamp_ids(record: &mut [u8], ids: SpanIds) {
     record[24..32].copy_from_slice(&(ids.trace as u64).to_le_bytes());
     record[32..40].copy_from_slice(&ids.span.to_le_bytes());
     record[40..48].copy_from_slice(&ids.parent.to_le_bytes());
+}
+
+/// Takes a record's identity away, before it gets another.
+#[cfg(feature = "tracing-opentelemetry")]
+pub(crate) fn clear_ids(record: &mut [u8]) {
+    record[3] &= flag::TRUNCATED;
 }
 
 /// Adds to a record's flags.

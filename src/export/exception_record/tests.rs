@@ -36,7 +36,7 @@ impl std::fmt::Debug for Draft {
 }
 
 fn core() -> Arc<Core> {
-    Arc::new(Core::new(CoreConfig {
+    let config = CoreConfig {
         routes: Routes::new("test"),
         sampler: Sampler::default(),
         event_limits: Limits::default(),
@@ -55,8 +55,11 @@ fn core() -> Arc<Core> {
         has_hooks: false,
         #[cfg(feature = "testing")]
         takes_scoped_panics: false,
+        #[cfg(feature = "tracing-opentelemetry")]
+        interop: Default::default(),
         start: Box::new(|_, _| Ok(())),
-    }))
+    };
+    Arc::new_cyclic(|this| Core::new(config, this))
 }
 
 /// Fields under every name that is looked at, as an event or a span has them.

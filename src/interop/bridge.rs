@@ -1,0 +1,215 @@
+//! How `OpenTelemetrySpanExt` finds crumbtrail's spans.
+//!
+//! Its methods ask the current subscriber for two things: the `OpenTelemetryLayer` behind an opaque type, and the registry that layer was made for, in which they look up the span's data. Both are ours to answer: the layer is made for [`Bridge`], which is no registry but makes an entry in one aside (the shadow) when a span is first asked for. So the price is paid by those spans alone, and nothing is exported by that layer: its tracer hands out [`OtelSpan`](super::OtelSpan)s that stand for crumbtrail's own.
+//!
+//! Entries are closed by the worker: registries of one thread share a count of spans that are closing, so that one which closes a span while another does would keep it for ever.
+
+use std::{
+    any::TypeId,
+    sync::{
+        Mutex, OnceLock, PoisonError, Weak,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use tracing_core::{
+    Dispatch, Event, Interest, Kind, Level, Metadata, Subscriber, callsite,
+    dispatcher::WeakDispatch,
+    field::Value,
+    span::{Attributes, Id, Record},
+};
+use tracing_subscriber::{
+    Registry,
+    layer::{Layered, SubscriberExt as _},
+    registry::{Data, LookupSpan},
+};
+
+use super::{
+    SHADOW,
+    api::trace::TracerProvider as _,
+    extensions::{self, OpenTelemetryLayer},
+    tracer::{OtelTracer, OtelTracerProvider},
+};
+use crate::layer::{SpanState, core::Core};
+
+/// What looks spans up for `tracing-opentelemetry`.
+pub(crate) struct Bridge {
+    core: Weak<Core>,
+    shadow: Layered<OpenTelemetryLayer<Registry, OtelTracer>, Registry>,
+    /// Answers in the name of a layer that is made for this bridge.
+    answers: OnceLock<OpenTelemetryLayer<Bridge, OtelTracer>>,
+    /// The subscriber that the layer is part of; of several, the last.
+    dispatch: Mutex<Option<WeakDispatch>>,
+    /// Entries that have not been told of yet, see [`needs_settling`](Self::needs_settling).
+    unsettled: AtomicUsize,
+    /// Entries of spans that have closed.
+    closed: Mutex<Vec<u64>>,
+    /// Stands for spans that crumbtrail does not know.
+    nobody: OnceLock<u64>,
+}
+
+/// The field by which the tracer knows for which span it is asked.
+pub(super) const MARK: &str = "crumbtrail.span";
+
+impl Bridge {
+    pub(crate) fn new(core: &Weak<Core>) -> Self {
+        let tracer = || OtelTracerProvider::new(core.clone()).tracer("crumbtrail");
+        let quiet = extensions::layer().with_tracer(tracer());
+        let quiet =
+            quiet.with_location(false).with_threads(false).with_tracked_inactivity(false).with_target(false).with_context_activation(false);
+        let bridge = Self {
+            core: core.clone(),
+            shadow: Registry::default().with(quiet),
+            answers: OnceLock::new(),
+            dispatch: Mutex::default(),
+            unsettled: AtomicUsize::new(0),
+            closed: Mutex::default(),
+            nobody: OnceLock::new(),
+        };
+        let _ = bridge.answers.set(OpenTelemetryLayer::new(tracer()));
+        bridge
+    }
+
+    pub(crate) fn registered(&self, dispatch: &Dispatch) {
+        *self.dispatch.lock().unwrap_or_else(PoisonError::into_inner) = Some(dispatch.downgrade());
+    }
+
+    /// What the subscriber is asked for, if it is one of these: this bridge, or the layer that is made for it.
+    pub(crate) fn find(&self, id: TypeId) -> Option<*const ()> {
+        if id == TypeId::of::<Self>() {
+            return Some(std::ptr::from_ref(self).cast());
+        }
+        let answers = self.answers.get()?;
+        // SAFETY: the layer's own answer, handed on: it points into `answers`, which lives as long as `self`.
+        #[allow(unsafe_code)]
+        unsafe {
+            tracing_subscriber::Layer::<Self>::downcast_raw(answers, id)
+        }
+    }
+
+    /// Whether a span may have been given a parent that it does not have yet.
+    #[inline]
+    pub(crate) fn needs_settling(&self) -> bool {
+        self.unsettled.load(Ordering::Relaxed) > 0
+    }
+
+    /// Lets what was said of a span by span extensions take effect: a parent, attributes, links.
+    pub(crate) fn settle(&self, id: u64, state: &SpanState) {
+        if state.shadows[SHADOW].load(Ordering::Relaxed) == 0 || !state.unsettle(SHADOW) {
+            return;
+        }
+        self.unsettled.fetch_sub(1, Ordering::Relaxed);
+        let dispatch = self.dispatch.lock().unwrap_or_else(PoisonError::into_inner).as_ref().and_then(WeakDispatch::upgrade);
+        if let Some(dispatch) = dispatch {
+            // Makes `tracing-opentelemetry` start the span, which asks our tracer for it.
+            let _ = extensions::get_otel_context(&Id::from_u64(id), &dispatch);
+        }
+    }
+
+    /// A span closes. Its data is let go of later.
+    pub(crate) fn close(&self, id: u64, state: &SpanState) {
+        self.settle(id, state);
+        let shadow = state.shadows[SHADOW].swap(0, Ordering::Relaxed);
+        if shadow != 0 {
+            self.closed.lock().unwrap_or_else(PoisonError::into_inner).push(shadow);
+        }
+    }
+
+    /// Lets go of the data of closed spans. On the worker's thread, which closes no others.
+    pub(crate) fn sweep(&self) {
+        let closed = std::mem::take(&mut *self.closed.lock().unwrap_or_else(PoisonError::into_inner));
+        for shadow in closed {
+            self.shadow.try_close(Id::from_u64(shadow));
+        }
+    }
+
+    /// The entry of a span, made at its first use.
+    fn shadow_of(&self, id: u64) -> u64 {
+        let state = self.core.upgrade().and_then(|core| core.spans.get(id)).map(|handle| handle.state);
+        let Some(state) = state else { return *self.nobody.get_or_init(|| self.open(0)) };
+        let known = state.shadows[SHADOW].load(Ordering::Acquire);
+        if known != 0 {
+            return known;
+        }
+        let fresh = self.open(state.tracing_id);
+        match state.shadows[SHADOW].compare_exchange(0, fresh, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => {
+                self.unsettled.fetch_add(1, Ordering::Relaxed);
+                fresh
+            }
+            Err(other) => {
+                self.closed.lock().unwrap_or_else(PoisonError::into_inner).push(fresh);
+                other
+            }
+        }
+    }
+
+    fn open(&self, id: u64) -> u64 {
+        let fields = METADATA.fields();
+        let opened = fields.field(MARK).map(|field| {
+            // As a signed number: of others, `tracing-opentelemetry` makes texts.
+            let id = id.cast_signed();
+            let values = [(&field, Some(&id as &dyn Value))];
+            let values = fields.value_set(&values);
+            self.shadow.new_span(&Attributes::new_root(&METADATA, &values)).into_u64()
+        });
+        opened.unwrap_or(0)
+    }
+}
+
+impl<'a> LookupSpan<'a> for Bridge {
+    type Data = Data<'a>;
+
+    fn span_data(&'a self, id: &Id) -> Option<Data<'a>> {
+        self.shadow.span_data(&Id::from_u64(self.shadow_of(id.into_u64())))
+    }
+}
+
+/// Only so that a layer can be made for it; it is nobody's subscriber.
+impl Subscriber for Bridge {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        false
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, _: &Event<'_>) {}
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+/// Entries have no callsite that anybody could be interested in.
+struct Nowhere;
+
+impl callsite::Callsite for Nowhere {
+    fn set_interest(&self, _: Interest) {}
+
+    fn metadata(&self) -> &Metadata<'_> {
+        &METADATA
+    }
+}
+
+static NOWHERE: Nowhere = Nowhere;
+
+static METADATA: Metadata<'static> = tracing_core::metadata! {
+    name: "shadow",
+    target: "crumbtrail::interop",
+    level: Level::TRACE,
+    fields: &[MARK],
+    callsite: &NOWHERE,
+    kind: Kind::SPAN,
+};
+
+impl std::fmt::Debug for Bridge {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Bridge").finish_non_exhaustive()
+    }
+}

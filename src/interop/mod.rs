@@ -1,0 +1,133 @@
+//! Living with OpenTelemetry's own API: libraries that call [`OpenTelemetrySpanExt`](tracing_opentelemetry::OpenTelemetrySpanExt), libraries that use [`opentelemetry::global::tracer`], and services that keep a trace pipeline of their own.
+//!
+//! - **Span extensions** (`set_parent`, `context`, `set_attribute`, `add_link`, …: axum-tracing-opentelemetry, reqwest-tracing and their like) work on crumbtrail's spans once [`Builder::with_span_extensions`](crate::Builder::with_span_extensions) is on. A span pays for it when one of them is called on it, not before: only then does it get what `tracing-opentelemetry` keeps of a span, in a registry aside ([`bridge`]).
+//! - **The tracing API**: [`Telemetry::tracer_provider`](crate::Telemetry::tracer_provider), which [`Builder::with_opentelemetry_globals`](crate::Builder::with_opentelemetry_globals) makes the global one. Its spans join the trace of the current `tracing` span, or of the current OpenTelemetry context, and go the same way as all others. With [`Builder::with_context_activation`](crate::Builder::with_context_activation) that context follows the `tracing` spans, so that propagators and such libraries find them.
+//! - **A pipeline of one's own**: with [`Builder::with_foreign_context`](crate::Builder::with_foreign_context), crumbtrail exports no spans, and exceptions and logs carry the ids of whatever OpenTelemetry context is current.
+
+mod activation;
+mod bridge;
+mod propagator;
+mod span;
+mod tracer;
+#[cfg(feature = "tracing-opentelemetry-0-33")]
+mod v33;
+
+pub(crate) use self::activation::Activation;
+pub use self::{
+    propagator::OtelPropagator,
+    span::OtelSpan,
+    tracer::{OtelTracer, OtelTracerProvider},
+};
+
+use std::{any::TypeId, sync::Weak};
+
+use opentelemetry::{Context, trace::TraceContextExt as _};
+use tracing_core::Dispatch;
+
+use self::span::ids_of;
+use crate::{
+    layer::{SpanState, core::Core},
+    trail::record::SpanIds,
+};
+
+// What the files that are there for each version know it by.
+use ::{opentelemetry as api, tracing_opentelemetry as extensions};
+
+/// What is set once.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Options {
+    pub(crate) span_extensions: bool,
+    pub(crate) context_activation: bool,
+    pub(crate) foreign_context: bool,
+    pub(crate) globals: bool,
+}
+
+/// The current OpenTelemetry context's span, as the parent of what begins here.
+pub(crate) fn current_parent() -> Option<crate::propagation::SpanContext> {
+    Context::map_current(|context| {
+        let span = context.span();
+        let context = span.span_context();
+        context.is_valid().then(|| crate::propagation::SpanContext::of(ids_of(context)))
+    })
+}
+
+/// The current OpenTelemetry context's span itself.
+pub(crate) fn current_ids() -> Option<SpanIds> {
+    Context::map_current(|context| {
+        let span = context.span();
+        let context = span.span_context();
+        context.is_valid().then(|| ids_of(context))
+    })
+}
+
+/// Which of a span's entries is this version's.
+const SHADOW: usize = 0;
+/// Versions of `tracing-opentelemetry` whose span extensions can be served at once.
+pub(crate) const VERSIONS: usize = 2;
+
+/// The bridges to all versions.
+#[derive(Debug)]
+pub(crate) struct Bridges {
+    current: bridge::Bridge,
+    #[cfg(feature = "tracing-opentelemetry-0-33")]
+    v33: v33::Bridge,
+}
+
+/// Runs for every version.
+macro_rules! for_each {
+    ($bridges:expr, |$bridge:ident| $run:expr) => {{
+        let $bridge = &$bridges.current;
+        $run;
+        #[cfg(feature = "tracing-opentelemetry-0-33")]
+        {
+            let $bridge = &$bridges.v33;
+            $run;
+        }
+    }};
+}
+
+impl Bridges {
+    pub(crate) fn new(core: &Weak<Core>) -> Self {
+        Self {
+            current: bridge::Bridge::new(core),
+            #[cfg(feature = "tracing-opentelemetry-0-33")]
+            v33: v33::Bridge::new(core),
+        }
+    }
+
+    pub(crate) fn registered(&self, dispatch: &Dispatch) {
+        for_each!(self, |bridge| bridge.registered(dispatch));
+    }
+
+    /// What a subscriber is asked for by span extensions of one of the versions.
+    pub(crate) fn find(&self, id: TypeId) -> Option<*const ()> {
+        for_each!(self, |bridge| if let Some(found) = bridge.find(id) {
+            return Some(found);
+        });
+        None
+    }
+
+    /// Whether a span may have been given a parent that it does not have yet.
+    #[inline]
+    pub(crate) fn needs_settling(&self) -> bool {
+        for_each!(self, |bridge| if bridge.needs_settling() {
+            return true;
+        });
+        false
+    }
+
+    /// Lets what was said of a span take effect.
+    pub(crate) fn settle(&self, id: u64, state: &SpanState) {
+        for_each!(self, |bridge| bridge.settle(id, state));
+    }
+
+    /// A span closes.
+    pub(crate) fn close(&self, id: u64, state: &SpanState) {
+        for_each!(self, |bridge| bridge.close(id, state));
+    }
+
+    /// Lets go of what was kept of closed spans. On the worker's thread.
+    pub(crate) fn sweep(&self) {
+        for_each!(self, |bridge| bridge.sweep());
+    }
+}

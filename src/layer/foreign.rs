@@ -1,0 +1,67 @@
+//! What OpenTelemetry's API asks of the layer.
+
+use std::sync::Arc;
+
+use super::{CrumbtrailLayer, SpanState, core::Core, current, ids, root_ids_after, spans::Handle};
+use crate::{
+    interop::Activation,
+    propagation::SpanContext,
+    trail::record::{self, SpanIds, flag},
+};
+
+/// The ids of a span that begins a trace.
+pub(crate) fn root_ids(core: &Core) -> SpanIds {
+    root_ids_after(core, None)
+}
+
+/// The ids of a child of a span, here or elsewhere.
+pub(crate) fn child_ids(core: &Core, parent: SpanIds, is_remote: bool) -> SpanIds {
+    if is_remote {
+        return root_ids_after(core, Some(SpanContext::of(parent)));
+    }
+    SpanIds { span: ids::span_id(), parent: parent.span, ..parent.inherited() }
+}
+
+/// Gives a span another parent than `tracing` knows, and so perhaps another trace. What is in it already stays where it was.
+pub(crate) fn reparent(core: &Arc<Core>, id: u64, state: &Arc<SpanState>, parent: SpanIds, is_remote: bool) -> Arc<SpanState> {
+    let under = child_ids(core, parent, is_remote);
+    let moved = Arc::new(state.moved(SpanIds { span: state.ids.span, ..under }));
+    core.spans.insert(id, Handle { state: moved.clone(), own: true });
+    // Who has the old one at hand looks the new one up.
+    state.mark_closed();
+    current::at(|thread| thread.instance(core, |instance| instance.replace(id, &moved)));
+    moved
+}
+
+/// Sends the finished record of a span that `tracing` does not know, if its trace is sampled or kept; or holds it with the request, should the trace be kept later.
+pub(crate) fn export_span(core: &Arc<Core>, enclosing: Option<&SpanState>, ids: SpanIds, span: &mut [u8]) {
+    let of_trace = enclosing.filter(|state| state.ids.trace == ids.trace);
+    let kept = if ids.flags & flag::SAMPLED != 0 { flag::SAMPLED } else { of_trace.map_or(0, SpanState::kept) };
+    if kept != 0 {
+        record::add_flags(span, kept);
+        current::at(|thread| thread.instance(core, |instance| instance.push_span(span, core)));
+    } else if let Some(trail) = of_trace.filter(|_| core.sampler.may_keep()).and_then(|state| state.trail.as_ref()) {
+        record::add_flags(span, flag::NO_CRUMB);
+        trail.push_quietly(span);
+    }
+}
+
+impl CrumbtrailLayer {
+    /// Before a span is entered: what was said of it takes effect, and OpenTelemetry's context follows.
+    pub(super) fn enter_for_others(&self, id: u64) {
+        self.settle(id);
+        if self.core.interop.context_activation
+            && let Some(handle) = self.core.spans.get(id)
+        {
+            Activation::enter(&self.core, id, &handle.state);
+        }
+    }
+
+    pub(super) fn settle(&self, id: u64) {
+        if let Some(bridge) = self.core.bridges.as_ref().filter(|bridge| bridge.needs_settling())
+            && let Some(handle) = self.core.spans.get(id)
+        {
+            bridge.settle(id, &handle.state);
+        }
+    }
+}

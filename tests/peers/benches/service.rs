@@ -1,0 +1,299 @@
+//! What the middleware costs a real service, beside tower-http's `TraceLayer` with the stock OpenTelemetry pair, and
+//! axum-tracing-opentelemetry with the same: in one run, by turns.
+//!
+//! `cargo bench --bench service` prints two tables and writes `target/bench/service.json`:
+//!
+//! - *Per request*: thread CPU of the caller, requests called one after the other without a network. The cost is what a
+//!   contender takes more than the bare service. `ratios` are of these costs.
+//! - *Saturated*: a hello-world axum service in a process of its own, one runtime thread, under a load generator on
+//!   loopback; everything is exported over OTLP/HTTP to a receiver that only says thanks. Requests a second, and CPU of the
+//!   whole process for each.
+//!
+//! Every request has two nested spans and three INFO events besides what the middleware makes.
+
+use std::{
+    collections::BTreeMap,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::TcpStream,
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    time::{Duration, Instant},
+};
+
+use axum::{Router, body::Body, extract::Path, http::Request, routing::get};
+use crumbtrail::tower::ServerLayer;
+use rustix::time::ClockId;
+use serde::Serialize;
+use tower::ServiceExt as _;
+use tracing::{Instrument as _, info, info_span};
+
+const CONTENDERS: [&str; 4] = ["bare", "crumbtrail", "trace_layer_and_stock_pair", "axum_tracing_opentelemetry"];
+const ROUNDS: usize = 5;
+/// Of saturation, each.
+const LOAD: Duration = Duration::from_millis(2_500);
+const CONNECTIONS: usize = 32;
+
+#[derive(Serialize)]
+struct Report {
+    /// Nanoseconds of thread CPU for a request.
+    request_ns: BTreeMap<&'static str, f64>,
+    saturated: BTreeMap<&'static str, Saturated>,
+    ratios: BTreeMap<&'static str, f64>,
+}
+
+#[derive(Clone, Copy, Serialize)]
+struct Saturated {
+    requests_per_second: f64,
+    /// Of the bare service's.
+    share: f64,
+    process_us_per_request: f64,
+}
+
+fn main() {
+    let mut arguments = std::env::args().skip_while(|argument| argument != "--contender").skip(1);
+    if let (Some(contender), Some(what)) = (arguments.next(), arguments.next()) {
+        let contender = CONTENDERS.into_iter().find(|known| *known == contender).expect("a contender");
+        return if what == "serve" { serve(contender) } else { println!("{}", call(contender)) };
+    }
+    let sink = sink();
+    let (mut calls, mut loads) = (BTreeMap::<_, Vec<f64>>::new(), BTreeMap::<_, Vec<(f64, f64)>>::new());
+    for round in 0..ROUNDS {
+        for contender in CONTENDERS {
+            eprint!("\rround {} of {ROUNDS}: {contender:<30}", round + 1);
+            calls.entry(contender).or_default().push(called(contender, &sink));
+            loads.entry(contender).or_default().push(saturated(contender, &sink));
+        }
+    }
+    eprintln!();
+    let request_ns: BTreeMap<_, _> = calls.into_iter().map(|(name, values)| (name, median(values))).collect();
+    let medians: BTreeMap<_, _> = loads
+        .into_iter()
+        .map(|(name, values)| {
+            (name, (median(values.iter().map(|value| value.0).collect()), median(values.iter().map(|value| value.1).collect())))
+        })
+        .collect();
+    let bare = medians["bare"].0;
+    let saturated: BTreeMap<_, _> = medians
+        .into_iter()
+        .map(|(name, (rate, cpu))| (name, Saturated { requests_per_second: rate, share: rate / bare, process_us_per_request: cpu / 1e3 }))
+        .collect();
+    let cost = |name: &str| request_ns[name] - request_ns["bare"];
+    let ratios = BTreeMap::from([
+        ("vs_trace_layer_and_stock_pair", cost("trace_layer_and_stock_pair") / cost("crumbtrail")),
+        ("vs_axum_tracing_opentelemetry", cost("axum_tracing_opentelemetry") / cost("crumbtrail")),
+        ("kept_of_bare_requests_per_second", saturated["crumbtrail"].share),
+    ]);
+    println!("{:<32}{:>14}{:>14}{:>14}{:>12}{:>16}", "", "ns a request", "of it added", "requests/s", "of bare", "process µs each");
+    for name in CONTENDERS {
+        let load = saturated[name];
+        println!(
+            "{name:<32}{:>14.0}{:>14.0}{:>14.0}{:>11.0} %{:>16.1}",
+            request_ns[name],
+            cost(name),
+            load.requests_per_second,
+            100.0 * load.share,
+            load.process_us_per_request
+        );
+    }
+    println!();
+    ratios.iter().for_each(|(name, ratio)| println!("{name:<44}{ratio:>8.2}"));
+    let binary = std::env::current_exe().expect("our own path");
+    let directory = binary.ancestors().nth(3).expect("target").join("bench");
+    std::fs::create_dir_all(&directory).expect("target/bench");
+    let file = std::fs::File::create(directory.join("service.json")).expect("service.json");
+    serde_json::to_writer_pretty(file, &Report { request_ns, saturated, ratios }).expect("written");
+}
+
+/// The service. Returns what keeps its telemetry running.
+fn service(contender: &str) -> (Router, Box<dyn std::any::Any>) {
+    let router = Router::new().route("/hello/{name}", get(hello));
+    match contender {
+        "crumbtrail" => {
+            let guard = crumbtrail::builder(crumbtrail::service!()).from_env().with_console(false).install().expect("installed");
+            (router.layer(ServerLayer::new()), Box::new(guard))
+        }
+        "trace_layer_and_stock_pair" => {
+            let make_span = |request: &Request<Body>| {
+                let route = request.extensions().get::<axum::extract::MatchedPath>().map(axum::extract::MatchedPath::as_str);
+                info_span!(
+                    "request",
+                    otel.name = format_args!("{} {}", request.method(), route.unwrap_or_default()),
+                    otel.kind = "server",
+                    http.request.method = %request.method(),
+                    http.route = route,
+                    url.path = request.uri().path()
+                )
+            };
+            (router.layer(tower_http::trace::TraceLayer::new_for_http().make_span_with(make_span)), stock())
+        }
+        "axum_tracing_opentelemetry" => (router.layer(axum_tracing_opentelemetry::middleware::OtelAxumLayer::default()), stock()),
+        _ => (router, Box::new(())),
+    }
+}
+
+async fn hello(Path(name): Path<String>) -> String {
+    info!(name, "greeting");
+    async {
+        info!(rows = 3, "loaded");
+        async { info!(template = "hello", "rendered") }.instrument(info_span!("render")).await;
+        format!("hello {name}")
+    }
+    .instrument(info_span!("load", table = "people"))
+    .await
+}
+
+/// OpenTelemetry's own pair: spans by tracing-opentelemetry, logs by the appender, both in batches over OTLP/HTTP.
+fn stock() -> Box<dyn std::any::Any> {
+    use opentelemetry::trace::TracerProvider as _;
+    use opentelemetry_sdk::{logs::SdkLoggerProvider, trace::SdkTracerProvider};
+    use tracing_subscriber::{filter::LevelFilter, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+    let spans = opentelemetry_otlp::SpanExporter::builder().with_http().build().expect("an exporter");
+    let logs = opentelemetry_otlp::LogExporter::builder().with_http().build().expect("an exporter");
+    let tracers = SdkTracerProvider::builder().with_batch_exporter(spans).build();
+    let loggers = SdkLoggerProvider::builder().with_batch_exporter(logs).build();
+    tracing_subscriber::registry()
+        .with(LevelFilter::INFO)
+        .with(tracing_opentelemetry::layer().with_tracer(tracers.tracer("bench")))
+        .with(opentelemetry_appender_tracing::layer::OpenTelemetryTracingBridge::new(&loggers))
+        .init();
+    Box::new((tracers, loggers))
+}
+
+/// Calls the service one request after the other; nanoseconds of this thread's CPU for each.
+fn call(contender: &str) -> f64 {
+    let (router, _telemetry) = service(contender);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let batch = |requests: usize| {
+        let begun = cpu(ClockId::ThreadCPUTime);
+        runtime.block_on(async {
+            for _ in 0..requests {
+                let request =
+                    Request::get("/hello/ada").header("host", "localhost:8080").header("user-agent", "bench/1").body(Body::empty());
+                let response = router.clone().oneshot(request.expect("a request")).await.expect("an answer");
+                assert_eq!(axum::body::to_bytes(response.into_body(), 1_000).await.expect("a body"), "hello ada");
+            }
+        });
+        (cpu(ClockId::ThreadCPUTime) - begun) / requests as f64
+    };
+    batch(2_000);
+    median(
+        (0..40)
+            .map(|_| {
+                // Whoever exports gets time to.
+                std::thread::sleep(Duration::from_millis(15));
+                batch(300)
+            })
+            .collect(),
+    )
+}
+
+fn called(contender: &str, sink: &str) -> f64 {
+    let output = command(contender, "call", sink).output().expect("a child");
+    String::from_utf8_lossy(&output.stdout).trim().parse().expect("a number")
+}
+
+/// Serves until its input ends; says its address, and its CPU time whenever it is asked.
+fn serve(contender: &str) {
+    let (router, _telemetry) = service(contender);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("a port");
+    println!("{}", listener.local_addr().expect("bound"));
+    std::thread::spawn(|| {
+        for _ in std::io::stdin().lines() {
+            println!("{}", cpu(ClockId::ProcessCPUTime));
+        }
+        std::process::exit(0);
+    });
+    runtime.block_on(async { axum::serve(listener, router).await }).expect("served");
+}
+
+struct Served {
+    process: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl Served {
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.output.read_line(&mut line).expect("a line");
+        line.trim().to_owned()
+    }
+
+    fn cpu(&mut self) -> f64 {
+        writeln!(self.input).expect("asked");
+        self.line().parse().expect("a number")
+    }
+}
+
+/// Requests a second, and nanoseconds of the process's CPU for each.
+fn saturated(contender: &str, sink: &str) -> (f64, f64) {
+    let mut process = command(contender, "serve", sink).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("a child");
+    let (input, output) = (process.stdin.take().expect("piped"), BufReader::new(process.stdout.take().expect("piped")));
+    let mut served = Served { process, input, output };
+    let address = served.line();
+    load(&address, LOAD / 4);
+    let (before, begun) = (served.cpu(), Instant::now());
+    let requests = load(&address, LOAD);
+    let (after, took) = (served.cpu(), begun.elapsed());
+    drop(served.input);
+    let _ = served.process.wait();
+    (requests as f64 / took.as_secs_f64(), (after - before) / requests as f64)
+}
+
+/// Keeps every connection busy; how many answers there were. One thread, many connections: each has one request under way.
+fn load(address: &str, duration: Duration) -> u64 {
+    const REQUEST: &[u8] = b"GET /hello/ada HTTP/1.1\r\nhost: localhost:8080\r\nuser-agent: bench/1\r\n\r\n";
+    let (answers, over) = (AtomicU64::new(0), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut streams: Vec<TcpStream> = (0..CONNECTIONS).map(|_| TcpStream::connect(address).expect("it listens")).collect();
+            streams.iter_mut().for_each(|stream| {
+                stream.set_nodelay(true).expect("set");
+                stream.write_all(REQUEST).expect("sent");
+            });
+            let mut buffer = [0; 4096];
+            while !over.load(Ordering::Relaxed) {
+                for stream in &mut streams {
+                    // An answer is small: it comes whole.
+                    let length = stream.read(&mut buffer).expect("an answer");
+                    assert!(buffer[..length].starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&buffer[..length]));
+                    answers.fetch_add(1, Ordering::Relaxed);
+                    stream.write_all(REQUEST).expect("sent");
+                }
+            }
+        });
+        std::thread::sleep(duration);
+        over.store(true, Ordering::Relaxed);
+    });
+    answers.into_inner()
+}
+
+/// A receiver that reads and says thanks. Runs as long as this process.
+fn sink() -> String {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("a port");
+    let address = listener.local_addr().expect("bound");
+    std::thread::spawn(move || {
+        let router = Router::new().fallback(|_: bytes::Bytes| async { ([("content-type", "application/x-protobuf")], Vec::<u8>::new()) });
+        runtime.block_on(async { axum::serve(listener, router.layer(axum::extract::DefaultBodyLimit::disable())).await })
+    });
+    format!("http://{address}")
+}
+
+fn command(contender: &str, what: &str, sink: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().expect("our own path"));
+    command.args(["--contender", contender, what]).env("OTEL_EXPORTER_OTLP_ENDPOINT", sink).stderr(Stdio::inherit());
+    command
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// Nanoseconds.
+fn cpu(clock: ClockId) -> f64 {
+    let time = rustix::time::clock_gettime(clock);
+    time.tv_sec as f64 * 1e9 + time.tv_nsec as f64
+}

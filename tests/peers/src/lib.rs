@@ -1,0 +1,1 @@
+//! Nothing but tests and benches: see `tests` and `benches`.
