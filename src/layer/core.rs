@@ -38,6 +38,8 @@ pub(crate) struct Core {
     pub(crate) propagators: Propagators,
     pub(crate) stacktraces: bool,
     pub(crate) exports_spans: bool,
+    /// There is a layer in a subscriber that has others: what is said of a span is said through `tracing`.
+    pub(crate) has_company: AtomicBool,
     pub(crate) callsites: CallsiteTable,
     pub(crate) spans: OpenSpans,
     pub(crate) pool: Arc<Pool>,
@@ -48,6 +50,9 @@ pub(crate) struct Core {
     /// Panics of ours that were caught.
     faults: AtomicU64,
     pub(crate) scrubber: Arc<Scrubber>,
+    /// The addresses of clients may be told.
+    #[cfg(feature = "tower")]
+    pub(crate) tells_clients: bool,
     pub(crate) statics: Statics,
     #[cfg(feature = "tower")]
     pub(crate) requests: Arc<crate::metrics::requests::RequestMetrics>,
@@ -128,6 +133,7 @@ impl Core {
             propagators: config.propagators,
             exports_spans: config.exports_spans,
             stacktraces: config.stacktraces,
+            has_company: AtomicBool::new(false),
             callsites: CallsiteTable::new(config.scrubber.clone()),
             spans: OpenSpans::new(),
             pool: Arc::new(Pool::new(config.trail_bytes)),
@@ -135,6 +141,8 @@ impl Core {
             links: Links::new(Link::new(config.outbox_bytes)),
             start: config.start,
             faults: AtomicU64::new(0),
+            #[cfg(feature = "tower")]
+            tells_clients: config.scrubber.key("client.address") == crate::scrub::Treatment::Keep,
             scrubber: config.scrubber,
             statics: Statics::of_this_process(),
             #[cfg(feature = "tower")]

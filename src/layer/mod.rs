@@ -77,6 +77,9 @@ impl std::fmt::Debug for CrumbtrailLayer {
 
 impl CrumbtrailLayer {
     pub(crate) fn new(core: Arc<Core>, narrows: bool, alive: Arc<dyn Any + Send + Sync>) -> Self {
+        if !narrows {
+            core.has_company.store(true, Ordering::Relaxed);
+        }
         Self { core, narrows, _alive: alive }
     }
 
@@ -562,6 +565,12 @@ fn add_breadcrumb(core: &Core, state: &SpanState, of_exception: bool, make: impl
         }
         thread.return_scratch(buf);
     });
+}
+
+/// Adds a number to a span, under one of its callsite's fields. As `Span::record`, for a subscriber that has no other layer.
+#[cfg(feature = "tower")]
+pub(crate) fn record_number(state: &SpanState, field: u16, value: u64) {
+    state.append(|body| record::append_u64(body, field, value));
 }
 
 /// Writes a field that no callsite knows. Name and value are clean already.

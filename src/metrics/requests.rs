@@ -4,7 +4,7 @@
 
 use std::{
     collections::HashMap,
-    hash::{BuildHasher as _, Hash, RandomState},
+    hash::{BuildHasherDefault, Hash, Hasher},
     sync::{
         Arc, Mutex, OnceLock, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicI64, Ordering},
@@ -25,6 +25,7 @@ use crate::{clock::now, trail::record::SpanIds};
 
 /// Upper bounds of the buckets, in seconds (semantic conventions, "HTTP metrics").
 const BOUNDS: [f64; 14] = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
+const BUCKETS: usize = BOUNDS.len() + 1;
 /// Sets of attributes of one metric at most; the rest is one, `otel.metric.overflow`.
 const MAX_SERIES: usize = 1_000;
 
@@ -75,8 +76,14 @@ impl RequestMetrics {
         Self { durations: durations.map(|(name, description)| Durations::new(meter, name, description)), active }
     }
 
-    /// Records a request that took so many nanoseconds. `sampled`: its span, if that is exported.
-    pub(crate) fn record(&self, side: Side, attributes: &[(&'static str, Attribute<'_>)], nanos: u64, sampled: Option<SpanIds>) {
+    /// Records a request that took so many nanoseconds. `sampled` tells its span, if that is exported; it is asked where an exemplar is wanted.
+    pub(crate) fn record(
+        &self,
+        side: Side,
+        attributes: &[(&'static str, Attribute<'_>)],
+        nanos: u64,
+        sampled: impl FnOnce() -> Option<SpanIds>,
+    ) {
         self.durations[side as usize].record(attributes, nanos as f64 / 1e9, sampled);
     }
 
@@ -113,9 +120,8 @@ impl RequestMetrics {
 struct Durations {
     name: &'static str,
     histogram: Histogram<f64>,
-    hasher: RandomState,
     /// By the hash of their attributes.
-    series: RwLock<HashMap<u64, Vec<Arc<Series>>>>,
+    series: RwLock<HashMap<u64, Vec<Arc<Series>>, BuildHasherDefault<AsItIs>>>,
     overflow: OnceLock<Series>,
 }
 
@@ -123,23 +129,26 @@ struct Durations {
 struct Series {
     attributes: Vec<KeyValue>,
     bound: BoundHistogram<f64>,
-    /// The last trace in each bucket since the last reading.
-    exemplars: Mutex<[Option<(f64, u64, SpanIds)>; BOUNDS.len() + 1]>,
+    /// The first sampled trace in each bucket since the last reading.
+    exemplars: Mutex<[Option<(f64, u64, SpanIds)>; BUCKETS]>,
+    has_exemplar: [AtomicBool; BUCKETS],
 }
 
 impl Durations {
     fn new(meter: &Meter, name: &'static str, description: &'static str) -> Self {
         let histogram = meter.f64_histogram(name).with_unit("s").with_description(description).with_boundaries(BOUNDS.to_vec()).build();
-        Self { name, histogram, hasher: RandomState::new(), series: RwLock::default(), overflow: OnceLock::new() }
+        Self { name, histogram, series: RwLock::default(), overflow: OnceLock::new() }
     }
 
-    fn record(&self, attributes: &[(&'static str, Attribute<'_>)], seconds: f64, sampled: Option<SpanIds>) {
-        let hash = self.hasher.hash_one(attributes);
-        let known = {
+    fn record(&self, attributes: &[(&'static str, Attribute<'_>)], seconds: f64, sampled: impl FnOnce() -> Option<SpanIds>) {
+        let hash = quick_hash(attributes);
+        {
             let series = self.series.read().unwrap_or_else(PoisonError::into_inner);
-            series.get(&hash).and_then(|alike| alike.iter().find(|series| series.is_of(attributes)).cloned())
-        };
-        match known.or_else(|| self.insert(hash, attributes)) {
+            if let Some(series) = series.get(&hash).and_then(|alike| alike.iter().find(|series| series.is_of(attributes))) {
+                return series.record(seconds, sampled);
+            }
+        }
+        match self.insert(hash, attributes) {
             Some(series) => series.record(seconds, sampled),
             None => {
                 let overflow = || Series::new(&self.histogram, vec![KeyValue::new("otel.metric.overflow", true)]);
@@ -174,14 +183,19 @@ impl Durations {
 
 impl Series {
     fn new(histogram: &Histogram<f64>, attributes: Vec<KeyValue>) -> Self {
-        Self { bound: histogram.bind(&attributes), attributes, exemplars: Mutex::default() }
+        Self { bound: histogram.bind(&attributes), attributes, exemplars: Mutex::default(), has_exemplar: Default::default() }
     }
 
-    fn record(&self, seconds: f64, sampled: Option<SpanIds>) {
+    fn record(&self, seconds: f64, sampled: impl FnOnce() -> Option<SpanIds>) {
         self.bound.record(seconds);
-        if let Some(ids) = sampled {
-            let bucket = BOUNDS.partition_point(|bound| *bound < seconds);
+        let bucket = BOUNDS.partition_point(|bound| *bound < seconds);
+        // One for each bucket and reading is enough.
+        if self.has_exemplar[bucket].load(Ordering::Relaxed) {
+            return;
+        }
+        if let Some(ids) = sampled() {
             self.exemplars.lock().unwrap_or_else(PoisonError::into_inner)[bucket] = Some((seconds, now(), ids));
+            self.has_exemplar[bucket].store(true, Ordering::Relaxed);
         }
     }
 
@@ -203,6 +217,7 @@ impl Series {
     }
 
     fn take_exemplars(&self) -> Vec<Exemplar> {
+        self.has_exemplar.iter().for_each(|has| has.store(false, Ordering::Relaxed));
         let taken = std::mem::take(&mut *self.exemplars.lock().unwrap_or_else(PoisonError::into_inner));
         let exemplars = taken.into_iter().flatten().map(|(seconds, time, ids)| Exemplar {
             filtered_attributes: Vec::new(),
@@ -213,6 +228,53 @@ impl Series {
         });
         exemplars.collect()
     }
+}
+
+/// For keys that are hashes.
+#[derive(Default)]
+struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, _: &[u8]) {}
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+}
+
+/// A word at a time. Who finds attributes that hash alike gains little: there are only so many series.
+fn quick_hash(attributes: &[(&'static str, Attribute<'_>)]) -> u64 {
+    struct Quick(u64);
+
+    impl Hasher for Quick {
+        fn finish(&self) -> u64 {
+            self.0
+        }
+
+        fn write(&mut self, bytes: &[u8]) {
+            let (words, rest) = bytes.as_chunks::<8>();
+            words.iter().for_each(|word| self.write_u64(u64::from_le_bytes(*word)));
+            let mut last = [0; 8];
+            last[..rest.len()].copy_from_slice(rest);
+            self.write_u64(u64::from_le_bytes(last));
+        }
+
+        fn write_u64(&mut self, word: u64) {
+            self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        }
+    }
+
+    let mut hasher = Quick(0);
+    for (key, value) in attributes {
+        // Keys are literals: which of them it is says their place.
+        hasher.write_u64(key.as_ptr().addr() as u64);
+        value.hash(&mut hasher);
+    }
+    hasher.finish()
 }
 
 fn key_value((key, value): &(&'static str, Attribute<'_>)) -> KeyValue {

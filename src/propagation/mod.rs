@@ -55,16 +55,28 @@ pub fn extract<'a>(get: impl Fn(&str) -> Option<&'a str>) -> RemoteContext {
 /// The same out of HTTP's headers, where a name may have several values.
 #[cfg(feature = "tower")]
 pub(crate) fn extract_http(core: &Core, headers: &http::HeaderMap) -> RemoteContext {
-    let several = |name: &str| headers.get_all(name).iter().nth(1).is_some();
-    if !several("baggage") && !several("tracestate") {
-        return core.propagators.extract(&|name| headers.get(name)?.to_str().ok());
+    use http::HeaderName;
+    const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+    const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+    const BAGGAGE: HeaderName = HeaderName::from_static("baggage");
+    // Names that are known beforehand need not be read.
+    let one = |name: &str| match name {
+        "traceparent" => headers.get(TRACEPARENT)?.to_str().ok(),
+        "tracestate" => headers.get(TRACESTATE)?.to_str().ok(),
+        "baggage" => headers.get(BAGGAGE)?.to_str().ok(),
+        name => headers.get(name)?.to_str().ok(),
+    };
+    let several = |name: HeaderName| headers.get_all(name).iter().nth(1).is_some();
+    if !several(BAGGAGE) && !several(TRACESTATE) {
+        return core.propagators.extract(&one);
     }
-    let joined = |name: &str| headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).take(64).collect::<Vec<_>>().join(",");
-    let (baggage, trace_state) = (joined("baggage"), joined("tracestate"));
+    let joined =
+        |name: HeaderName| headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).take(64).collect::<Vec<_>>().join(",");
+    let (baggage, trace_state) = (joined(BAGGAGE), joined(TRACESTATE));
     core.propagators.extract(&|name| match name {
         "baggage" => Some(&*baggage),
         "tracestate" => Some(&*trace_state),
-        name => headers.get(name)?.to_str().ok(),
+        name => one(name),
     })
 }
 

@@ -21,6 +21,9 @@ pin_project! {
     }
 }
 
+/// Bodies of a known length up to this are taken to be in memory.
+const IN_MEMORY: u64 = 64 * 1024;
+
 impl<B> ObservedBody<B> {
     pub(super) fn new(inner: B, exchange: Option<Exchange>) -> Self {
         Self { inner: Some(inner), exchange }
@@ -48,7 +51,10 @@ where
         let mut this = self.project();
         let Some(mut inner) = this.inner.as_mut().as_pin_mut() else { return Poll::Ready(None) };
         let Some(exchange) = this.exchange else { return inner.poll_frame(context) };
-        let frame = ready!(exchange.enter(|| inner.as_mut().poll_frame(context)));
+        // What lies ready in memory runs no code that would say anything.
+        let lies_ready = inner.size_hint().exact().is_some_and(|bytes| bytes <= IN_MEMORY);
+        let frame =
+            ready!(if lies_ready { inner.as_mut().poll_frame(context) } else { exchange.enter(|| inner.as_mut().poll_frame(context)) });
         match &frame {
             Some(Ok(frame)) => {
                 if let Some(trailers) = frame.trailers_ref() {

@@ -1,6 +1,11 @@
 //! One request and its response, from either side: its span, how it ends, and what is measured of it.
 
-use std::{borrow::Cow, error::Error, sync::Arc};
+use std::{
+    borrow::Cow,
+    error::Error,
+    ops::{Deref, DerefMut},
+    sync::{Arc, atomic::Ordering},
+};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, response};
 use tracing::Span;
@@ -15,10 +20,25 @@ use crate::{
     trail::record::flag,
 };
 
-/// A request on its way. Ends when dropped, however that comes about.
-pub(super) struct Exchange {
+/// A request on its way. Ends when dropped, however that comes about. Goes from the future to the body, so it is small to move.
+pub(super) struct Exchange(Box<Inner>);
+
+impl Deref for Exchange {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
+impl DerefMut for Exchange {
+    fn deref_mut(&mut self) -> &mut Inner {
+        &mut self.0
+    }
+}
+
+pub(super) struct Inner {
     core: Arc<Core>,
-    state: Option<Arc<SpanState>>,
     span: Span,
     side: Side,
     started: u64,
@@ -26,7 +46,7 @@ pub(super) struct Exchange {
     is_https: bool,
     version: &'static str,
     /// The route of a server, the template of a client; the method of an RPC.
-    route: Option<Cow<'static, str>>,
+    route: Option<Route>,
     /// Whom a client calls.
     server: Option<(String, Option<u16>)>,
     status: Option<StatusCode>,
@@ -35,13 +55,34 @@ pub(super) struct Exchange {
     is_complete: bool,
 }
 
+/// What stands for many paths.
+pub(super) enum Route {
+    Static(&'static str),
+    Owned(String),
+    #[cfg(feature = "axum")]
+    Matched(axum::extract::MatchedPath),
+}
+
+impl Deref for Route {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        match self {
+            Self::Static(route) => route,
+            Self::Owned(route) => route,
+            #[cfg(feature = "axum")]
+            Self::Matched(route) => route.as_str(),
+        }
+    }
+}
+
 /// What is known when a request begins.
 pub(super) struct Beginning {
     pub(super) side: Side,
     pub(super) method: &'static str,
     pub(super) is_https: bool,
     pub(super) version: &'static str,
-    pub(super) route: Option<Cow<'static, str>>,
+    pub(super) route: Option<Route>,
     pub(super) server: Option<(String, Option<u16>)>,
 }
 
@@ -49,14 +90,12 @@ impl Exchange {
     /// `open` makes the span.
     pub(super) fn begin(core: Arc<Core>, beginning: Beginning, open: impl FnOnce(&Beginning) -> Span) -> Self {
         let span = open(&beginning);
-        let state = span.id().and_then(|id| core.spans.get(id.into_u64())).map(|handle| handle.state);
         let Beginning { side, method, is_https, version, route, server } = beginning;
         if side == Side::HttpServer {
             core.requests.count_active(method, is_https, 1);
         }
-        Self {
+        Self(Box::new(Inner {
             core,
-            state,
             span,
             side,
             started: now(),
@@ -69,9 +108,11 @@ impl Exchange {
             grpc_status: None,
             error_type: None,
             is_complete: false,
-        }
+        }))
     }
+}
 
+impl Inner {
     /// Runs something in the span.
     #[inline]
     pub(super) fn enter<T>(&self, run: impl FnOnce() -> T) -> T {
@@ -137,7 +178,7 @@ impl Exchange {
 
     /// The last exception that was told in this request.
     pub(super) fn told(&self) -> Option<ErrorId> {
-        self.state.as_ref()?.trail.as_ref()?.recent().last()
+        self.state()?.trail.as_ref()?.recent().last()
     }
 
     /// Puts the id of the exception into a response that says that something went wrong.
@@ -149,6 +190,22 @@ impl Exchange {
             head.headers.insert(header, value);
         }
         head.extensions.insert(id);
+    }
+
+    /// `Span::record` finds the field by its name, and the span by way of every layer: where there is none but ours, that is saved.
+    fn say_status(&self, status: StatusCode) {
+        const FIELD: &str = "http.response.status_code";
+        if !self.core.has_company.load(Ordering::Relaxed)
+            && let (Some(state), Some(field)) = (self.state(), self.span.metadata().and_then(|metadata| metadata.fields().field(FIELD)))
+        {
+            return layer::record_number(&state, field.index() as u16, status.as_u16().into());
+        }
+        self.span.record(FIELD, status.as_u16());
+    }
+
+    /// What is kept of its span. Asked for only where something is to be told of it.
+    fn state(&self) -> Option<Arc<SpanState>> {
+        self.span.id().and_then(|id| self.core.spans.get(id.into_u64())).map(|handle| handle.state)
     }
 
     fn is_rpc(&self) -> bool {
@@ -179,14 +236,14 @@ impl Exchange {
     }
 
     fn tell(&self, type_name: &str, message: &str, template: &str) {
-        self.enter(|| exception::tell_response(&self.core, self.state.as_ref(), type_name, message, template));
+        self.enter(|| exception::tell_response(&self.core, self.state().as_ref(), type_name, message, template));
     }
 
     /// As the span is called.
     fn what(&self) -> String {
         match &self.route {
             Some(route) if self.is_rpc() => route.to_string(),
-            Some(route) => format!("{} {route}", self.method),
+            Some(route) => format!("{} {}", self.method, &**route),
             None => self.method.to_owned(),
         }
     }
@@ -229,14 +286,14 @@ impl Exchange {
                 count += 1;
             }
         }
-        let sampled = self.state.as_ref().map(|state| state.current_ids()).filter(|ids| ids.flags & flag::SAMPLED != 0);
+        let sampled = || self.state().map(|state| state.current_ids()).filter(|ids| ids.flags & flag::SAMPLED != 0);
         self.core.requests.record(self.side, &attributes[..count], nanos, sampled);
     }
 
     /// What a call leaves behind: `GET payments /charge/{id} → 503`.
     fn leave_breadcrumb(&self, nanos: u64) {
-        let Some(state) = &self.state else { return };
-        layer::leave_breadcrumb_of(&self.core, state, || {
+        let Some(state) = self.state() else { return };
+        layer::leave_breadcrumb_of(&self.core, &state, || {
             let host = self.server.as_ref().map_or("", |(host, _)| host.as_str());
             let outcome = match (self.grpc_status, self.status, &self.error_type) {
                 (Some(status), ..) => status.name().to_owned(),
@@ -258,7 +315,7 @@ impl Exchange {
     }
 }
 
-impl Drop for Exchange {
+impl Drop for Inner {
     fn drop(&mut self) {
         let nanos = now().saturating_sub(self.started);
         let is_aborted = !self.is_complete && self.error_type.is_none();
@@ -269,7 +326,7 @@ impl Drop for Exchange {
             self.error_type = Some(Cow::Borrowed("aborted"));
         }
         if let Some(status) = self.status.filter(|_| !self.is_rpc()) {
-            self.span.record("http.response.status_code", status.as_u16());
+            self.say_status(status);
         }
         if let Some(status) = self.grpc_status {
             self.span.record("rpc.status_code", status.name());

@@ -1,7 +1,5 @@
 //! What is known of a call before it is made.
 
-use std::borrow::Cow;
-
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
 use tracing::{field::Empty, info_span};
 
@@ -9,7 +7,7 @@ use crate::{
     metrics::requests::Side,
     propagation,
     tower::{
-        exchange::{Beginning, Exchange, method_name, recording, version_name},
+        exchange::{Beginning, Exchange, Route, method_name, recording, version_name},
         grpc,
     },
 };
@@ -53,7 +51,7 @@ pub(in crate::tower) fn begin_parts(
         method: method_name(method),
         is_https,
         version: version_name(version),
-        route: if is_rpc { Some(Cow::Owned(crate::tower::server::rpc_method(uri))) } else { template.map(Cow::Borrowed) },
+        route: if is_rpc { Some(Route::Owned(crate::tower::server::rpc_method(uri))) } else { template.map(Route::Static) },
         server: uri.host().map(|host| (crate::text::cut(host, 255).to_owned(), uri.port_u16().or(Some(if is_https { 443 } else { 80 })))),
     };
     let exchange = Exchange::begin(core.clone(), beginning, |beginning| {

@@ -56,16 +56,22 @@ where
             let Some(inner) = this.inner.as_mut().as_pin_mut() else { return Poll::Pending };
             return Poll::Ready(ready!(inner.poll(context)).map(|response| response.map(|body| ObservedBody::new(body, None))));
         };
-        let outcome = match this.inner.as_mut().as_pin_mut() {
-            Some(inner) if config.panic_response => match catch_unwind(AssertUnwindSafe(|| exchange.enter(|| inner.poll(context)))) {
-                Ok(outcome) => Some(ready!(outcome)),
-                Err(_told_by_the_hook) => None,
-            },
-            Some(inner) => Some(ready!(exchange.enter(|| inner.poll(context)))),
+        let mut poll = || {
+            exchange.enter(|| {
+                let outcome = this.inner.as_mut().as_pin_mut()?.poll(context);
+                if outcome.is_ready() {
+                    // What the handler holds is let go of in its span.
+                    this.inner.set(None);
+                }
+                Some(outcome)
+            })
+        };
+        // A panic, now or before there was a future, has been told by the hook.
+        let polled = if config.panic_response { catch_unwind(AssertUnwindSafe(&mut poll)).ok().flatten() } else { poll() };
+        let outcome = match polled {
+            Some(outcome) => Some(ready!(outcome)),
             None => None,
         };
-        // What the handler holds is let go of in its span.
-        exchange.enter(|| this.inner.set(None));
         let Some((mut exchange, config)) = this.observer.take() else { return Poll::Pending };
         Poll::Ready(match outcome {
             Some(Ok(response)) => Ok(answer(response, exchange, &config)),

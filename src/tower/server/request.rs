@@ -1,8 +1,6 @@
 //! What the head of a request says.
 
-use std::borrow::Cow;
-
-use http::{Extensions, HeaderMap, Method, Request, Uri, Version, header};
+use http::{Extensions, HeaderMap, HeaderName, Method, Request, Uri, Version, header};
 use tracing::{Span, field::Empty, info_span};
 
 use super::Config;
@@ -10,9 +8,8 @@ use crate::{
     layer::core::Core,
     metrics::requests::Side,
     propagation,
-    scrub::Treatment,
     tower::{
-        exchange::{Beginning, Exchange, clean_query, method_name, recording, version_name},
+        exchange::{Beginning, Exchange, Route, clean_query, method_name, recording, version_name},
         grpc,
     },
 };
@@ -68,9 +65,9 @@ pub(super) fn begin<B>(config: &Config, request: &Request<B>) -> Option<Exchange
         side: if is_rpc { Side::RpcServer } else { Side::HttpServer },
         method: method_name(request.method),
         is_https: request.uri.scheme().is_some_and(|scheme| *scheme == http::uri::Scheme::HTTPS)
-            || request.header("x-forwarded-proto").is_some_and(|scheme| scheme.eq_ignore_ascii_case("https")),
+            || request.headers.get(FORWARDED_PROTO).is_some_and(|scheme| scheme.as_bytes().eq_ignore_ascii_case(b"https")),
         version: version_name(request.version),
-        route: if is_rpc { Some(Cow::Owned(rpc_method(request.uri))) } else { route(config, &request) },
+        route: if is_rpc { Some(Route::Owned(rpc_method(request.uri))) } else { route(config, &request) },
         server: None,
     };
     let remote = if config.remote { propagation::extract_http(&core, request.headers) } else { Default::default() };
@@ -92,7 +89,7 @@ fn http_span(core: &Core, request: &RequestInfo<'_>, beginning: &Beginning) -> S
     let original = (*method == "_OTHER").then(|| request.method.as_str());
     let (host, port) = host(request);
     let query = clean_query(core, request.uri.query());
-    let client = if core.scrubber.key("client.address") == Treatment::Keep { client_address(request) } else { None };
+    let client = if core.tells_clients { client_address(request) } else { None };
     info_span!(
         target: "crumbtrail::server",
         "request",
@@ -107,7 +104,7 @@ fn http_span(core: &Core, request: &RequestInfo<'_>, beginning: &Beginning) -> S
         server.address = host,
         server.port = port,
         client.address = client.as_deref(),
-        user_agent.original = request.header("user-agent"),
+        user_agent.original = request.headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()),
         network.protocol.version = version,
         http.response.status_code = Empty,
         error.type = Empty,
@@ -133,6 +130,8 @@ fn rpc_span(request: &RequestInfo<'_>, beginning: &Beginning) -> Span {
     )
 }
 
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
 /// `GET /cart/{id}`, or `GET`.
 struct Name<'a>(&'a str, Option<&'a str>);
 
@@ -146,13 +145,13 @@ impl std::fmt::Display for Name<'_> {
     }
 }
 
-fn route(config: &Config, request: &RequestInfo<'_>) -> Option<Cow<'static, str>> {
+fn route(config: &Config, request: &RequestInfo<'_>) -> Option<Route> {
     if let Some(route) = &config.route {
-        return route(request).map(Cow::Owned);
+        return route(request).map(Route::Owned);
     }
     #[cfg(feature = "axum")]
     if let Some(matched) = request.extensions.get::<axum::extract::MatchedPath>() {
-        return Some(Cow::Owned(matched.as_str().to_owned()));
+        return Some(Route::Matched(matched.clone()));
     }
     None
 }
