@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 
 use crate::shop::Shop;
 
-/// How many answers of each status the clients got; 0: none at all, as when a handler panics.
+/// How many answers of each status the clients got; 0: none at all.
 #[derive(Default)]
 pub(crate) struct Answers(BTreeMap<u16, u64>);
 

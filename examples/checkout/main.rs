@@ -1,7 +1,7 @@
-//! The main job: a shop of two services under load, some of whose requests fail, and what crumbtrail tells about it.
+//! The main job: a shop of three services under load, some of whose requests fail, and what crumbtrail tells about it.
 //!
 //! ```text
-//! load ──HTTP──► checkout (axum, SQLite) ──HTTP, traceparent──► payment (axum)
+//! load ──HTTP──► checkout (axum, SQLite) ──HTTP──► payment (axum) ──gRPC──► bank (tonic)
 //!                  └─ background jobs
 //! ```
 //!
@@ -40,7 +40,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     telemetry.telemetry().install_panic_hook();
 
     let seconds = std::env::var("CHECKOUT_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(3);
-    println!("A shop of two services takes orders for {seconds} s …\n");
+    println!("A shop of three services takes orders for {seconds} s …\n");
     let shop = shop::Shop::open().await?;
     let answers = load::drive(&shop, Duration::from_secs(seconds)).await?;
     shop.close().await;

@@ -4,15 +4,17 @@ use std::sync::PoisonError;
 
 use axum::{
     Json, Router,
-    extract::{MatchedPath, Path, Request, State},
+    extract::{Path, Request, State},
     http::StatusCode,
-    middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use crumbtrail::{FlagEvaluation, User, propagation::SpanContext};
+use crumbtrail::{
+    FlagEvaluation, User, propagation,
+    tower::{RequestBuilderExt, ServerLayer},
+};
 use serde::{Deserialize, Serialize};
-use tracing::{Instrument, Span, debug, field, info, info_span, instrument};
+use tracing::{debug, info, instrument};
 
 use super::Store;
 
@@ -21,32 +23,9 @@ pub(super) fn router(store: Store) -> Router {
         .route("/stock/{item}", get(stock))
         .route("/checkout", post(checkout))
         .route("/invoice/{order}", get(invoice))
-        .layer(middleware::from_fn(in_a_span))
         .with_state(store)
-}
-
-/// One server span for each request: the root of its trail.
-async fn in_a_span(request: Request, next: Next) -> Response {
-    let route = request.extensions().get::<MatchedPath>().map_or("unknown", MatchedPath::as_str).to_owned();
-    let user = request.headers().get("x-user").and_then(|user| user.to_str().ok()).unwrap_or("guest").to_owned();
-    let span = info_span!(
-        "request",
-        otel.name = format!("{} {route}", request.method()),
-        otel.kind = "server",
-        http.request.method = %request.method(),
-        http.route = route,
-        http.response.status_code = field::Empty,
-        user.id = user,
-    );
-    async {
-        let start = std::time::Instant::now();
-        let response = next.run(request).await;
-        Span::current().record("http.response.status_code", response.status().as_u16());
-        metrics::histogram!("http.server.request.duration", "http.route" => route.clone()).record(start.elapsed().as_secs_f64());
-        response
-    }
-    .instrument(span.clone())
-    .await
+        // Last: around everything. Who it is for is in a header here; a real shop asks its sessions.
+        .layer(ServerLayer::new().with_user(|request| Some(User::new(request.header("x-user").unwrap_or("guest")))))
 }
 
 async fn stock(State(store): State<Store>, Path(item): Path<String>) -> Result<Json<i64>, Failed> {
@@ -106,22 +85,25 @@ fn reserve(store: &Store, order: &Order) -> Result<(), Failed> {
     Ok(())
 }
 
-#[instrument(skip_all, fields(otel.kind = "client", server.address = %store.payment))]
+#[instrument(skip_all)]
 async fn pay(store: &Store, order: &Order, user: &str, plan: &str) -> Result<(), Failed> {
-    let context = SpanContext::current().map(|context| context.to_string()).unwrap_or_default();
+    // Goes along with every call of this request.
+    propagation::set_baggage("customer.plan", plan);
     debug!(cents = order.cents, "asking the payment service");
     let answer = store
         .client
         .post(format!("http://{}/charge", store.payment))
-        .header("traceparent", context)
-        .header("baggage", format!("customer.plan={plan}"))
         .header("x-user", user)
         .json(order)
-        .send()
+        .send_traced(Some("/charge"))
         .await
         .map_err(Failed::Unreachable)?;
     info!(status = answer.status().as_u16(), "the payment service answered");
-    if answer.status().is_success() { Ok(()) } else { Err(Failed::Declined { status: answer.status().as_u16() }) }
+    match answer.status() {
+        status if status.is_success() => Ok(()),
+        status if status.is_server_error() => Err(Failed::Payment { status: status.as_u16() }),
+        status => Err(Failed::Declined { status: status.as_u16() }),
+    }
 }
 
 fn book(store: &Store, user: &str, order: &Order) -> Result<i64, Failed> {
@@ -134,6 +116,7 @@ fn book(store: &Store, user: &str, order: &Order) -> Result<i64, Failed> {
 pub(super) enum Failed {
     Unreadable,
     Declined { status: u16 },
+    Payment { status: u16 },
     Unreachable(reqwest::Error),
     Database(rusqlite::Error),
 }
@@ -143,6 +126,7 @@ impl std::fmt::Display for Failed {
         match self {
             Self::Unreadable => f.write_str("the order cannot be read"),
             Self::Declined { status } => write!(f, "the payment was declined with status {status}"),
+            Self::Payment { status } => write!(f, "the payment service failed with status {status}"),
             Self::Unreachable(_) => f.write_str("the payment service cannot be reached"),
             Self::Database(_) => f.write_str("the order could not be stored"),
         }
@@ -152,7 +136,7 @@ impl std::fmt::Display for Failed {
 impl std::error::Error for Failed {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Unreadable | Self::Declined { .. } => None,
+            Self::Unreadable | Self::Declined { .. } | Self::Payment { .. } => None,
             Self::Unreachable(error) => Some(error),
             Self::Database(error) => Some(error),
         }
@@ -171,15 +155,11 @@ impl IntoResponse for Failed {
             Self::Unreadable => StatusCode::BAD_REQUEST.into_response(),
             // The customer's trouble, not ours: a warning with its cause, not an exception.
             Self::Declined { .. } => StatusCode::PAYMENT_REQUIRED.into_response(),
-            Self::Unreachable(_) | Self::Database(_) => {
+            Self::Payment { .. } | Self::Unreachable(_) | Self::Database(_) => {
+                // The customer gets an id to quote, never the message. (It is in the header `x-error-id`, too.)
                 let id = crumbtrail::capture(&self);
-                error_page(&id.to_string())
+                (StatusCode::INTERNAL_SERVER_ERROR, format!("Something went wrong: {id}")).into_response()
             }
         }
     }
-}
-
-/// The customer gets an id to quote, never the message.
-fn error_page(id: &str) -> Response {
-    (StatusCode::INTERNAL_SERVER_ERROR, [("x-error-id", id.to_owned())], "Something went wrong.").into_response()
 }

@@ -4,41 +4,27 @@ use std::{fmt, num::ParseIntError};
 
 use axum::{
     Json, Router,
-    extract::Request,
+    extract::State,
     http::{HeaderMap, StatusCode},
-    middleware::{self, Next},
-    response::Response,
     routing::post,
 };
-use crumbtrail::{Breadcrumb, FlagEvaluation, Scope, User, propagation::SpanContext};
+use crumbtrail::{Breadcrumb, FlagEvaluation, User, tower::ServerLayer};
 use serde_json::json;
-use tracing::{Instrument, debug, error, info, info_span, instrument};
+use tracing::{debug, error, info, instrument};
 
-use super::checkout::Order;
+use super::{bank::Bank, checkout::Order};
 
-pub(super) fn router() -> Router {
-    Router::new().route("/charge", post(charge)).layer(middleware::from_fn(in_the_callers_trace))
+pub(super) fn router(bank: Bank) -> Router {
+    // Takes the caller's trace and baggage over; which entries of it become tags was said when crumbtrail was set up.
+    Router::new().route("/charge", post(charge)).with_state(bank).layer(ServerLayer::new())
 }
 
-/// A server span below the caller's span, which is in another service.
-async fn in_the_callers_trace(request: Request, next: Next) -> Response {
-    let open = || info_span!("request", otel.name = "POST /charge", otel.kind = "server", http.route = "/charge");
-    let remote = request.headers().get("traceparent").and_then(|header| header.to_str().ok()?.parse::<SpanContext>().ok());
-    let span = match remote {
-        Some(remote) => remote.in_scope(open),
-        None => open(),
-    };
-    next.run(request).instrument(span).await
-}
-
-async fn charge(headers: HeaderMap, Json(order): Json<Order>) -> StatusCode {
+async fn charge(State(bank): State<Bank>, headers: HeaderMap, Json(order): Json<Order>) -> StatusCode {
     let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
     crumbtrail::set_user(User::new(header("x-user").unwrap_or("unknown")));
-    // Which entries of it become tags was said when crumbtrail was set up.
-    Scope::request().copy_baggage(header("baggage").unwrap_or_default());
     crumbtrail::set_context("charge", &json!({ "cents": order.cents, "card": order.card, "terminal": { "password": "hunter2" } }));
     debug!(cents = order.cents, "charge asked for");
-    match authorise(&order).await {
+    match authorise(bank, &order).await {
         Ok(()) => StatusCode::OK,
         Err(error) => {
             error!(error = &error as &dyn std::error::Error, cents = order.cents, "charging the card failed");
@@ -48,26 +34,26 @@ async fn charge(headers: HeaderMap, Json(order): Json<Order>) -> StatusCode {
 }
 
 #[instrument(skip_all)]
-async fn authorise(order: &Order) -> Result<(), ChargeError> {
+async fn authorise(mut bank: Bank, order: &Order) -> Result<(), ChargeError> {
     info!("choosing a bank");
     crumbtrail::flag_evaluated(&FlagEvaluation::new("second-bank").with_variant("on").with_provider("demo"));
     tokio::task::yield_now().await;
-    let bank = if order.card.starts_with('4') { "first" } else { "second" };
-    crumbtrail::breadcrumb_with(|| Breadcrumb::new("bank", format!("Chose the {bank} bank")).with_data("fee_cents", order.cents / 100));
-    ask(bank, &order.card).map_err(|source| ChargeError { bank, source })
+    let name = if order.card.starts_with('4') { "first" } else { "second" };
+    crumbtrail::breadcrumb_with(|| Breadcrumb::new("bank", format!("Chose the {name} bank")).with_data("fee_cents", order.cents / 100));
+    ask(&mut bank, name, &order.card).await.map_err(|source| ChargeError { bank: name, source })
 }
 
-#[instrument(skip(card))]
-fn ask(bank: &str, card: &str) -> Result<(), BankError> {
+#[instrument(skip(bank, card))]
+async fn ask(bank: &mut Bank, name: &str, card: &str) -> Result<(), BankError> {
     debug!(attempt = 1, "asking the bank");
-    let limit = limit_of(card).map_err(BankError::Answer)?;
+    let answer = bank.limit(card).await.map_err(BankError::Unreachable)?;
+    let limit = limit_in(&answer).map_err(BankError::Answer)?;
     debug!(limit, "the bank answered");
     Ok(())
 }
 
 /// The bank writes a dash where a card has no limit; nobody had told.
-fn limit_of(card: &str) -> Result<u32, ParseIntError> {
-    let answer = if card.ends_with("13") { "-" } else { "5000" };
+fn limit_in(answer: &str) -> Result<u32, ParseIntError> {
     answer.parse()
 }
 
@@ -91,18 +77,24 @@ impl std::error::Error for ChargeError {
 
 #[derive(Debug)]
 enum BankError {
+    Unreachable(tonic::Status),
     Answer(ParseIntError),
 }
 
 impl fmt::Display for BankError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the bank's answer cannot be understood")
+        f.write_str(match self {
+            Self::Unreachable(_) => "the bank cannot be reached",
+            Self::Answer(_) => "the bank's answer cannot be understood",
+        })
     }
 }
 
 impl std::error::Error for BankError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        let Self::Answer(error) = self;
-        Some(error)
+        match self {
+            Self::Unreachable(status) => Some(status),
+            Self::Answer(error) => Some(error),
+        }
     }
 }

@@ -1,5 +1,6 @@
-//! The two services. `checkout` keeps stock and orders in SQLite and asks `payment` over HTTP; both report to the same crumbtrail.
+//! The services. `checkout` keeps stock and orders in SQLite and asks `payment` over HTTP, which asks the bank over gRPC; all report to the same crumbtrail.
 
+mod bank;
 mod checkout;
 mod payment;
 
@@ -35,10 +36,11 @@ impl Shop {
              CREATE TABLE orders (id INTEGER PRIMARY KEY, user TEXT NOT NULL, item TEXT NOT NULL, cents INTEGER NOT NULL);
              INSERT INTO stock VALUES ('tea', 100000), ('kettle', 12), ('cup', 100000);",
         )?;
-        let (payment, payment_server) = serve(payment::router()).await?;
+        let (bank, bank_server) = bank::open().await?;
+        let (payment, payment_server) = serve(payment::router(bank::Bank::at(bank)?)).await?;
         let store = Store { database: Arc::new(Mutex::new(database)), payment, client: reqwest::Client::new() };
         let (address, server) = serve(checkout::router(store.clone())).await?;
-        Ok(Self { address, jobs: tokio::spawn(jobs(store)), servers: vec![payment_server, server] })
+        Ok(Self { address, jobs: tokio::spawn(jobs(store)), servers: vec![bank_server, payment_server, server] })
     }
 
     pub(crate) async fn close(self) {
