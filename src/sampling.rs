@@ -74,7 +74,7 @@ impl Sampler {
     ///     tracing::error!("card refused");
     /// });
     /// let names: Vec<&str> = captured.spans().iter().map(|span| span.name()).collect();
-    /// assert_eq!(names, ["before", "request"]);
+    /// assert_eq!(names, ["request", "before"]);
     /// ```
     #[must_use]
     pub fn keep_errors(self) -> Self {

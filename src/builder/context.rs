@@ -45,7 +45,7 @@ impl Builder {
         self
     }
 
-    /// Entries of the `baggage` header that [`Scope::copy_baggage`](crate::Scope::copy_baggage) copies into a request's tags; none by default. Baggage comes from whoever calls: allow only what may be told.
+    /// Entries of the `baggage` header that become tags of a request: what a caller sends along (see [`propagation`](crate::propagation)), or [`Scope::copy_baggage`](crate::Scope::copy_baggage) is given; none by default. Baggage comes from whoever calls: allow only what may be told.
     pub fn with_baggage<K: Into<String>>(mut self, keys: impl IntoIterator<Item = K>) -> Self {
         self.baggage.extend(keys.into_iter().map(Into::into));
         self

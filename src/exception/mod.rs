@@ -11,15 +11,15 @@ mod id;
 mod model;
 pub(crate) mod panic;
 mod raise;
-#[cfg(feature = "tower")]
-mod response;
 pub(crate) mod storm;
+#[cfg(any(feature = "tower", feature = "tracing-opentelemetry"))]
+mod told;
 mod vtable;
 
 use std::{panic::Location, sync::Arc};
 
-#[cfg(feature = "tower")]
-pub(crate) use self::response::tell_response;
+#[cfg(any(feature = "tower", feature = "tracing-opentelemetry"))]
+pub(crate) use self::told::tell_text;
 pub(crate) use self::{capture::capture_into, group::GroupId, vtable::TypeAddress};
 pub use self::{
     capture::{Capture, CaptureParts, ResultExt, StdError, capture, capture_with_backtrace},

@@ -16,7 +16,7 @@ use serde_json::{Map, Value as Json, json};
 use crate::{
     AttributeValue,
     clock::now,
-    exception::capture_into,
+    exception::{Mechanism, capture_into, tell_text},
     layer::{self, SpanState, core::Core},
     scope::clean_value,
     trail::{
@@ -171,6 +171,9 @@ impl OtelSpan {
 impl Span for OtelSpan {
     fn add_event_with_timestamp<T: Into<Cow<'static, str>>>(&mut self, name: T, timestamp: SystemTime, attributes: Vec<KeyValue>) {
         let event = Event::new(name, timestamp, attributes, 0);
+        if event.name == "exception" && self.tell(&event) {
+            return;
+        }
         match &mut self.of {
             Of::Own(own) if own.events.len() < MAX_PARTS => own.events.push(event),
             Of::Tracing { .. } => self.write(|encoder, core| encoder.str(key::SPAN_EVENT, &event_text(core, &event))),
@@ -244,6 +247,19 @@ impl Span for OtelSpan {
 }
 
 impl OtelSpan {
+    /// An event that is an error, as `record_error` has it behind a boxed span: makes the exception record that carries it.
+    fn tell(&self, event: &Event) -> bool {
+        let (core, state) = match &self.of {
+            Of::Own(own) => (&own.core, own.enclosing.clone()),
+            Of::Tracing { core, .. } => (core, self.state()),
+            Of::None => return false,
+        };
+        let attribute = |key: &str| event.attributes.iter().find(|known| known.key.as_str() == key).map(|known| known.value.to_string());
+        let Some(message) = attribute("exception.message") else { return false };
+        tell_text(core, state.as_ref(), Mechanism::Capture, (&attribute("exception.type").unwrap_or_default(), &message), None);
+        true
+    }
+
     fn finish(&mut self, end: u64) {
         // One of `tracing`'s ends when it closes, whatever is said here.
         if matches!(self.of, Of::Own(_))

@@ -12,7 +12,7 @@ use tracing::Span;
 
 use super::grpc;
 use crate::{
-    Breadcrumb, ErrorId,
+    Breadcrumb, ErrorId, Mechanism,
     clock::now,
     exception::{self, active_core},
     layer::{self, SpanState, core::Core},
@@ -236,7 +236,7 @@ impl Inner {
     }
 
     fn tell(&self, type_name: &str, message: &str, template: &str) {
-        self.enter(|| exception::tell_response(&self.core, self.state().as_ref(), type_name, message, template));
+        self.enter(|| exception::tell_text(&self.core, self.state().as_ref(), Mechanism::Response, (type_name, message), Some(template)));
     }
 
     /// As the span is called.

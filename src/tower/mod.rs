@@ -23,7 +23,11 @@
 //! use tower::ServiceExt;
 //!
 //! let request = http::Request::get("/cart/7").body(axum::body::Body::empty()).unwrap();
-//! let (_, captured) = crumbtrail::testing::capture_async(async { router.oneshot(request).await }).await;
+//! let (_, captured) = crumbtrail::testing::capture_async(async {
+//!     let response = router.oneshot(request).await.unwrap();
+//!     assert_eq!(axum::body::to_bytes(response.into_body(), 100).await.unwrap(), "cart 7");
+//! })
+//! .await;
 //! assert_eq!(captured.span("GET /cart/{id}").attribute("http.response.status_code"), Some(&200.into()));
 //! # });
 //! ```

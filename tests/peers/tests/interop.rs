@@ -205,6 +205,22 @@ fn a_library_on_opentelemetrys_api_joins_the_trace_and_the_delivery() {
 }
 
 #[test]
+fn an_error_told_to_a_boxed_span_is_an_exception() {
+    let pipeline = Pipeline::new(|builder| builder);
+    global::set_tracer_provider(pipeline.telemetry.tracer_provider());
+    pipeline.run(|| {
+        let _request = info_span!("request").entered();
+        let mut span = global::tracer("some-library").start("query");
+        span.record_error(&std::io::Error::other("database is locked"));
+        span.end();
+    });
+    let received = pipeline.received();
+    let exception = received.exceptions().next().expect("an exception");
+    assert_eq!((exception.text("exception.message"), &exception.trace_id), ("database is locked", &pipeline.span("query").trace_id));
+    assert_eq!(pipeline.span("request").status.0, 2, "it happened in the request");
+}
+
+#[test]
 fn a_tracing_span_within_an_opentelemetry_context_joins_it() {
     let pipeline = Pipeline::new(|builder| builder);
     let tracer = pipeline.telemetry.tracer_provider().tracer("some-library");

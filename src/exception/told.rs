@@ -1,0 +1,38 @@
+//! Failures of which there is only a text: a response where nothing else says why it failed, an error that OpenTelemetry's API was told of.
+
+use std::sync::Arc;
+
+use super::{ErrorId, Link, MAX_MESSAGE, Mechanism, Raised, group::Fnv, raise};
+use crate::{
+    clock::now,
+    layer::{SpanState, core::Core},
+    ledger::{Lost, Signal},
+    text::cut,
+};
+
+/// Makes an exception of a text. `template` is what of it is the same every time.
+pub(crate) fn tell_text(
+    core: &Arc<Core>,
+    state: Option<&Arc<SpanState>>,
+    mechanism: Mechanism,
+    (type_name, message): (&str, &str),
+    template: Option<&str>,
+) {
+    let (Ok(message), id) = (core.scrubber.text(message), ErrorId::new()) else {
+        core.ledger().dropped(Signal::Exceptions, Lost::ScrubberFailed, 1);
+        return core.storm.count_other();
+    };
+    let link = Link {
+        type_name: type_name.to_owned(),
+        exact: !type_name.is_empty(),
+        message: cut(&message, MAX_MESSAGE).to_owned(),
+        ..Link::default()
+    };
+    let mut raised = Raised::new(mechanism, vec![link]);
+    let mut key = Fnv::new();
+    key.part(type_name);
+    key.part(template.unwrap_or(&message));
+    (raised.at, raised.key) = (key.0, key.0);
+    raised.templates[1] = template.map(str::to_owned);
+    let _ = raise(core, state, id, now(), raised);
+}
