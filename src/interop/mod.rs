@@ -42,6 +42,13 @@ pub(crate) struct Options {
     pub(crate) globals: bool,
 }
 
+impl Options {
+    /// OpenTelemetry's current context is asked for. (Not on every thread at every time: where it is gone already, asking panics.)
+    pub(crate) fn joins_contexts(self) -> bool {
+        self.span_extensions || self.context_activation || self.globals
+    }
+}
+
 /// The current OpenTelemetry context's span, as the parent of what begins here.
 pub(crate) fn current_parent() -> Option<crate::propagation::SpanContext> {
     Context::map_current(|context| {

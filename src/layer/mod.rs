@@ -45,6 +45,8 @@ use crate::{
 };
 
 pub use self::route::Route;
+#[cfg(feature = "tower")]
+pub(crate) use self::spans::Handle as SpanHandle;
 pub(crate) use self::{
     current::{current_ids, is_own_thread, mark_own_thread, recent},
     route::Routes,
@@ -310,7 +312,7 @@ enum Fate {
 fn root_ids_after(core: &Core, remote: Option<SpanContext>) -> SpanIds {
     let remote = remote.filter(|_| core.propagators.tell_traces());
     #[cfg(feature = "tracing-opentelemetry")]
-    let remote = remote.or_else(crate::interop::current_parent);
+    let remote = remote.or_else(|| core.interop.joins_contexts().then(crate::interop::current_parent).flatten());
     let trace = remote.map_or_else(ids::trace_id, |remote| remote.trace_id());
     let sampled = core.sampler.samples(trace, remote.map(|remote| remote.is_sampled()), &core.remote_budget);
     SpanIds {

@@ -15,7 +15,7 @@ use crate::{
     Breadcrumb, ErrorId, Mechanism,
     clock::now,
     exception::{self, active_core},
-    layer::{self, SpanState, core::Core},
+    layer::{self, SpanHandle, SpanState, core::Core},
     metrics::requests::{Attribute, METHODS, Side},
     trail::record::flag,
 };
@@ -196,16 +196,22 @@ impl Inner {
     fn say_status(&self, status: StatusCode) {
         const FIELD: &str = "http.response.status_code";
         if !self.core.has_company.load(Ordering::Relaxed)
-            && let (Some(state), Some(field)) = (self.state(), self.span.metadata().and_then(|metadata| metadata.fields().field(FIELD)))
+            && let (Some(handle), Some(field)) = (self.handle(), self.span.metadata().and_then(|metadata| metadata.fields().field(FIELD)))
+            // Not its parent's, which stands for it where its own route is off.
+            && handle.own
         {
-            return layer::record_number(&state, field.index() as u16, status.as_u16().into());
+            return layer::record_number(&handle.state, field.index() as u16, status.as_u16().into());
         }
         self.span.record(FIELD, status.as_u16());
     }
 
     /// What is kept of its span. Asked for only where something is to be told of it.
     fn state(&self) -> Option<Arc<SpanState>> {
-        self.span.id().and_then(|id| self.core.spans.get(id.into_u64())).map(|handle| handle.state)
+        self.handle().map(|handle| handle.state)
+    }
+
+    fn handle(&self) -> Option<SpanHandle> {
+        self.core.spans.get(self.span.id()?.into_u64())
     }
 
     fn is_rpc(&self) -> bool {
