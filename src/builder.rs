@@ -110,6 +110,7 @@ pub struct Builder {
     temporality: Option<MetricTemporality>,
     exponential_histograms: Option<bool>,
     shutdown_timeout: Duration,
+    niceness: i32,
     panic_hook: bool,
     console: bool,
     metrics_recorder: bool,
@@ -161,6 +162,7 @@ pub fn builder(service: Service) -> Builder {
         temporality: None,
         exponential_histograms: None,
         shutdown_timeout: Duration::from_secs(2),
+        niceness: 0,
         panic_hook: true,
         console: true,
         metrics_recorder: true,
@@ -324,6 +326,14 @@ impl Builder {
         self
     }
 
+    /// How far the worker's thread stands back where processors are short, from 0 to 19 as `nice` has it; 0 by default, which is as important as any thread. On Linux.
+    ///
+    /// For services that run at the limit of their processors and would rather lose logs and spans (counted, as [`Lost::QueueOverflow`](crate::Lost::QueueOverflow)) than requests. Exceptions have a way of their own, which does not fill up so soon.
+    pub fn with_worker_niceness(mut self, niceness: u8) -> Self {
+        self.niceness = i32::from(niceness.min(19));
+        self
+    }
+
     /// How long dropping the [`Guard`] may wait for delivery; 2 s by default.
     pub fn with_shutdown_timeout(mut self, timeout: Duration) -> Self {
         self.shutdown_timeout = timeout;
@@ -409,6 +419,7 @@ impl Builder {
                 events: settings.span_events.unwrap_or(defaults.events),
                 links: settings.span_links.unwrap_or(defaults.links),
             },
+            niceness: self.niceness,
             exception_span_events: self.exception_span_events.or(settings.exception_span_events).unwrap_or(true),
             spool: self.spool(&destinations),
             resource: resource::resource(&self.resource_attributes(), self.process_arguments, &scrubber),

@@ -13,6 +13,7 @@ use signal_hook::{
     consts::{SIGINT, SIGTERM},
     flag,
     iterator::Signals,
+    low_level,
 };
 use tokio::sync::watch;
 
@@ -34,7 +35,9 @@ pub fn shutdown_signal() -> ShutdownSignal {
     static ASKED: OnceLock<Option<watch::Sender<bool>>> = OnceLock::new();
     let asked = ASKED.get_or_init(|| {
         listen()
-            .inspect_err(|error| crate::diagnose(format_args!("cannot listen for SIGTERM: {error}; the program ends without notice")))
+            .inspect_err(|error| {
+                crate::diagnose(format_args!("cannot listen for SIGTERM: {error}; a signal ends the program without notice"))
+            })
             .ok()
     });
     let mut asked = asked.as_ref().map(watch::Sender::subscribe);
@@ -93,19 +96,33 @@ pub async fn until_signal<F: Future>(serve: impl FnOnce(ShutdownSignal) -> F, gr
 }
 
 fn listen() -> io::Result<watch::Sender<bool>> {
-    let again = Arc::new(AtomicBool::new(false));
-    for signal in [SIGTERM, SIGINT] {
-        // In this order: the first arms it, the second finds it armed.
-        flag::register_conditional_default(signal, again.clone())?;
-        flag::register(signal, again.clone())?;
-    }
     let mut signals = Signals::new([SIGTERM, SIGINT])?;
+    let handle = signals.handle();
     let (sender, _) = watch::channel(false);
     let told = sender.clone();
-    thread::Builder::new().name("crumbtrail-signals".to_owned()).spawn(move || {
+    let spawned = thread::Builder::new().name("crumbtrail-signals".to_owned()).spawn(move || {
         for _ in signals.forever() {
             told.send_replace(true);
         }
-    })?;
+    });
+    let again = Arc::new(AtomicBool::new(false));
+    let mut registered = Vec::new();
+    let outcome = spawned.map(drop).and_then(|()| {
+        for signal in [SIGTERM, SIGINT] {
+            // In this order: the first arms it, the second finds it armed.
+            registered.push(flag::register_conditional_default(signal, again.clone())?);
+            registered.push(flag::register(signal, again.clone())?);
+        }
+        Ok(())
+    });
+    if let Err(error) = outcome {
+        // A signal that nobody tells of must end the process, as it would without us.
+        handle.close();
+        registered.into_iter().for_each(|id| _ = low_level::unregister(id));
+        for signal in [SIGTERM, SIGINT] {
+            flag::register_conditional_default(signal, Arc::new(AtomicBool::new(true)))?;
+        }
+        return Err(error);
+    }
     Ok(sender)
 }

@@ -315,6 +315,21 @@ fn a_flood_of_paths_that_are_not_there_is_one_name_and_one_series() {
 }
 
 #[test]
+fn who_pretends_to_speak_grpc_makes_no_series() {
+    let pipeline = Pipeline::new(|builder, _| builder);
+    run(&pipeline, async {
+        let router = router();
+        for number in 0..1_200 {
+            let mut pretending = request(&format!("/random.Service/{number}"));
+            pretending.headers_mut().insert("content-type", "application/grpc".parse().unwrap());
+            answer(&router, pretending).await;
+        }
+    });
+    let points = points_after_flush(&pipeline, "rpc.server.call.duration");
+    assert_eq!(points.iter().map(|point| (point.attributes["rpc.method"].as_str(), point.count)).collect::<Vec<_>>(), [("_OTHER", 1_200)]);
+}
+
+#[test]
 fn series_are_limited_whatever_routes_a_service_makes_up() {
     let pipeline = Pipeline::new(|builder, _| builder.with_sampler(Sampler::always_off()));
     run(&pipeline, async {

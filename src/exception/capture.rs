@@ -15,7 +15,7 @@ use super::{
 use crate::{
     Breadcrumb,
     clock::now,
-    layer::{self, core::Core},
+    layer::{self, SpanState, core::Core},
     ledger::{Lost, Signal},
     stack::{resolve::without_arguments, statics::Template},
     text::{PANICKED, cut, truncate},
@@ -204,6 +204,16 @@ impl CaptureParts {
 
 /// Reports to this telemetry, whichever is current.
 pub(crate) fn capture_into<Kind>(core: &Arc<Core>, error: &(impl Capture<Kind> + ?Sized), location: &'static Location<'static>) -> ErrorId {
+    capture_for(core, layer::current_state(core), error, location)
+}
+
+/// The same for a span that need not be the current one.
+pub(crate) fn capture_for<Kind>(
+    core: &Arc<Core>,
+    state: Option<Arc<SpanState>>,
+    error: &(impl Capture<Kind> + ?Sized),
+    location: &'static Location<'static>,
+) -> ErrorId {
     let id = ErrorId::new();
     if core.is_closed() || layer::is_own_thread() {
         return id;
@@ -234,7 +244,6 @@ pub(crate) fn capture_into<Kind>(core: &Arc<Core>, error: &(impl Capture<Kind> +
         key.part(template.as_deref().unwrap_or_default());
         key.0
     };
-    let state = layer::current_state(core);
     let message = parts.links[0].message.clone();
     let mut raised = Raised::new(Mechanism::Capture, parts.links);
     raised.templates[1] = template;

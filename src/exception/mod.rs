@@ -18,6 +18,8 @@ mod vtable;
 
 use std::{panic::Location, sync::Arc};
 
+#[cfg(feature = "tracing-opentelemetry")]
+pub(crate) use self::capture::capture_for;
 #[cfg(any(feature = "tower", feature = "tracing-opentelemetry"))]
 pub(crate) use self::told::tell_text;
 pub(crate) use self::{capture::capture_into, group::GroupId, vtable::TypeAddress};

@@ -18,6 +18,9 @@ pub(crate) fn tell_text(
     (type_name, message): (&str, &str),
     template: Option<&str>,
 ) {
+    let type_name = cut(&core.scrubber.scrub(type_name), 256).to_owned();
+    let type_name = type_name.as_str();
+    let template = template.map(|template| core.scrubber.scrub(template).into_owned());
     let (Ok(message), id) = (core.scrubber.text(message), ErrorId::new()) else {
         core.ledger().dropped(Signal::Exceptions, Lost::ScrubberFailed, 1);
         return core.storm.count_other();
@@ -31,8 +34,8 @@ pub(crate) fn tell_text(
     let mut raised = Raised::new(mechanism, vec![link]);
     let mut key = Fnv::new();
     key.part(type_name);
-    key.part(template.unwrap_or(&message));
+    key.part(template.as_deref().unwrap_or(&message));
     (raised.at, raised.key) = (key.0, key.0);
-    raised.templates[1] = template.map(str::to_owned);
+    raised.templates[1] = template;
     let _ = raise(core, state, id, now(), raised);
 }

@@ -43,6 +43,8 @@ pub(crate) enum Destination {
 pub(crate) struct WorkerConfig {
     pub(crate) own: OwnCrates,
     pub(crate) span_limits: SpanLimits,
+    /// Of the worker's thread, where the system has such a thing for threads.
+    pub(crate) niceness: i32,
     pub(crate) exception_span_events: bool,
     pub(crate) hooks: Hooks,
     /// Takes everything instead of the destinations.

@@ -49,12 +49,12 @@ impl Options {
     }
 }
 
-/// The current OpenTelemetry context's span, as the parent of what begins here.
-pub(crate) fn current_parent() -> Option<crate::propagation::SpanContext> {
+/// The current OpenTelemetry context's span, as the parent of what begins here; and whether it is another process's.
+pub(crate) fn current_parent() -> Option<(SpanIds, bool)> {
     Context::map_current(|context| {
         let span = context.span();
         let context = span.span_context();
-        context.is_valid().then(|| crate::propagation::SpanContext::of(ids_of(context)))
+        context.is_valid().then(|| (ids_of(context), context.is_remote()))
     })
 }
 

@@ -34,9 +34,6 @@ impl TextMapPropagator for OtelPropagator {
     fn inject_context(&self, context: &Context, injector: &mut dyn Injector) {
         let span = context.span();
         let span = span.span_context();
-        if !span.is_valid() {
-            return;
-        }
         let mut baggage = Baggage::default();
         for (key, (value, _)) in context.baggage().iter() {
             if let Some(entry) = Entry::new(key.as_str(), value.as_str()) {
@@ -46,7 +43,12 @@ impl TextMapPropagator for OtelPropagator {
         // The random flag is not one that OpenTelemetry's type knows.
         let of_span = SpanContext::of(ids_of(span));
         let baggage = Some(&baggage).filter(|baggage| !baggage.is_empty());
-        self.propagators.inject(&of_span, &span.trace_state().header(), baggage, &mut |name, value| injector.set(name, value));
+        self.propagators.inject(&of_span, &span.trace_state().header(), baggage, &mut |name, value| {
+            // Without a span there is still its baggage to tell.
+            if span.is_valid() || name == "baggage" {
+                injector.set(name, value);
+            }
+        });
     }
 
     fn extract_with_context(&self, context: &Context, extractor: &dyn Extractor) -> Context {
@@ -55,7 +57,15 @@ impl TextMapPropagator for OtelPropagator {
         if let Some(span) = remote.span_context() {
             let flags = if span.is_sampled() { flag::SAMPLED } else { 0 };
             let ids = SpanIds { trace: span.trace_id(), span: span.span_id(), parent: 0, flags };
-            context = context.with_remote_span_context(context_of(ids, true));
+            let state = remote.trace_state().parse().unwrap_or_default();
+            let of_span = context_of(ids, true);
+            context = context.with_remote_span_context(opentelemetry::trace::SpanContext::new(
+                of_span.trace_id(),
+                of_span.span_id(),
+                of_span.trace_flags(),
+                true,
+                state,
+            ));
         }
         let baggage: Vec<_> = remote.entries().map(|(key, value)| opentelemetry::KeyValue::new(key.to_owned(), value)).collect();
         if baggage.is_empty() { context } else { context.with_baggage(baggage) }

@@ -16,9 +16,10 @@ use serde_json::{Map, Value as Json, json};
 use crate::{
     AttributeValue,
     clock::now,
-    exception::{Mechanism, capture_into, tell_text},
+    exception::{Mechanism, capture_for, tell_text},
     layer::{self, SpanState, core::Core},
     scope::clean_value,
+    text::cut,
     trail::{
         encode::{Encoder, Limits},
         record::{self, Kind, NO_CALLSITE, SpanIds, flag, key},
@@ -106,7 +107,7 @@ impl Own {
             write_named(&mut encoder, core, key.as_str(), attribute_value(value));
         }
         for event in &self.events {
-            encoder.str(key::SPAN_EVENT, &event_text(core, event));
+            encoder.whole(key::SPAN_EVENT, &event_text(core, event));
         }
         if encoder.failed() {
             return core.fault_of_rule();
@@ -176,18 +177,19 @@ impl Span for OtelSpan {
         }
         match &mut self.of {
             Of::Own(own) if own.events.len() < MAX_PARTS => own.events.push(event),
-            Of::Tracing { .. } => self.write(|encoder, core| encoder.str(key::SPAN_EVENT, &event_text(core, &event))),
+            Of::Tracing { .. } => self.write(|encoder, core| encoder.whole(key::SPAN_EVENT, &event_text(core, &event))),
             _ => {}
         }
     }
 
     fn record_error(&mut self, error: &dyn Error) {
-        let core = match &self.of {
-            Of::Own(own) => own.core.clone(),
-            Of::Tracing { core, .. } => core.clone(),
+        let (core, state) = match &self.of {
+            Of::Own(own) => (own.core.clone(), own.enclosing.clone()),
+            Of::Tracing { core, .. } => (core.clone(), self.state()),
             Of::None => return,
         };
-        capture_into(&core, &Shown(error), std::panic::Location::caller());
+        let here = std::panic::Location::caller();
+        capture_for(&core, state, &Shown(error), here);
     }
 
     fn span_context(&self) -> &SpanContext {
@@ -319,7 +321,12 @@ pub(super) fn context_of(ids: SpanIds, is_remote: bool) -> SpanContext {
 
 fn write_named(encoder: &mut Encoder<'_>, core: &Core, name: &str, value: AttributeValue) {
     let value = clean_value(&core.scrubber, name, value);
-    layer::write_named(encoder, name, &value);
+    layer::write_named(encoder, &clean_name(core, name), &value);
+}
+
+/// A name may come from data.
+fn clean_name(core: &Core, name: &str) -> String {
+    cut(&core.scrubber.scrub(name), 256).to_owned()
 }
 
 fn write_status(encoder: &mut Encoder<'_>, core: &Core, status: &Status) {
@@ -337,10 +344,10 @@ fn write_status(encoder: &mut Encoder<'_>, core: &Core, status: &Status) {
 fn event_text(core: &Core, event: &Event) -> String {
     let attributes = event.attributes.iter().take(MAX_PARTS).map(|KeyValue { key, value, .. }| {
         let value = clean_value(&core.scrubber, key.as_str(), attribute_value(value.clone()));
-        (key.as_str().to_owned(), value.to_json())
+        (clean_name(core, key.as_str()), value.shortened(core.span_limits.value.min(1_024)).to_json())
     });
     let attributes: Map<String, Json> = attributes.collect();
-    json!({ "name": event.name, "time": nanos(event.timestamp), "attributes": attributes }).to_string()
+    json!({ "name": clean_name(core, &event.name), "time": nanos(event.timestamp), "attributes": attributes }).to_string()
 }
 
 fn attribute_value(value: Value) -> AttributeValue {

@@ -53,6 +53,9 @@ impl Tracer for OtelTracer {
             let id = id.cast_unsigned();
             let Some(state) = core.spans.get(id).map(|handle| handle.state) else { return OtelSpan::none() };
             let state = if parent_context.is_valid() && parent_context.span_id().to_bytes() != state.ids.span.to_be_bytes() {
+                if let Some(trail) = state.trail.as_ref().filter(|_| parent_context.is_remote()) {
+                    trail.set_trace_state(parent_context.trace_state().header());
+                }
                 layer::reparent(&core, id, &state, ids_of(parent_context), parent_context.is_remote())
             } else {
                 state
@@ -64,8 +67,8 @@ impl Tracer for OtelTracer {
         let enclosing = layer::current_state(&core);
         // Within an OpenTelemetry context the parent is that context's; else the current span of `tracing`.
         let ids = match &enclosing {
-            _ if parent_context.is_valid() => layer::child_ids(&core, ids_of(parent_context), parent_context.is_remote()),
-            Some(state) => layer::child_ids(&core, state.current_ids(), false),
+            _ if parent_context.is_valid() => layer::foreign_ids(&core, ids_of(parent_context), parent_context.is_remote()),
+            Some(state) => layer::foreign_ids(&core, state.current_ids(), false),
             None => layer::root_ids(&core),
         };
         OtelSpan::own(Own::new(core, enclosing, ids, self.scope.clone(), builder))

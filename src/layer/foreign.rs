@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{CrumbtrailLayer, SpanState, core::Core, current, ids, root_ids_after, spans::Handle};
+use super::{CrumbtrailLayer, SpanState, core::Core, current, foreign_ids, root_ids_after, spans::Handle};
 use crate::{
     interop::Activation,
-    propagation::SpanContext,
     trail::record::{self, SpanIds, flag},
 };
 
@@ -14,19 +13,11 @@ pub(crate) fn root_ids(core: &Core) -> SpanIds {
     root_ids_after(core, None)
 }
 
-/// The ids of a child of a span, here or elsewhere.
-pub(crate) fn child_ids(core: &Core, parent: SpanIds, is_remote: bool) -> SpanIds {
-    if is_remote {
-        return root_ids_after(core, Some(SpanContext::of(parent)));
-    }
-    SpanIds { span: ids::span_id(), parent: parent.span, ..parent.inherited() }
-}
-
 /// Gives a span another parent than `tracing` knows, and so perhaps another trace. What is in it already stays where it was.
 pub(crate) fn reparent(core: &Arc<Core>, id: u64, state: &Arc<SpanState>, parent: SpanIds, is_remote: bool) -> Arc<SpanState> {
-    let under = child_ids(core, parent, is_remote);
+    let under = foreign_ids(core, parent, is_remote);
     let moved = Arc::new(state.moved(SpanIds { span: state.ids.span, ..under }));
-    core.spans.insert(id, Handle { state: moved.clone(), own: true });
+    core.spans.replace(id, Handle { state: moved.clone(), own: true });
     // Who has the old one at hand looks the new one up.
     state.mark_closed();
     current::at(|thread| thread.instance(core, |instance| instance.replace(id, &moved)));

@@ -55,7 +55,7 @@ pub(crate) use self::{
 };
 #[cfg(feature = "tracing-opentelemetry")]
 pub(crate) use self::{
-    foreign::{child_ids, export_span, reparent, root_ids},
+    foreign::{export_span, reparent, root_ids},
     span::append_link,
 };
 
@@ -135,7 +135,15 @@ impl CrumbtrailLayer {
                 }
                 None => {
                     let remote = Remote::take();
-                    (root_ids_after(core, remote.span), None, remote.into_carried())
+                    #[cfg(feature = "tracing-opentelemetry")]
+                    let joined = (remote.span.is_none() && !boundary && attributes.is_contextual() && core.interop.joins_contexts())
+                        .then(crate::interop::current_parent)
+                        .flatten();
+                    #[cfg(not(feature = "tracing-opentelemetry"))]
+                    let joined = None;
+                    let ids = joined
+                        .map_or_else(|| root_ids_after(core, remote.span), |(parent, is_remote)| foreign_ids(core, parent, is_remote));
+                    (ids, None, remote.into_carried())
                 }
             };
             record::stamp_ids(&mut buf, ids);
@@ -311,8 +319,6 @@ enum Fate {
 /// The ids of a span that begins a trace here, or continues a caller's.
 fn root_ids_after(core: &Core, remote: Option<SpanContext>) -> SpanIds {
     let remote = remote.filter(|_| core.propagators.tell_traces());
-    #[cfg(feature = "tracing-opentelemetry")]
-    let remote = remote.or_else(|| core.interop.joins_contexts().then(crate::interop::current_parent).flatten());
     let trace = remote.map_or_else(ids::trace_id, |remote| remote.trace_id());
     let sampled = core.sampler.samples(trace, remote.map(|remote| remote.is_sampled()), &core.remote_budget);
     SpanIds {
@@ -321,6 +327,14 @@ fn root_ids_after(core: &Core, remote: Option<SpanContext>) -> SpanIds {
         parent: remote.map_or(0, |remote| remote.span_id()),
         flags: remote.map_or(flag::RANDOM, |remote| remote.record_flags()) | if sampled { flag::SAMPLED } else { 0 },
     }
+}
+
+/// The ids of a span below one that only OpenTelemetry's API knows.
+pub(crate) fn foreign_ids(core: &Core, parent: SpanIds, is_remote: bool) -> SpanIds {
+    if is_remote {
+        return root_ids_after(core, Some(SpanContext::of(parent)));
+    }
+    SpanIds { span: ids::span_id(), parent: parent.span, ..parent.inherited() }
 }
 
 impl CrumbtrailLayer {

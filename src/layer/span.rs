@@ -90,7 +90,7 @@ impl SpanState {
         !self.settled[version].swap(true, Ordering::Relaxed)
     }
 
-    /// The same span with other ids, at the same place of the same request, or at the root of its own.
+    /// The same span with other ids, at the same place of the same request.
     #[cfg(feature = "tracing-opentelemetry")]
     pub(crate) fn moved(&self, ids: SpanIds) -> Self {
         let mut body = self.body().clone();
@@ -101,7 +101,7 @@ impl SpanState {
             ids,
             callsite: self.callsite,
             feeds: self.feeds,
-            parent: None,
+            parent: self.parent.clone(),
             trail: self.trail.clone(),
             shadows: self.shadows.each_ref().map(|shadow| AtomicU64::new(shadow.load(Ordering::Relaxed))),
             settled: self.settled.each_ref().map(|settled| AtomicBool::new(settled.load(Ordering::Relaxed))),

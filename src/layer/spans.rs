@@ -48,6 +48,21 @@ impl OpenSpans {
         }
     }
 
+    /// Gives a span another state, wherever it is kept. One that has closed meanwhile stays closed.
+    #[cfg(feature = "tracing-opentelemetry")]
+    pub(crate) fn replace(&self, id: u64, handle: Handle) {
+        {
+            let mut slot = self.slot(id).lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some((_, known)) = slot.as_mut().filter(|(present, _)| *present == id) {
+                *known = handle;
+                return;
+            }
+        }
+        if let Some(known) = self.overflow.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&id) {
+            *known = handle;
+        }
+    }
+
     pub(crate) fn get(&self, id: u64) -> Option<Handle> {
         match &*self.slot(id).lock().unwrap_or_else(PoisonError::into_inner) {
             Some((found, handle)) if *found == id => return Some(handle.clone()),
@@ -99,6 +114,18 @@ mod tests {
         }
         for (id, state) in &states {
             assert!(Arc::ptr_eq(&spans.get(*id).unwrap().state, state));
+        }
+        #[cfg(feature = "tracing-opentelemetry")]
+        {
+            let (crowded, fresh) = (2 * SLOTS as u64 + 1, Arc::<SpanState>::default());
+            // Whoever had the slot before has gone.
+            states.iter().filter(|(id, _)| *id != crowded).for_each(|(id, _)| drop(spans.remove(*id)));
+            spans.replace(crowded, Handle { state: fresh.clone(), own: true });
+            assert!(Arc::ptr_eq(&spans.get(crowded).unwrap().state, &fresh));
+            assert!(Arc::ptr_eq(&spans.remove(crowded).unwrap().state, &fresh) && spans.remove(crowded).is_none());
+            spans.replace(crowded, Handle { state: fresh, own: true });
+            assert!(spans.get(crowded).is_none(), "it has closed");
+            states.iter().for_each(|(id, state)| spans.insert(*id, Handle { state: state.clone(), own: true }));
         }
         for (id, state) in &states {
             assert!(Arc::ptr_eq(&spans.remove(*id).unwrap().state, state));

@@ -83,6 +83,11 @@ pub(crate) fn extract_http(core: &Core, headers: &http::HeaderMap) -> RemoteCont
 /// Writes the current span's context, and the request's baggage, into what goes out. `set` takes a name in lower case and a value that is a valid header. Nothing is written outside of spans.
 pub fn inject(mut set: impl FnMut(&'static str, String)) {
     let Some(core) = active_core() else { return };
+    // Whoever keeps a trace pipeline of their own has a propagator of their own: the ids here are nobody's.
+    #[cfg(feature = "tracing-opentelemetry")]
+    if core.interop.foreign_context {
+        return;
+    }
     let Some(state) = layer::current_state(&core) else { return };
     let context = SpanContext::of(state.current_ids());
     let trail = state.trail.as_deref();

@@ -27,6 +27,12 @@ impl RemoteContext {
         self.0.baggage.get(key)
     }
 
+    /// The caller's trace state; empty if it sent none.
+    #[cfg(feature = "tracing-opentelemetry")]
+    pub(crate) fn trace_state(&self) -> &str {
+        &self.0.trace_state
+    }
+
     /// Keys and decoded values of the baggage.
     #[cfg(feature = "tracing-opentelemetry")]
     pub(crate) fn entries(&self) -> impl Iterator<Item = (&str, String)> {

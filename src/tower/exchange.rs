@@ -262,8 +262,8 @@ impl Inner {
         let address = ("server.address", server.map(|(host, _)| Attribute::Str(host)));
         let port = ("server.port", server.and_then(|(_, port)| *port).map(|port| Attribute::Int(port.into())));
         let known = if self.is_rpc() {
-            // Who calls methods that are not there must not make series of them.
-            let is_unknown = self.grpc_status == Some(grpc::Status::UNIMPLEMENTED) && self.is_server();
+            // Who calls methods that are not there, or is refused before that is known, must not make series of them.
+            let is_unknown = self.is_server() && !self.grpc_status.is_some_and(grpc::Status::is_of_method);
             [
                 ("rpc.system.name", text("grpc")),
                 ("rpc.method", if is_unknown { text("_OTHER") } else { route }),
@@ -292,7 +292,10 @@ impl Inner {
                 count += 1;
             }
         }
-        let sampled = || self.state().map(|state| state.current_ids()).filter(|ids| ids.flags & flag::SAMPLED != 0);
+        let sampled = || {
+            let state = self.state().filter(|_| self.core.exports_spans)?;
+            Some(state.current_ids()).filter(|ids| ids.flags & flag::SAMPLED != 0)
+        };
         self.core.requests.record(self.side, &attributes[..count], nanos, sampled);
     }
 

@@ -32,8 +32,6 @@ const NAMES: [&str; 17] = [
 ];
 
 impl Status {
-    pub(super) const UNIMPLEMENTED: Self = Self(12);
-
     /// `grpc-status`, where it is.
     pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
         let code: u8 = headers.get("grpc-status")?.to_str().ok()?.parse().ok()?;
@@ -47,6 +45,11 @@ impl Status {
 
     pub(super) fn is_ok(self) -> bool {
         self.0 == 0
+    }
+
+    /// Whether it comes from the method that was called. Others may come before it is known whether there is one: UNIMPLEMENTED, PERMISSION_DENIED, UNAUTHENTICATED.
+    pub(super) fn is_of_method(self) -> bool {
+        !matches!(self.0, 7 | 12 | 16)
     }
 
     /// Whether the server is to blame (semantic conventions, "gRPC server": the others are not errors of its span).

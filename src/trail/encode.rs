@@ -181,6 +181,19 @@ impl<'a> Encoder<'a> {
         }
     }
 
+    /// A text of ours, which the program's limits do not concern: it is whole or not there. Clean already.
+    #[cfg(feature = "tracing-opentelemetry")]
+    pub(crate) fn whole(&mut self, key: u16, text: &str) {
+        if text.len() + 64 > self.limits.record.saturating_sub(self.buf.len()) {
+            self.dropped += 1;
+            return;
+        }
+        let own = Limits { fields: usize::MAX, value: usize::MAX / 2, ..self.limits };
+        let (limits, scrubber) = (std::mem::replace(&mut self.limits, own), self.scrubber.take());
+        self.str(key, text);
+        (self.limits, self.scrubber) = (limits, scrubber);
+    }
+
     /// An error and its causes, outermost first: message and type address for each link.
     pub(crate) fn error(&mut self, key: u16, type_name: &str, exact: bool, links: &[(&dyn fmt::Display, [u64; 2])]) {
         if self.admit(4 + 4 + 2) {

@@ -17,7 +17,7 @@ use crate::User;
 ///
 /// On an axum router, `.layer(ServerLayer::new())` after the routes; the route comes from axum where the feature `axum` is on, else from [`with_route`](Self::with_route). On tonic, `Server::builder().layer(ServerLayer::new())`.
 ///
-/// - A request without a matched route is named by its method alone, whatever its path: a flood of requests for what is not there makes one span name and one time series.
+/// - A request without a matched route is named by its method alone, whatever its path: a flood of requests for what is not there makes one span name and one time series. (gRPC's path is the method; where the service does not say that there is one, its series is `_OTHER`.)
 /// - The span ends with the response's body: a stream is as long as it lasts. Who goes away before has `error.type` = `aborted`, which is no error of the service. A WebSocket's request ends with its handshake.
 /// - `client.address` and full addresses are recorded only with [personal data](crate::Builder::with_default_pii); query strings go through the [scrubber](crate::Scrubber).
 /// - A caller's `sampled` flag counts as the [sampler](crate::Sampler::with_remote_limit) has it; [`without_remote_context`](Self::without_remote_context) is for services that face the public.

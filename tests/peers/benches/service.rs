@@ -27,7 +27,8 @@ use serde::Serialize;
 use tower::ServiceExt as _;
 use tracing::{Instrument as _, info, info_span};
 
-const CONTENDERS: [&str; 4] = ["bare", "crumbtrail", "trace_layer_and_stock_pair", "axum_tracing_opentelemetry"];
+const CONTENDERS: [&str; 5] =
+    ["bare", "crumbtrail", "crumbtrail_standing_back", "trace_layer_and_stock_pair", "axum_tracing_opentelemetry"];
 const ROUNDS: usize = 5;
 /// Of saturation, each.
 const LOAD: Duration = Duration::from_millis(2_500);
@@ -112,8 +113,14 @@ fn main() {
 fn service(contender: &str) -> (Router, Box<dyn std::any::Any>) {
     let router = Router::new().route("/hello/{name}", get(hello));
     match contender {
-        "crumbtrail" => {
-            let guard = crumbtrail::builder(crumbtrail::service!()).from_env().with_console(false).install().expect("installed");
+        "crumbtrail" | "crumbtrail_standing_back" => {
+            let niceness = if contender == "crumbtrail" { 0 } else { 19 };
+            let guard = crumbtrail::builder(crumbtrail::service!())
+                .from_env()
+                .with_console(false)
+                .with_worker_niceness(niceness)
+                .install()
+                .expect("installed");
             (router.layer(ServerLayer::new()), Box::new(guard))
         }
         "trace_layer_and_stock_pair" => {

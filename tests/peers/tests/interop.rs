@@ -132,6 +132,64 @@ fn span_extensions_say_what_they_say_of_crumbtrails_spans() {
 }
 
 #[test]
+fn spans_below_their_route_keep_what_is_said_of_them_to_themselves() {
+    let pipeline = Pipeline::new(|builder| builder);
+    pipeline.run(|| {
+        let remote = |tenant: &str| {
+            let headers = std::collections::HashMap::from([
+                ("traceparent".to_owned(), format!("00-{TRACE}-{PARENT}-01")),
+                ("baggage".to_owned(), format!("tenant={tenant}")),
+            ]);
+            global::get_text_map_propagator(|propagator| propagator.extract(&headers))
+        };
+        for number in 0..200 {
+            let unknown = tracing::debug_span!("below the route");
+            let _ = unknown.set_parent(remote("a"));
+            unknown.set_attribute("number", number);
+            let other = tracing::debug_span!("another");
+            use opentelemetry::baggage::BaggageExt as _;
+            assert!(other.context().baggage().is_empty() && !other.context().span().span_context().is_valid());
+        }
+    });
+    assert!(pipeline.received().spans.is_empty());
+}
+
+#[test]
+fn a_message_without_a_context_begins_a_trace_under_context_activation() {
+    let pipeline = Pipeline::new(|builder| builder.with_context_activation(true));
+    pipeline.run(|| {
+        let _loop = info_span!("loop").entered();
+        for _ in 0..2 {
+            crumbtrail::propagation::consumer_span("kafka", "orders", crumbtrail::propagation::RemoteContext::default()).in_scope(|| {});
+        }
+    });
+    let received = pipeline.received();
+    let of = |name: &str| received.spans.iter().filter(|span| span.name == name).collect::<Vec<_>>();
+    let (outer, inner) = (of("loop"), of("process orders"));
+    assert!(inner[0].trace_id != outer[0].trace_id && inner[0].trace_id != inner[1].trace_id);
+    assert!(inner.iter().all(|span| span.parent_span_id.is_empty()));
+}
+
+#[test]
+fn the_callers_trace_state_and_long_events_are_not_lost() {
+    let pipeline = Pipeline::new(|builder| builder);
+    pipeline.run(|| {
+        let headers = std::collections::HashMap::from([
+            ("traceparent".to_owned(), format!("00-{TRACE}-{PARENT}-01")),
+            ("tracestate".to_owned(), "vendor=1".to_owned()),
+        ]);
+        let request = info_span!("request");
+        request.set_parent(global::get_text_map_propagator(|propagator| propagator.extract(&headers))).unwrap();
+        let _entered = request.enter();
+        request.add_event("long", vec![KeyValue::new("text", "x".repeat(100_000)), KeyValue::new("password", "hunter2")]);
+    });
+    let span = pipeline.span("request");
+    assert_eq!((&*span.trace_id, &*span.trace_state), (TRACE, "vendor=1"));
+    assert_eq!((span.events[0].0.as_str(), span.events[0].1["password"].as_str()), ("long", "[Filtered]"));
+    assert!(span.events[0].1["text"].as_str().len() < 1_100);
+}
+
+#[test]
 fn a_parent_may_be_set_until_the_span_is_entered() {
     let pipeline = Pipeline::new(|builder| builder);
     pipeline.run(|| {
