@@ -45,8 +45,10 @@ pub fn breadcrumb_with(make: impl FnOnce() -> Breadcrumb) {
 }
 
 fn leave(make: impl FnOnce() -> Breadcrumb) {
-    if let Some(core) = active_core().filter(|core| !core.is_closed()) {
-        layer::leave_breadcrumb(&core, false, make);
+    if let Some(core) = active_core().filter(|core| !core.is_closed())
+        && let Some(state) = layer::current_state(&core)
+    {
+        layer::leave_breadcrumb(&core, &state, false, make);
     }
 }
 

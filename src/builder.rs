@@ -2,6 +2,9 @@
 
 mod context;
 mod destination;
+#[cfg(feature = "tracing-opentelemetry")]
+mod interop;
+mod metrics;
 
 use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc, time::Duration};
 
@@ -241,12 +244,6 @@ impl Builder {
         self
     }
 
-    /// How often metrics are sent; every 60 s by default.
-    pub fn with_metric_interval(mut self, interval: Duration) -> Self {
-        self.metric_interval = Some(interval);
-        self
-    }
-
     /// How long a log record or span may wait for others to share its request: 1 s for logs, 5 s for spans. Exceptions do not wait, metrics have an [interval](Self::with_metric_interval).
     pub fn with_export_delay(mut self, signal: Signal, delay: Duration) -> Self {
         if let Some(index) = log_or_span(signal) {
@@ -277,55 +274,6 @@ impl Builder {
         self
     }
 
-    /// Bucket boundaries of one histogram. Without, those described in seconds have the boundaries of the HTTP conventions (5 ms to 10 s), others OpenTelemetry's defaults (0 to 10,000).
-    pub fn with_histogram_buckets(mut self, name: impl Into<String>, bounds: impl Into<Vec<f64>>) -> Self {
-        self.buckets.push((name.into(), bounds.into()));
-        self
-    }
-
-    /// What counters and histograms count from (`OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE`); [cumulative](MetricTemporality::Cumulative) by default.
-    pub fn with_temporality(mut self, temporality: MetricTemporality) -> Self {
-        self.temporality = Some(temporality);
-        self
-    }
-
-    /// Histograms with exponential buckets, whose bounds follow the values, instead of fixed ones (`OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION`); not by default. The backend must know them.
-    pub fn with_exponential_histograms(mut self, exponential: bool) -> Self {
-        self.exponential_histograms = Some(exponential);
-        self
-    }
-
-    /// Whether `tracing-opentelemetry`'s `OpenTelemetrySpanExt` works on crumbtrail's spans, see [`interop`](crate::interop); not by default. There must be no `OpenTelemetryLayer` beside it.
-    #[cfg(feature = "tracing-opentelemetry")]
-    pub fn with_span_extensions(mut self, extensions: bool) -> Self {
-        self.interop.span_extensions = extensions;
-        self
-    }
-
-    /// Whether OpenTelemetry's current context follows the spans of `tracing`, see [`interop`](crate::interop); not by default. Costs every entering and leaving of a span about 0.1 µs.
-    #[cfg(feature = "tracing-opentelemetry")]
-    pub fn with_context_activation(mut self, activation: bool) -> Self {
-        self.interop.context_activation = activation;
-        self
-    }
-
-    /// Whether [`install`](Self::install) makes crumbtrail's [tracer provider](Telemetry::tracer_provider) and [propagator](Telemetry::text_map_propagator) OpenTelemetry's global ones, see [`interop`](crate::interop); not by default.
-    #[cfg(feature = "tracing-opentelemetry")]
-    pub fn with_opentelemetry_globals(mut self, globals: bool) -> Self {
-        self.interop.globals = globals;
-        self
-    }
-
-    /// For services that keep a trace pipeline of their own (`OpenTelemetryLayer`, with its context activation): exceptions and logs carry the ids of OpenTelemetry's current context, and crumbtrail exports no spans. Not by default.
-    #[cfg(feature = "tracing-opentelemetry")]
-    pub fn with_foreign_context(mut self, foreign: bool) -> Self {
-        self.interop.foreign_context = foreign;
-        if foreign {
-            self = self.with_exporter(Signal::Spans, Exporter::None);
-        }
-        self
-    }
-
     /// How far the worker's thread stands back where processors are short, from 0 to 19 as `nice` has it; 0 by default, which is as important as any thread. On Linux.
     ///
     /// For services that run at the limit of their processors and would rather lose logs and spans (counted, as [`Lost::QueueOverflow`](crate::Lost::QueueOverflow)) than requests. Exceptions have a way of their own, which does not fill up so soon.
@@ -349,12 +297,6 @@ impl Builder {
     /// Whether [`install`](Self::install) adds a console layer when stderr is a terminal; it does by default. `RUST_LOG` narrows it, and it alone.
     pub fn with_console(mut self, console: bool) -> Self {
         self.console = console;
-        self
-    }
-
-    /// Whether [`install`](Self::install) sets the recorder of the `metrics` facade; it does by default.
-    pub fn with_metrics_recorder(mut self, recorder: bool) -> Self {
-        self.metrics_recorder = recorder;
         self
     }
 

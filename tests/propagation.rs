@@ -112,6 +112,21 @@ fn what_is_carried_is_the_requests_and_no_others() {
     });
 }
 
+/// The panic hook wants to know the request while the rule is asked: nothing may be held then.
+#[test]
+fn a_rule_that_panics_over_baggage_blocks_nobody() {
+    let scrubber = crumbtrail::Scrubber::default().with_rule(|text| if text.contains("acme") { panic!("a rule fails") } else { None });
+    let pipeline = Pipeline::new(|builder, _| builder.with_baggage(["tenant"]).with_scrubber(scrubber));
+    pipeline.telemetry.install_panic_hook();
+    let outgoing = pipeline.run(|| {
+        let _request = extract(&incoming("01")).in_scope(|| info_span!("request", otel.kind = "server")).entered();
+        error!("refused");
+        inject()
+    });
+    assert_eq!(outgoing["baggage"], "tenant=acme%20ltd;ttl=1,internal=7", "what goes on is not ours to change");
+    assert_eq!(pipeline.exception("refused").text("tenant"), "[Filtered]");
+}
+
 #[test]
 fn formats_are_chosen_in_code_or_by_the_environment() {
     let b3 = headers(&[

@@ -146,6 +146,33 @@ fn tasks_of_a_failed_request_are_kept_wherever_they_run() {
     assert_eq!(received.spans.len(), 9);
 }
 
+/// A span that ends on one thread while another keeps its trace is sent once: not missed, not twice.
+#[test]
+fn no_span_falls_between_being_held_and_being_kept() {
+    const ROUNDS: usize = 400;
+    const SPANS: usize = 20;
+    let pipeline = pipeline(Sampler::always_off().keep_errors());
+    pipeline.run(|| {
+        let dispatch = tracing::dispatcher::get_default(Clone::clone);
+        for _ in 0..ROUNDS {
+            let (request, both) = (info_span!("request"), std::sync::Barrier::new(2));
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    tracing::dispatcher::with_default(&dispatch, || {
+                        both.wait();
+                        (0..SPANS).for_each(|_| drop(info_span!(parent: &request, "step")));
+                    });
+                });
+                both.wait();
+                request.in_scope(|| error!("refused"));
+            });
+        }
+    });
+    let received = pipeline.received();
+    let ids: BTreeSet<&str> = received.spans.iter().map(|span| &*span.span_id).collect();
+    assert_eq!((received.spans.len(), ids.len()), (ROUNDS * (SPANS + 1), ROUNDS * (SPANS + 1)));
+}
+
 /// What the README promises of `ratio(0.01).keep_errors()`, counted in the official Collector's own output.
 #[test]
 fn every_failing_trace_of_a_hundred_thousand_is_whole_in_the_collector() {

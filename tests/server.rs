@@ -207,6 +207,31 @@ fn an_error_of_the_service_itself_is_an_exception() {
     assert_eq!(pipeline.exception("invalid digit").text("exception.type"), "core::num::error::ParseIntError");
     assert_eq!(pipeline.exception("an error occurred when formatting").text("exception.type"), "core::fmt::Error");
     assert_eq!(pipeline.span("GET /rpc/typed").status.0, 2);
+    for exception in pipeline.received().exceptions() {
+        assert!(!exception.attributes.contains_key("code.file.path"), "it comes from no place that the program knows: {exception:?}");
+    }
+}
+
+#[test]
+fn a_services_error_is_told_beside_others_and_once() {
+    let pipeline = Pipeline::new(|builder, _| builder);
+    run(&pipeline, async {
+        let other = tower::service_fn(|_: Request<Body>| async {
+            error!("cache is cold");
+            Err::<Response<Body>, _>(std::fmt::Error)
+        });
+        let logged = tower::service_fn(|_: Request<Body>| async {
+            error!(error = &std::fmt::Error as &dyn std::error::Error, "giving up");
+            Err::<Response<Body>, _>(std::fmt::Error)
+        });
+        assert!(tower::Layer::layer(&ServerLayer::new(), other).oneshot(request("/other")).await.is_err());
+        assert!(tower::Layer::layer(&ServerLayer::new(), logged).oneshot(request("/logged")).await.is_err());
+    });
+    let received = pipeline.received();
+    let mut told: Vec<&str> = received.exceptions().map(|one| one.text("exception.message")).collect();
+    told.sort_unstable();
+    let error = std::fmt::Error.to_string();
+    assert_eq!(told, [&*error, &*error, "cache is cold"], "one for each failure: what the service logged, it has told");
 }
 
 #[test]

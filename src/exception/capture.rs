@@ -204,15 +204,15 @@ impl CaptureParts {
 
 /// Reports to this telemetry, whichever is current.
 pub(crate) fn capture_into<Kind>(core: &Arc<Core>, error: &(impl Capture<Kind> + ?Sized), location: &'static Location<'static>) -> ErrorId {
-    capture_for(core, layer::current_state(core), error, location)
+    capture_for(core, layer::current_state(core), error, Some(location))
 }
 
-/// The same for a span that need not be the current one.
+/// The same for a span that need not be the current one, and perhaps from no place in the program.
 pub(crate) fn capture_for<Kind>(
     core: &Arc<Core>,
     state: Option<Arc<SpanState>>,
     error: &(impl Capture<Kind> + ?Sized),
-    location: &'static Location<'static>,
+    location: Option<&'static Location<'static>>,
 ) -> ErrorId {
     let id = ErrorId::new();
     if core.is_closed() || layer::is_own_thread() {
@@ -235,7 +235,7 @@ pub(crate) fn capture_for<Kind>(
             }
         }
     }
-    let place = place_number(Some(location));
+    let place = place_number(location);
     let template = parts.template;
     let group = {
         let mut key = Fnv(place);
@@ -247,14 +247,16 @@ pub(crate) fn capture_for<Kind>(
     let message = parts.links[0].message.clone();
     let mut raised = Raised::new(Mechanism::Capture, parts.links);
     raised.templates[1] = template;
-    raised.place = Some(Place::from(location));
+    raised.place = location.map(Place::from);
     (raised.backtrace, raised.attachments) = (parts.backtrace, parts.attachments);
     (raised.at, raised.key) = (place, group);
     let told = raise(core, state.as_ref(), id, now(), raised);
     let id = told.err().unwrap_or(id);
-    layer::leave_breadcrumb(core, true, || {
-        Breadcrumb::new(CATEGORY, message).with_level(tracing_core::Level::ERROR).with_data("crumbtrail.error.id", id.to_string())
-    });
+    if let Some(state) = &state {
+        layer::leave_breadcrumb(core, state, true, || {
+            Breadcrumb::new(CATEGORY, message).with_level(tracing_core::Level::ERROR).with_data("crumbtrail.error.id", id.to_string())
+        });
+    }
     id
 }
 

@@ -18,7 +18,7 @@ mod vtable;
 
 use std::{panic::Location, sync::Arc};
 
-#[cfg(feature = "tracing-opentelemetry")]
+#[cfg(any(feature = "tower", feature = "tracing-opentelemetry"))]
 pub(crate) use self::capture::capture_for;
 #[cfg(any(feature = "tower", feature = "tracing-opentelemetry"))]
 pub(crate) use self::told::tell_text;

@@ -107,7 +107,7 @@ fn draft(core: &Arc<Core>, state: Option<&Arc<SpanState>>, id: ErrorId, time: u6
         id,
         time,
         mechanism: raised.mechanism,
-        ids: layer::ids_of(core, state),
+        ids: layer::ids::in_span(core, state),
         body: raised.body,
         links: raised.links,
         templates: raised.templates,

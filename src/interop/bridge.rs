@@ -42,6 +42,8 @@ pub(crate) struct Bridge {
     dispatch: Mutex<Option<WeakDispatch>>,
     /// Entries that have not been told of yet, see [`needs_settling`](Self::needs_settling).
     unsettled: AtomicUsize,
+    /// Entries of spans that are open.
+    open: AtomicUsize,
     /// Entries of spans that have closed.
     closed: Mutex<Vec<u64>>,
 }
@@ -61,6 +63,7 @@ impl Bridge {
             answers: OnceLock::new(),
             dispatch: Mutex::default(),
             unsettled: AtomicUsize::new(0),
+            open: AtomicUsize::new(0),
             closed: Mutex::default(),
         };
         let _ = bridge.answers.set(OpenTelemetryLayer::new(tracer()));
@@ -90,6 +93,11 @@ impl Bridge {
         self.unsettled.load(Ordering::Relaxed) > 0
     }
 
+    /// Whether any open span has been asked for.
+    pub(crate) fn has_entries(&self) -> bool {
+        self.open.load(Ordering::Relaxed) > 0
+    }
+
     /// Lets what was said of a span by span extensions take effect: a parent, attributes, links.
     pub(crate) fn settle(&self, id: u64, state: &SpanState) {
         if state.shadows[SHADOW].load(Ordering::Relaxed) == 0 || !state.unsettle(SHADOW) {
@@ -108,6 +116,7 @@ impl Bridge {
         self.settle(id, state);
         let shadow = state.shadows[SHADOW].swap(0, Ordering::Relaxed);
         if shadow != 0 {
+            self.open.fetch_sub(1, Ordering::Relaxed);
             self.closed.lock().unwrap_or_else(PoisonError::into_inner).push(shadow);
         }
     }
@@ -128,10 +137,11 @@ impl Bridge {
         if known != 0 {
             return Some(known);
         }
-        let fresh = self.open(state.tracing_id);
+        let fresh = self.enter_in_shadow(state.tracing_id);
         Some(match state.shadows[SHADOW].compare_exchange(0, fresh, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => {
                 self.unsettled.fetch_add(1, Ordering::Relaxed);
+                self.open.fetch_add(1, Ordering::Relaxed);
                 fresh
             }
             Err(other) => {
@@ -141,7 +151,7 @@ impl Bridge {
         })
     }
 
-    fn open(&self, id: u64) -> u64 {
+    fn enter_in_shadow(&self, id: u64) -> u64 {
         let fields = METADATA.fields();
         let opened = fields.field(MARK).map(|field| {
             // As a signed number: of others, `tracing-opentelemetry` makes texts.
@@ -162,7 +172,7 @@ impl<'a> LookupSpan<'a> for Bridge {
             return self.shadow.span_data(&Id::from_u64(shadow));
         }
         // Who asks expects an entry. It is this call's alone: what is said of it reaches nobody.
-        let shadow = self.open(0);
+        let shadow = self.enter_in_shadow(0);
         let data = self.shadow.span_data(&Id::from_u64(shadow));
         self.closed.lock().unwrap_or_else(PoisonError::into_inner).push(shadow);
         data

@@ -4,7 +4,7 @@
 //! - **The tracing API**: [`Telemetry::tracer_provider`](crate::Telemetry::tracer_provider), which [`Builder::with_opentelemetry_globals`](crate::Builder::with_opentelemetry_globals) makes the global one. Its spans join the trace of the current `tracing` span, or of the current OpenTelemetry context, and go the same way as all others. With [`Builder::with_context_activation`](crate::Builder::with_context_activation) that context follows the `tracing` spans, so that propagators and such libraries find them.
 //! - **A pipeline of one's own**: with [`Builder::with_foreign_context`](crate::Builder::with_foreign_context), crumbtrail exports no spans, and exceptions and logs carry the ids of whatever OpenTelemetry context is current.
 
-mod activation;
+pub(crate) mod activation;
 mod bridge;
 mod propagator;
 mod span;
@@ -12,7 +12,6 @@ mod tracer;
 #[cfg(feature = "tracing-opentelemetry-0-33")]
 mod v33;
 
-pub(crate) use self::activation::Activation;
 pub use self::{
     propagator::OtelPropagator,
     span::OtelSpan,
@@ -118,6 +117,14 @@ impl Bridges {
     #[inline]
     pub(crate) fn needs_settling(&self) -> bool {
         for_each!(self, |bridge| if bridge.needs_settling() {
+            return true;
+        });
+        false
+    }
+
+    /// Whether any open span has been asked for.
+    pub(crate) fn have_entries(&self) -> bool {
+        for_each!(self, |bridge| if bridge.has_entries() {
             return true;
         });
         false

@@ -188,8 +188,7 @@ impl Span for OtelSpan {
             Of::Tracing { core, .. } => (core.clone(), self.state()),
             Of::None => return,
         };
-        let here = std::panic::Location::caller();
-        capture_for(&core, state, &Shown(error), here);
+        capture_for(&core, state, &Shown(error), None);
     }
 
     fn span_context(&self) -> &SpanContext {

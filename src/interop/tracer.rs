@@ -11,7 +11,7 @@ use super::{
     bridge::MARK,
     span::{OtelSpan, Own, ids_of},
 };
-use crate::layer::{self, core::Core};
+use crate::layer::{self, core::Core, ids};
 
 /// Makes tracers for libraries that use OpenTelemetry's API. From [`Telemetry::tracer_provider`](crate::Telemetry::tracer_provider).
 #[derive(Clone, Debug)]
@@ -67,9 +67,9 @@ impl Tracer for OtelTracer {
         let enclosing = layer::current_state(&core);
         // Within an OpenTelemetry context the parent is that context's; else the current span of `tracing`.
         let ids = match &enclosing {
-            _ if parent_context.is_valid() => layer::foreign_ids(&core, ids_of(parent_context), parent_context.is_remote()),
-            Some(state) => layer::foreign_ids(&core, state.current_ids(), false),
-            None => layer::root_ids(&core),
+            _ if parent_context.is_valid() => ids::below(&core, ids_of(parent_context), parent_context.is_remote()),
+            Some(state) => ids::below(&core, state.current_ids(), false),
+            None => ids::of_root(&core, None),
         };
         OtelSpan::own(Own::new(core, enclosing, ids, self.scope.clone(), builder))
     }

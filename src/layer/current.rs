@@ -209,6 +209,15 @@ impl Instance {
         }
     }
 
+    /// Leaves a span that has ended in its trail, should its trace be kept; or sends it, if it has been kept just now.
+    pub(crate) fn hold(&mut self, trail: &Trail, record: &[u8], core: &Arc<Core>) {
+        if !trail.hold(record) {
+            let mut span = record.to_vec();
+            record::add_flags(&mut span, trail.kept());
+            self.push_span(&span, core);
+        }
+    }
+
     /// Keeps the spans of a trace that is not sampled: those that its trail holds go now, others as they end.
     #[cold]
     pub(crate) fn keep(&mut self, trail: &Trail, why: u8, core: &Arc<Core>) {

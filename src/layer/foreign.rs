@@ -2,20 +2,17 @@
 
 use std::sync::Arc;
 
-use super::{CrumbtrailLayer, SpanState, core::Core, current, foreign_ids, root_ids_after, spans::Handle};
+use super::{CrumbtrailLayer, SpanState, core::Core, current, ids, spans::Handle};
+use tracing_core::span::Attributes;
+
 use crate::{
-    interop::Activation,
+    interop::{self, activation},
     trail::record::{self, SpanIds, flag},
 };
 
-/// The ids of a span that begins a trace.
-pub(crate) fn root_ids(core: &Core) -> SpanIds {
-    root_ids_after(core, None)
-}
-
 /// Gives a span another parent than `tracing` knows, and so perhaps another trace. What is in it already stays where it was.
 pub(crate) fn reparent(core: &Arc<Core>, id: u64, state: &Arc<SpanState>, parent: SpanIds, is_remote: bool) -> Arc<SpanState> {
-    let under = foreign_ids(core, parent, is_remote);
+    let under = ids::below(core, parent, is_remote);
     let moved = Arc::new(state.moved(SpanIds { span: state.ids.span, ..under }));
     core.spans.replace(id, Handle { state: moved.clone(), own: true });
     // Who has the old one at hand looks the new one up.
@@ -33,7 +30,7 @@ pub(crate) fn export_span(core: &Arc<Core>, enclosing: Option<&SpanState>, ids: 
         current::at(|thread| thread.instance(core, |instance| instance.push_span(span, core)));
     } else if let Some(trail) = of_trace.filter(|_| core.sampler.may_keep()).and_then(|state| state.trail.as_ref()) {
         record::add_flags(span, flag::NO_CRUMB);
-        trail.push_quietly(span);
+        current::at(|thread| thread.instance(core, |instance| instance.hold(trail, span, core)));
     }
 }
 
@@ -44,8 +41,24 @@ impl CrumbtrailLayer {
         if self.core.interop.context_activation
             && let Some(handle) = self.core.spans.get(id)
         {
-            Activation::enter(&self.core, id, &handle.state);
+            activation::enter(&self.core, id, &handle.state);
         }
+    }
+
+    /// Before a span's state goes: what was said of it takes effect, and what was kept of it is let go of.
+    pub(super) fn close_for_others(&self, id: u64) {
+        if let Some(bridges) = self.core.bridges.as_ref().filter(|bridges| bridges.have_entries())
+            && let Some(Handle { state, own: true }) = self.core.spans.get(id)
+        {
+            bridges.close(id, &state);
+        }
+    }
+
+    /// The ids of a root below the span of OpenTelemetry's current context, if there is one.
+    pub(super) fn joined(&self, attributes: &Attributes<'_>) -> Option<SpanIds> {
+        let joins = attributes.is_contextual() && self.core.interop.joins_contexts();
+        let (parent, is_remote) = joins.then(interop::current_parent).flatten()?;
+        Some(ids::below(&self.core, parent, is_remote))
     }
 
     pub(super) fn settle(&self, id: u64) {

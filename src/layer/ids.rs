@@ -1,11 +1,55 @@
-//! Trace and span ids: random, never zero, from a generator of the thread's own.
+//! Trace and span ids: what a new span is called, and what records in it carry. Random, never zero, from a generator of the thread's own.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, sync::Arc};
 
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 
+use super::{SpanState, core::Core};
+use crate::{
+    propagation::SpanContext,
+    trail::record::{SpanIds, flag},
+};
+
 thread_local! {
     static RNG: RefCell<Option<SmallRng>> = const { RefCell::new(None) };
+}
+
+/// The ids of a span that begins a trace here, or continues a caller's.
+pub(crate) fn of_root(core: &Core, remote: Option<SpanContext>) -> SpanIds {
+    let remote = remote.filter(|_| core.propagators.tell_traces());
+    let trace = remote.map_or_else(trace_id, |remote| remote.trace_id());
+    let sampled = core.sampler.samples(trace, remote.map(|remote| remote.is_sampled()), &core.remote_budget);
+    SpanIds {
+        trace,
+        span: span_id(),
+        parent: remote.map_or(0, |remote| remote.span_id()),
+        flags: remote.map_or(flag::RANDOM, |remote| remote.record_flags()) | if sampled { flag::SAMPLED } else { 0 },
+    }
+}
+
+/// The ids of a child of a span here.
+#[inline]
+pub(super) fn of_child(parent: SpanIds) -> SpanIds {
+    SpanIds { span: span_id(), parent: parent.span, ..parent.inherited() }
+}
+
+/// The ids of a child of a span, here or elsewhere.
+#[cfg(feature = "tracing-opentelemetry")]
+pub(crate) fn below(core: &Core, parent: SpanIds, is_remote: bool) -> SpanIds {
+    if is_remote { of_root(core, Some(SpanContext::of(parent))) } else { of_child(parent) }
+}
+
+/// The ids that logs and exceptions in a span carry; zeros outside of spans.
+#[inline]
+pub(crate) fn in_span(
+    #[cfg_attr(not(feature = "tracing-opentelemetry"), expect(unused_variables))] core: &Core,
+    state: Option<&Arc<SpanState>>,
+) -> SpanIds {
+    #[cfg(feature = "tracing-opentelemetry")]
+    if core.interop.foreign_context {
+        return crate::interop::current_ids().unwrap_or_default();
+    }
+    state.map(|state| state.current_ids()).unwrap_or_default()
 }
 
 /// A new trace id.
@@ -14,7 +58,7 @@ pub(crate) fn trace_id() -> u128 {
 }
 
 /// A new span id.
-pub(crate) fn span_id() -> u64 {
+fn span_id() -> u64 {
     next()
 }
 

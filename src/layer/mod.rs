@@ -2,14 +2,17 @@
 //!
 //! Steady state allocates nothing; takes no lock that another request holds for more than a pointer's copy; formats only `Debug` and `Display` fields.
 
+mod close;
 pub(crate) mod core;
+mod crumb;
 mod current;
 #[cfg(feature = "tracing-opentelemetry")]
 mod foreign;
-mod ids;
+pub(crate) mod ids;
 mod route;
 mod span;
 mod spans;
+mod user;
 mod visit;
 
 use std::{
@@ -25,21 +28,19 @@ use tracing_subscriber::layer::{Context, Filter, Layer};
 
 use self::{
     core::Core,
-    current::{Closed, Instance, Thread},
+    current::{Closed, Thread},
     spans::Handle,
     visit::FieldVisitor,
 };
 use crate::{
-    AttributeValue, Breadcrumb, User, breadcrumb,
     clock::now,
     exception,
     ledger::{Lost, Signal},
-    propagation::{Remote, SpanContext, without_threshold},
+    propagation::Remote,
     scope,
     trail::{
-        Trail,
         callsite::{Callsite, feeds},
-        encode::{Encoder, Limits},
+        encode::Encoder,
         record::{self, Kind, Record, SpanIds, Value, flag},
     },
 };
@@ -48,6 +49,8 @@ pub use self::route::Route;
 #[cfg(feature = "tower")]
 pub(crate) use self::spans::Handle as SpanHandle;
 pub(crate) use self::{
+    close::keep_failed,
+    crumb::leave_breadcrumb,
     current::{current_ids, is_own_thread, mark_own_thread, recent},
     route::Routes,
     span::SpanState,
@@ -55,7 +58,8 @@ pub(crate) use self::{
 };
 #[cfg(feature = "tracing-opentelemetry")]
 pub(crate) use self::{
-    foreign::{export_span, reparent, root_ids},
+    crumb::write_named,
+    foreign::{export_span, reparent},
     span::append_link,
 };
 
@@ -130,20 +134,14 @@ impl CrumbtrailLayer {
             let boundary = feeds & feeds::KIND != 0 && is_boundary(&buf, metadata);
             let (enclosing, parent) = if boundary { (parent, None) } else { (None, parent) };
             let (ids, trail, remote) = match &parent {
-                Some(parent) => {
-                    (SpanIds { span: ids::span_id(), parent: parent.ids.span, ..parent.ids.inherited() }, parent.trail.clone(), None)
-                }
+                Some(parent) => (ids::of_child(parent.ids), parent.trail.clone(), None),
                 None => {
                     let remote = Remote::take();
+                    let ids = ids::of_root(core, remote.span);
                     #[cfg(feature = "tracing-opentelemetry")]
-                    let joined = (remote.span.is_none() && !boundary && attributes.is_contextual() && core.interop.joins_contexts())
-                        .then(crate::interop::current_parent)
-                        .flatten();
-                    #[cfg(not(feature = "tracing-opentelemetry"))]
-                    let joined = None;
-                    let ids = joined
-                        .map_or_else(|| root_ids_after(core, remote.span), |(parent, is_remote)| foreign_ids(core, parent, is_remote));
-                    (ids, None, remote.into_carried())
+                    let ids = if remote.span.is_some() || boundary { ids } else { self.joined(attributes).unwrap_or(ids) };
+                    // The program's own rules see what becomes a tag: nothing of ours is held.
+                    (ids, None, remote.into_carried().map(|(state, baggage)| (state, scope::tags_of(&baggage, core), baggage)))
                 }
             };
             record::stamp_ids(&mut buf, ids);
@@ -155,12 +153,12 @@ impl CrumbtrailLayer {
             let is_root = trail.is_none();
             let state = thread.instance(core, |instance| {
                 let trail = trail.unwrap_or_else(|| instance.spare_trail(core));
-                if let Some((trace_state, baggage)) = remote {
+                if let Some((trace_state, tags, baggage)) = remote {
                     trail.set_trace_state(trace_state);
-                    trail.scope().change(|data| data.take_baggage(baggage, core));
+                    trail.scope().change(|data| data.take_baggage(baggage, tags));
                 }
                 if is_root && core.user_on != [false; 2] {
-                    tell_scope(&trail, &buf, feeds, site.as_deref());
+                    user::tell_scope(&trail, &buf, feeds, site.as_deref());
                 }
                 if feeds & feeds::CRUMB != 0 {
                     trail.push(&buf);
@@ -218,7 +216,7 @@ impl CrumbtrailLayer {
                 Some(explicit) => explicit.as_ref(),
                 None => instance.current(),
             };
-            record::stamp_ids(&mut buf, SpanIds { parent: 0, ..ids_of(core, state) });
+            record::stamp_ids(&mut buf, SpanIds { parent: 0, ..ids::in_span(core, state) });
             if feeds & feeds::EXCEPTION != 0 {
                 return Some(state.cloned());
             }
@@ -230,8 +228,8 @@ impl CrumbtrailLayer {
                 trail.push(&buf);
             }
             if log {
-                if core.user_on[0] && !site.as_deref().is_some_and(names_user) {
-                    append_user(&mut buf, length, core, trail);
+                if core.user_on[0] && !site.as_deref().is_some_and(user::is_named_by) {
+                    user::append(&mut buf, length, core, trail);
                 }
                 if !instance.push(&buf, core) {
                     core.ledger().dropped(Signal::Logs, Lost::QueueOverflow, 1);
@@ -265,96 +263,6 @@ impl CrumbtrailLayer {
             self.core.storm.count_other();
         } else if feeds & feeds::LOG != 0 {
             self.core.ledger().dropped(Signal::Logs, reason, 1);
-        }
-    }
-
-    fn close(&self, thread: &Thread, id: u64, mut state: Arc<SpanState>) {
-        let core = &self.core;
-        let end = now();
-        if core.links.is_silent(end) {
-            core.link_here();
-        }
-        thread.instance(core, |instance| {
-            instance.forget(id);
-            match self.fate(instance, &state, end) {
-                Fate::Exported(flags) => {
-                    if let Some(text) = state.trail.as_ref().and_then(|trail| trail.trace_state()) {
-                        let text = if flags == 0 { text.to_owned() } else { without_threshold(text) };
-                        state.append(|body| record::append_str(body, record::key::TRACE_STATE, &text));
-                    }
-                    if core.user_on[1] && state.feeds & feeds::SCOPE == 0 {
-                        state.append(|body| append_user_to(body, core, state.trail.as_ref()));
-                    }
-                    SpanState::finish(&mut state, end, flags, |record| instance.push_span(record, core));
-                }
-                // Whole, should its trace be kept later. Behind the root there is no later.
-                Fate::Held => {
-                    if let Some(trail) = state.trail.clone().filter(|_| state.parent.is_some()) {
-                        let flags = if state.feeds & feeds::CRUMB == 0 { flag::NO_CRUMB } else { 0 };
-                        SpanState::finish(&mut state, end, flags, |record| trail.push_quietly(record));
-                    }
-                    return instance.recycle(state);
-                }
-                Fate::None => {}
-            }
-            if let (Some(trail), Some(_)) = (&state.trail, &state.parent)
-                && state.feeds & feeds::CRUMB != 0
-            {
-                trail.push_quietly(&closed_record(&state, end));
-            }
-            instance.recycle(state);
-        });
-    }
-}
-
-/// What becomes of a span that ends.
-enum Fate {
-    /// With these flags besides its own.
-    Exported(u8),
-    /// Its trace may yet be kept.
-    Held,
-    None,
-}
-
-/// The ids of a span that begins a trace here, or continues a caller's.
-fn root_ids_after(core: &Core, remote: Option<SpanContext>) -> SpanIds {
-    let remote = remote.filter(|_| core.propagators.tell_traces());
-    let trace = remote.map_or_else(ids::trace_id, |remote| remote.trace_id());
-    let sampled = core.sampler.samples(trace, remote.map(|remote| remote.is_sampled()), &core.remote_budget);
-    SpanIds {
-        trace,
-        span: ids::span_id(),
-        parent: remote.map_or(0, |remote| remote.span_id()),
-        flags: remote.map_or(flag::RANDOM, |remote| remote.record_flags()) | if sampled { flag::SAMPLED } else { 0 },
-    }
-}
-
-/// The ids of a span below one that only OpenTelemetry's API knows.
-pub(crate) fn foreign_ids(core: &Core, parent: SpanIds, is_remote: bool) -> SpanIds {
-    if is_remote {
-        return root_ids_after(core, Some(SpanContext::of(parent)));
-    }
-    SpanIds { span: ids::span_id(), parent: parent.span, ..parent.inherited() }
-}
-
-impl CrumbtrailLayer {
-    fn fate(&self, instance: &mut Instance, state: &SpanState, end: u64) -> Fate {
-        let core = &self.core;
-        if !core.exports_spans || core.is_closed() {
-            return Fate::None;
-        }
-        if state.ids.flags & flag::SAMPLED != 0 {
-            return Fate::Exported(0);
-        }
-        let Some(trail) = state.trail.as_ref().filter(|_| core.sampler.may_keep()) else { return Fate::None };
-        let is_root = state.parent.is_none();
-        if is_root && core.sampler.is_slow(end.saturating_sub(state.started())) {
-            instance.keep(trail, flag::KEPT_SLOW, core);
-        }
-        match trail.kept() {
-            0 => Fate::Held,
-            kept if is_root && trail.is_cut() => Fate::Exported(kept | flag::CUT_TRAIL),
-            kept => Fate::Exported(kept),
         }
     }
 }
@@ -398,7 +306,7 @@ impl<S: Subscriber> Layer<S> for CrumbtrailLayer {
             }
             let length = encoder.finish();
             if let Some(trail) = state.trail.as_ref().filter(|_| state.parent.is_none() && core.user_on != [false; 2]) {
-                tell_scope(trail, &buf, state.feeds, site.as_deref());
+                user::tell_scope(trail, &buf, state.feeds, site.as_deref());
             }
             state.append_fields_of(&buf[..length]);
             thread.return_scratch(buf);
@@ -459,16 +367,14 @@ impl<S: Subscriber> Layer<S> for CrumbtrailLayer {
     fn on_exit(&self, id: &Id, _: Context<'_, S>) {
         #[cfg(feature = "tracing-opentelemetry")]
         if self.core.interop.context_activation {
-            crate::interop::Activation::exit(id.into_u64());
+            crate::interop::activation::exit(id.into_u64());
         }
         current::at(|thread| thread.instance(&self.core, |instance| instance.exit(id.into_u64())));
     }
 
     fn on_close(&self, id: Id, _: Context<'_, S>) {
         #[cfg(feature = "tracing-opentelemetry")]
-        if let Some((bridge, Handle { state, own: true })) = self.core.bridges.as_ref().zip(self.core.spans.get(id.into_u64())) {
-            bridge.close(id.into_u64(), &state);
-        }
+        self.close_for_others(id.into_u64());
         // Whatever the thread's state: the id will be another span's.
         let Some(Handle { state, own: true }) = self.core.spans.remove(id.into_u64()) else { return };
         state.mark_closed();
@@ -516,117 +422,15 @@ fn text_of(record: &[u8], wanted: u16) -> Option<&str> {
     })
 }
 
-fn closed_record(state: &SpanState, end: u64) -> [u8; record::HEADER_BYTES] {
-    record::header_only(Kind::SpanClose, state.callsite, end, state.ids)
-}
-
 /// The innermost span entered on this thread, as this layer instance sees it.
 pub(crate) fn current_state(core: &Arc<Core>) -> Option<Arc<SpanState>> {
     current::at(|thread| thread.current(core))?
-}
-
-/// Keeps a request's spans, those that have ended and those that will, because of an exception in it.
-pub(crate) fn keep_failed(core: &Arc<Core>, state: &SpanState) {
-    if let Some(trail) = state.trail.as_ref().filter(|_| core.exports_spans && state.ids.flags & flag::SAMPLED == 0) {
-        current::at(|thread| thread.instance(core, |instance| instance.keep(trail, flag::KEPT_ERROR, core)));
-    }
-}
-
-/// The ids that logs and exceptions in a span carry; zeros outside of spans.
-#[inline]
-pub(crate) fn ids_of(
-    #[cfg_attr(not(feature = "tracing-opentelemetry"), expect(unused_variables))] core: &Core,
-    state: Option<&Arc<SpanState>>,
-) -> SpanIds {
-    #[cfg(feature = "tracing-opentelemetry")]
-    if core.interop.foreign_context {
-        return crate::interop::current_ids().unwrap_or_default();
-    }
-    state.map(|state| state.current_ids()).unwrap_or_default()
-}
-
-/// Adds a breadcrumb to the trail of the current request, if there is one; `of_exception`: its own, which does not count as something that happened since.
-pub(crate) fn leave_breadcrumb(core: &Arc<Core>, of_exception: bool, make: impl FnOnce() -> Breadcrumb) {
-    if let Some(state) = current_state(core) {
-        add_breadcrumb(core, &state, of_exception, make);
-    }
-}
-
-/// The same to the trail of a span's request.
-#[cfg(feature = "tower")]
-pub(crate) fn leave_breadcrumb_of(core: &Arc<Core>, state: &SpanState, make: impl FnOnce() -> Breadcrumb) {
-    add_breadcrumb(core, state, false, make);
-}
-
-fn add_breadcrumb(core: &Core, state: &SpanState, of_exception: bool, make: impl FnOnce() -> Breadcrumb) {
-    let Some(trail) = &state.trail else { return };
-    let _ = current::with(|thread| {
-        // The program's code, which may log: nothing of ours is held.
-        let crumb = make();
-        let mut buf = thread.take_scratch();
-        let mut encoder = Encoder::new(&mut buf, Kind::Crumb, record::NO_CALLSITE, now(), Limits::default()).with_scrubber(&core.scrubber);
-        encoder.str(record::key::CATEGORY, &crumb.category);
-        encoder.str(record::key::MESSAGE, &crumb.message);
-        encoder.u64(record::key::LEVEL, breadcrumb::number_of(crumb.level));
-        for (key, value) in crumb.data {
-            let value = scope::clean_value(&core.scrubber, &key, value);
-            write_named(&mut encoder, &core.scrubber.scrub(&key), &value);
-        }
-        if encoder.failed() {
-            core.fault_of_rule();
-        } else {
-            encoder.finish();
-            record::stamp_ids(&mut buf, SpanIds { parent: 0, ..state.ids });
-            if of_exception { trail.push_quietly(&buf) } else { trail.push(&buf) }
-        }
-        thread.return_scratch(buf);
-    });
 }
 
 /// Adds a number to a span, under one of its callsite's fields. As `Span::record`, for a subscriber that has no other layer.
 #[cfg(feature = "tower")]
 pub(crate) fn record_number(state: &SpanState, field: u16, value: u64) {
     state.append(|body| record::append_u64(body, field, value));
-}
-
-/// Writes a field that no callsite knows. Name and value are clean already.
-pub(crate) fn write_named(encoder: &mut Encoder<'_>, name: &str, value: &AttributeValue) {
-    encoder.named(name, |encoder, key| match value {
-        AttributeValue::Bool(value) => encoder.bool(key, *value),
-        AttributeValue::I64(value) => encoder.i64(key, *value),
-        AttributeValue::F64(value) => encoder.f64(key, *value),
-        AttributeValue::Str(value) => encoder.str(key, value),
-        AttributeValue::Array(_) => encoder.str(key, &value.to_string()),
-    });
-}
-
-/// A root span's fields may say who its request is for. An exception finds them in the span; logs and spans look in the scope.
-fn tell_scope(trail: &Trail, record: &[u8], feeds: u8, site: Option<&Callsite>) {
-    if let (Some(site), Some((record, _))) = (site.filter(|_| feeds & feeds::SCOPE != 0), Record::split_first(record)) {
-        trail.scope().change(|data| data.take_span(&record, &site.fields));
-    }
-}
-
-/// Adds who a log record is for; `length` is the record's without padding.
-#[cold]
-fn append_user(buf: &mut Vec<u8>, length: usize, core: &Core, trail: Option<&Arc<Trail>>) {
-    buf.truncate(length);
-    append_user_to(buf, core, trail);
-    record::seal(buf);
-}
-
-/// It says itself who it is for.
-fn names_user(site: &Callsite) -> bool {
-    site.fields.iter().any(|field| scope::is_of_user(field))
-}
-
-fn append_user_to(buf: &mut Vec<u8>, core: &Core, trail: Option<&Arc<Trail>>) {
-    let of_request = trail.and_then(|trail| trail.scope().get()).filter(|data| data.user.is_some() || data.denies_user());
-    let Some(data) = of_request.or_else(|| core.process_scope.get()) else { return };
-    for (key, value) in data.user.iter().flat_map(User::attributes) {
-        record::append_str(buf, record::key::NAME, key);
-        record::append_str(buf, record::key::VALUE, &value.to_string());
-    }
 }
 
 /// 128 random bits.

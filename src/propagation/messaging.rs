@@ -26,32 +26,24 @@ use super::RemoteContext;
 /// assert_eq!(captured.exceptions()[0].breadcrumbs()[0].message(), "opened messaging");
 /// ```
 pub fn producer_span(system: &str, destination: &str) -> Span {
-    info_span!(
-        "messaging",
-        otel.kind = "producer",
-        otel.name = format_args!("send {destination}"),
-        messaging.system = system,
-        messaging.destination.name = destination,
-        messaging.operation.name = "send",
-        messaging.operation.type = "send",
-        messaging.message.id = Empty,
-        error.type = Empty,
-    )
+    span("producer", "send", system, destination)
 }
 
 /// The span in which a message is processed: a child of the sender's, with the beginning of a trail. For messages that come in batches, open one for each.
 pub fn consumer_span(system: &str, destination: &str, remote: RemoteContext) -> Span {
-    remote.in_scope(|| {
-        info_span!(
-            "messaging",
-            otel.kind = "consumer",
-            otel.name = format_args!("process {destination}"),
-            messaging.system = system,
-            messaging.destination.name = destination,
-            messaging.operation.name = "process",
-            messaging.operation.type = "process",
-            messaging.message.id = Empty,
-            error.type = Empty,
-        )
-    })
+    remote.in_scope(|| span("consumer", "process", system, destination))
+}
+
+fn span(kind: &str, operation: &str, system: &str, destination: &str) -> Span {
+    info_span!(
+        "messaging",
+        otel.kind = kind,
+        otel.name = format_args!("{operation} {destination}"),
+        messaging.system = system,
+        messaging.destination.name = destination,
+        messaging.operation.name = operation,
+        messaging.operation.type = operation,
+        messaging.message.id = Empty,
+        error.type = Empty,
+    )
 }

@@ -49,9 +49,6 @@ impl RemoteContext {
             }
         }
         let RemoteParts { span, trace_state, baggage } = self.0;
-        if span.is_none() && baggage.is_empty() && SPAN.get().is_none() {
-            return open();
-        }
         let carried = (!trace_state.is_empty() || !baggage.is_empty()).then(|| Box::new(RemoteParts { span, trace_state, baggage }));
         let _restore = Restore(CARRIED.replace(carried), SPAN.replace(span));
         open()

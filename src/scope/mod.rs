@@ -198,9 +198,8 @@ impl Scope {
     /// ```
     pub fn copy_baggage(&self, header: &str) {
         let Some(core) = recording() else { return };
-        for (key, value) in Baggage::parse(header).entries().filter(|(key, _)| core.baggage.iter().any(|allowed| allowed == key)) {
-            self.set_tag(key, value);
-        }
+        let tags = tags_of(&Baggage::parse(header), &core);
+        self.change(&core, |data| tags.into_iter().for_each(|(key, value)| data.set_tag(key, value)));
     }
 
     /// `change` runs under a lock that a panic hook takes, too: nothing of the program's may run in it.
@@ -254,12 +253,9 @@ impl ScopeData {
         self.flags.push(flag);
     }
 
-    /// Takes a caller's baggage over; the entries that are allowed become tags.
-    pub(crate) fn take_baggage(&mut self, baggage: Baggage, core: &Core) {
-        for (key, value) in baggage.entries().filter(|(key, _)| core.baggage.iter().any(|allowed| allowed == key)) {
-            let (key, value) = (clean_key(&core.scrubber, key), clean_value(&core.scrubber, key, value.into()));
-            self.set_tag(key, value);
-        }
+    /// Takes a caller's baggage over, and what of it becomes [tags](tags_of).
+    pub(crate) fn take_baggage(&mut self, baggage: Baggage, tags: Vec<(String, AttributeValue)>) {
+        tags.into_iter().for_each(|(key, value)| self.set_tag(key, value));
         self.baggage = baggage;
     }
 
@@ -308,6 +304,12 @@ pub(crate) fn is_of_user(field: &str) -> bool {
 /// Whether an event with a field of this name evaluates a feature flag.
 pub(crate) fn is_of_flag(field: &str) -> bool {
     field == flag::KEY
+}
+
+/// The entries of baggage that are allowed, as tags. Runs the program's own rules for secrets, so under none of our locks.
+pub(crate) fn tags_of(baggage: &Baggage, core: &Core) -> Vec<(String, AttributeValue)> {
+    let allowed = baggage.entries().filter(|(key, _)| core.baggage.iter().any(|allowed| allowed == key));
+    allowed.map(|(key, value)| (clean_key(&core.scrubber, key), clean_value(&core.scrubber, key, value.into()))).collect()
 }
 
 /// Takes an evaluated flag from an event.

@@ -3,6 +3,7 @@
 use std::{
     borrow::Cow,
     error::Error,
+    fmt,
     ops::{Deref, DerefMut},
     sync::{Arc, atomic::Ordering},
 };
@@ -153,9 +154,9 @@ impl Inner {
 
     /// Ends in an error of which more is known than its text.
     pub(super) fn raised(&mut self, error: &(dyn Error + Send + Sync + 'static)) {
-        self.error_type = Some(Cow::Borrowed("error"));
-        let here = std::panic::Location::caller();
-        self.enter(|| exception::capture_into(&self.core, error, here));
+        // Which it is, the exception says.
+        self.error_type = Some(Cow::Borrowed("_OTHER"));
+        self.enter(|| exception::capture_for(&self.core, self.state(), error, None));
     }
 
     /// Everything has been said.
@@ -163,10 +164,10 @@ impl Inner {
         self.is_complete = true;
     }
 
-    /// Ends in an error that is no response. A server tells it as an exception.
+    /// Ends in an error that is no response. A server tells it as an exception, unless it is one that was told.
     pub(super) fn failed(&mut self, type_name: &'static str, message: &str) {
         self.error_type = Some(Cow::Borrowed(type_name));
-        if self.is_server() && self.told().is_none() {
+        if self.is_server() {
             self.tell(type_name, message, &format!("{} failed", self.what()));
         }
     }
@@ -185,7 +186,10 @@ impl Inner {
     pub(super) fn name_error(&self, head: &mut response::Parts, header: Option<&HeaderName>) {
         let is_error =
             head.status.is_client_error() || head.status.is_server_error() || self.grpc_status.is_some_and(|status| !status.is_ok());
-        let Some(id) = self.told().filter(|_| is_error) else { return };
+        if !is_error {
+            return;
+        }
+        let Some(id) = self.told() else { return };
         if let (Some(header), Ok(value)) = (header, HeaderValue::try_from(id.to_string())) {
             head.headers.insert(header, value);
         }
@@ -249,8 +253,7 @@ impl Inner {
     fn what(&self) -> String {
         match &self.route {
             Some(route) if self.is_rpc() => route.to_string(),
-            Some(route) => format!("{} {}", self.method, &**route),
-            None => self.method.to_owned(),
+            route => SpanName(self.method, route.as_deref()).to_string(),
         }
     }
 
@@ -302,7 +305,7 @@ impl Inner {
     /// What a call leaves behind: `GET payments /charge/{id} → 503`.
     fn leave_breadcrumb(&self, nanos: u64) {
         let Some(state) = self.state() else { return };
-        layer::leave_breadcrumb_of(&self.core, &state, || {
+        layer::leave_breadcrumb(&self.core, &state, false, || {
             let host = self.server.as_ref().map_or("", |(host, _)| host.as_str());
             let outcome = match (self.grpc_status, self.status, &self.error_type) {
                 (Some(status), ..) => status.name().to_owned(),
@@ -359,6 +362,39 @@ impl Drop for Inner {
 pub(super) fn recording() -> Option<Arc<Core>> {
     active_core().filter(|core| !core.is_closed())
 }
+
+/// `GET /cart/{id}`, or `GET`: what a span is called. `HTTP` where the method is none that is known: it may be anything.
+pub(super) struct SpanName<'a>(pub(super) &'static str, pub(super) Option<&'a str>);
+
+impl fmt::Display for SpanName<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0 == "_OTHER" { "HTTP" } else { self.0 })?;
+        self.1.map_or(Ok(()), |route| {
+            f.write_str(" ")?;
+            f.write_str(route)
+        })
+    }
+}
+
+/// The span of an RPC, from either side: the target of a span is its callsite's.
+macro_rules! rpc_span {
+    (target: $target:literal, name: $name:literal, kind: $kind:literal, method: $method:expr, host: $host:expr, port: $port:expr) => {
+        tracing::info_span!(
+            target: $target,
+            $name,
+            otel.name = $method,
+            otel.kind = $kind,
+            rpc.system.name = "grpc",
+            rpc.method = $method,
+            server.address = $host,
+            server.port = $port,
+            rpc.status_code = tracing::field::Empty,
+            error.type = tracing::field::Empty,
+            otel.status_code = tracing::field::Empty,
+        )
+    };
+}
+pub(super) use rpc_span;
 
 /// A method as the conventions name it; `_OTHER` where they do not.
 pub(super) fn method_name(method: &Method) -> &'static str {

@@ -69,18 +69,34 @@ impl Trail {
     /// Adds a record of what is no news: a span's end, an exception that has been told.
     #[inline]
     pub(crate) fn push_quietly(&self, record: &[u8]) {
+        self.push_if(record, || true);
+    }
+
+    /// Adds a span that has ended, in case its trace is kept. `false`: it is already, so the span is not to wait here.
+    pub(crate) fn hold(&self, record: &[u8]) -> bool {
+        // Under the lock under which a trace is kept: a span is held before that, and found, or not at all.
+        self.push_if(record, || self.kept() == 0)
+    }
+
+    /// `may` is asked when nobody else writes.
+    #[inline]
+    fn push_if(&self, record: &[u8], may: impl FnOnce() -> bool) -> bool {
         if record.len() > MAX_RECORD_BYTES {
-            return self.push_shortened(record);
+            return self.push_shortened(record, may);
         }
         let words = record.as_chunks::<8>().0;
         let written = {
             let _one_writer = self.writer.lock();
+            if !may() {
+                return false;
+            }
             self.ring.push(&self.store, words)
         };
         if written != Written::Kept {
             self.starved.store(true, Ordering::Relaxed);
             self.store.pool.count_starved();
         }
+        true
     }
 
     /// An exception was told, or told once more.
@@ -95,6 +111,7 @@ impl Trail {
 
     /// From now on the trace's spans are kept. `false`: they were already.
     pub(crate) fn keep(&self, why: u8) -> bool {
+        let _one_writer = self.writer.lock();
         self.kept.compare_exchange(0, why | record::flag::SAMPLED, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
@@ -158,11 +175,9 @@ impl Trail {
     }
 
     #[cold]
-    fn push_shortened(&self, record: &[u8]) {
+    fn push_shortened(&self, record: &[u8], may: impl FnOnce() -> bool) -> bool {
         let mut short = Vec::with_capacity(MAX_RECORD_BYTES);
-        if encode::shorten(record, MAX_RECORD_BYTES, &mut short) {
-            self.push_quietly(&short);
-        }
+        !encode::shorten(record, MAX_RECORD_BYTES, &mut short) || self.push_if(&short, may)
     }
 }
 

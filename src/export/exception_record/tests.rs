@@ -1,3 +1,5 @@
+//! Records of exceptions are within their limits and whole, whatever came in.
+
 use std::sync::Arc;
 
 use proptest::prelude::*;

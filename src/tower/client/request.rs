@@ -7,7 +7,7 @@ use crate::{
     metrics::requests::Side,
     propagation,
     tower::{
-        exchange::{Beginning, Exchange, Route, method_name, recording, version_name},
+        exchange::{Beginning, Exchange, Route, SpanName, method_name, recording, rpc_span, version_name},
         grpc,
     },
 };
@@ -26,9 +26,11 @@ impl UrlTemplate {
 
 /// Opens a call's span and writes its context into the request. `None`: nobody records.
 pub(super) fn begin<B>(request: &mut Request<B>) -> Option<Exchange> {
-    let (method, uri, version) = (request.method().clone(), request.uri().clone(), request.version());
-    let template = template(request.extensions());
-    begin_parts(&method, &uri, version, template, request.headers_mut())
+    // Its headers are written to while the rest is read.
+    let mut headers = std::mem::take(request.headers_mut());
+    let exchange = begin_parts(request.method(), request.uri(), request.version(), template(request.extensions()), &mut headers);
+    *request.headers_mut() = headers;
+    exchange
 }
 
 fn template(extensions: &Extensions) -> Option<&'static str> {
@@ -54,38 +56,22 @@ pub(in crate::tower) fn begin_parts(
         route: if is_rpc { Some(Route::Owned(crate::tower::server::rpc_method(uri))) } else { template.map(Route::Static) },
         server: uri.host().map(|host| (crate::text::cut(host, 255).to_owned(), uri.port_u16().or(Some(if is_https { 443 } else { 80 })))),
     };
-    let exchange = Exchange::begin(core.clone(), beginning, |beginning| {
+    let exchange = Exchange::begin(core, beginning, |beginning| {
         let host = beginning.server.as_ref().map(|(host, _)| host.as_str());
         let port = beginning.server.as_ref().and_then(|(_, port)| *port);
         if is_rpc {
             let method = beginning.route.as_deref().unwrap_or_default();
-            return info_span!(
-                target: "crumbtrail::client",
-                "call",
-                otel.name = method,
-                otel.kind = "client",
-                rpc.system.name = "grpc",
-                rpc.method = method,
-                server.address = host,
-                server.port = port,
-                rpc.status_code = Empty,
-                error.type = Empty,
-                otel.status_code = Empty,
-            );
+            return rpc_span!(target: "crumbtrail::client", name: "call", kind: "client", method: method, host: host, port: port);
         }
-        let method = beginning.method;
-        let shown = if method == "_OTHER" { "HTTP" } else { method };
-        let name = template.map_or_else(|| shown.to_owned(), |template| format!("{shown} {template}"));
-        let url = core.scrubber.scrub(&uri.to_string()).into_owned();
         info_span!(
             target: "crumbtrail::client",
             "call",
-            otel.name = name,
+            otel.name = %SpanName(beginning.method, template),
             otel.kind = "client",
-            http.request.method = method,
+            http.request.method = beginning.method,
             server.address = host,
             server.port = port,
-            url.full = url,
+            url.full = %uri,
             url.template = template,
             network.protocol.version = beginning.version,
             http.response.status_code = Empty,

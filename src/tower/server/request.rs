@@ -9,7 +9,7 @@ use crate::{
     metrics::requests::Side,
     propagation,
     tower::{
-        exchange::{Beginning, Exchange, Route, clean_query, method_name, recording, version_name},
+        exchange::{Beginning, Exchange, Route, SpanName, clean_query, method_name, recording, rpc_span, version_name},
         grpc,
     },
 };
@@ -72,7 +72,7 @@ pub(super) fn begin<B>(config: &Config, request: &Request<B>) -> Option<Exchange
     };
     let remote = if config.remote { propagation::extract_http(&core, request.headers) } else { Default::default() };
     let span = |beginning: &Beginning| {
-        remote.in_scope(|| if is_rpc { rpc_span(&request, beginning) } else { http_span(&core, &request, beginning) })
+        remote.in_scope(|| if is_rpc { grpc_span(&request, beginning) } else { http_span(&core, &request, beginning) })
     };
     let exchange = Exchange::begin(core.clone(), beginning, span);
     if let Some(user) = config.user.as_ref().and_then(|user| user(&request)) {
@@ -83,9 +83,7 @@ pub(super) fn begin<B>(config: &Config, request: &Request<B>) -> Option<Exchange
 
 fn http_span(core: &Core, request: &RequestInfo<'_>, beginning: &Beginning) -> Span {
     let Beginning { method, route, version, is_https, .. } = beginning;
-    // `HTTP` where the method is none that is known: it may be anything.
-    let shown = if *method == "_OTHER" { "HTTP" } else { method };
-    let name = Name(shown, route.as_deref());
+    let name = SpanName(method, route.as_deref());
     let original = (*method == "_OTHER").then(|| request.method.as_str());
     let (host, port) = host(request);
     let query = clean_query(core, request.uri.query());
@@ -112,38 +110,12 @@ fn http_span(core: &Core, request: &RequestInfo<'_>, beginning: &Beginning) -> S
     )
 }
 
-fn rpc_span(request: &RequestInfo<'_>, beginning: &Beginning) -> Span {
-    let method = beginning.route.as_deref().unwrap_or_default();
-    let (host, port) = host(request);
-    info_span!(
-        target: "crumbtrail::server",
-        "request",
-        otel.name = method,
-        otel.kind = "server",
-        rpc.system.name = "grpc",
-        rpc.method = method,
-        server.address = host,
-        server.port = port,
-        rpc.status_code = Empty,
-        error.type = Empty,
-        otel.status_code = Empty,
-    )
+fn grpc_span(request: &RequestInfo<'_>, beginning: &Beginning) -> Span {
+    let (method, (host, port)) = (beginning.route.as_deref().unwrap_or_default(), host(request));
+    rpc_span!(target: "crumbtrail::server", name: "request", kind: "server", method: method, host: host, port: port)
 }
 
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-
-/// `GET /cart/{id}`, or `GET`.
-struct Name<'a>(&'a str, Option<&'a str>);
-
-impl std::fmt::Display for Name<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.0)?;
-        self.1.map_or(Ok(()), |route| {
-            f.write_str(" ")?;
-            f.write_str(route)
-        })
-    }
-}
 
 fn route(config: &Config, request: &RequestInfo<'_>) -> Option<Route> {
     if let Some(route) = &config.route {

@@ -5,7 +5,9 @@ use std::{collections::BTreeMap, fmt};
 use opentelemetry_proto::tonic::{
     collector::{logs::v1::ExportLogsServiceRequest, metrics::v1::ExportMetricsServiceRequest, trace::v1::ExportTraceServiceRequest},
     common::v1::{AnyValue, KeyValue, any_value},
-    metrics::v1::{metric::Data, number_data_point},
+    metrics::v1::{
+        Exemplar, ExponentialHistogramDataPoint, HistogramDataPoint, NumberDataPoint, exemplar, metric::Data, number_data_point,
+    },
     resource::v1::Resource,
 };
 
@@ -135,6 +137,20 @@ pub struct Point {
     pub exemplars: Vec<(f64, String)>,
 }
 
+impl Point {
+    fn of(of: Vec<KeyValue>, value: f64, count: u64, examples: Vec<Exemplar>) -> Self {
+        Self {
+            attributes: attributes(of),
+            value,
+            count,
+            bounds: Vec::new(),
+            buckets: Vec::new(),
+            scale: None,
+            exemplars: exemplars(examples),
+        }
+    }
+}
+
 impl Received {
     /// The exception records among the logs.
     pub fn exceptions(&self) -> impl Iterator<Item = &Log> {
@@ -210,52 +226,34 @@ impl Received {
         self.requests += 1;
         let metrics = request.resource_metrics.into_iter().flat_map(|resource| resource.scope_metrics).flat_map(|scope| scope.metrics);
         for metric in metrics {
-            let numbers = |points: Vec<opentelemetry_proto::tonic::metrics::v1::NumberDataPoint>| {
+            let numbers = |points: Vec<NumberDataPoint>| {
                 let number = |value| match value {
                     Some(number_data_point::Value::AsDouble(value)) => value,
                     Some(number_data_point::Value::AsInt(value)) => value as f64,
                     None => f64::NAN,
                 };
-                let point = |point: opentelemetry_proto::tonic::metrics::v1::NumberDataPoint| Point {
-                    attributes: attributes(point.attributes),
-                    value: number(point.value),
-                    count: 1,
-                    bounds: Vec::new(),
-                    buckets: Vec::new(),
-                    scale: None,
-                    exemplars: exemplars(point.exemplars),
-                };
+                let point = |point: NumberDataPoint| Point::of(point.attributes, number(point.value), 1, point.exemplars);
                 points.into_iter().map(point).collect()
             };
             let points = match metric.data {
                 Some(Data::Sum(sum)) => numbers(sum.data_points),
                 Some(Data::Gauge(gauge)) => numbers(gauge.data_points),
-                Some(Data::Histogram(histogram)) => histogram
-                    .data_points
-                    .into_iter()
-                    .map(|point| Point {
-                        attributes: attributes(point.attributes),
-                        value: point.sum.unwrap_or_default(),
-                        count: point.count,
+                Some(Data::Histogram(histogram)) => {
+                    let point = |point: HistogramDataPoint| Point {
                         bounds: point.explicit_bounds,
                         buckets: point.bucket_counts,
-                        scale: None,
-                        exemplars: exemplars(point.exemplars),
-                    })
-                    .collect(),
-                Some(Data::ExponentialHistogram(histogram)) => histogram
-                    .data_points
-                    .into_iter()
-                    .map(|point| Point {
-                        attributes: attributes(point.attributes),
-                        value: point.sum.unwrap_or_default(),
-                        count: point.count,
-                        bounds: Vec::new(),
+                        ..Point::of(point.attributes, point.sum.unwrap_or_default(), point.count, point.exemplars)
+                    };
+                    histogram.data_points.into_iter().map(point).collect()
+                }
+                Some(Data::ExponentialHistogram(histogram)) => {
+                    let point = |point: ExponentialHistogramDataPoint| Point {
                         buckets: point.positive.map(|buckets| buckets.bucket_counts).unwrap_or_default(),
                         scale: Some(point.scale),
-                        exemplars: exemplars(point.exemplars),
-                    })
-                    .collect(),
+                        ..Point::of(point.attributes, point.sum.unwrap_or_default(), point.count, point.exemplars)
+                    };
+                    histogram.data_points.into_iter().map(point).collect()
+                }
                 _ => Vec::new(),
             };
             self.metrics.push(Metric { name: metric.name, unit: metric.unit, description: metric.description, points });
@@ -263,11 +261,10 @@ impl Received {
     }
 }
 
-fn exemplars(exemplars: Vec<opentelemetry_proto::tonic::metrics::v1::Exemplar>) -> Vec<(f64, String)> {
-    use opentelemetry_proto::tonic::metrics::v1::exemplar::Value;
+fn exemplars(exemplars: Vec<Exemplar>) -> Vec<(f64, String)> {
     let value = |value| match value {
-        Some(Value::AsDouble(value)) => value,
-        Some(Value::AsInt(value)) => value as f64,
+        Some(exemplar::Value::AsDouble(value)) => value,
+        Some(exemplar::Value::AsInt(value)) => value as f64,
         None => f64::NAN,
     };
     exemplars.into_iter().map(|exemplar| (value(exemplar.value), hex(&exemplar.trace_id))).collect()

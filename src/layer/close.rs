@@ -1,0 +1,107 @@
+//! What becomes of a span that ends: it is exported, held in case its trace is kept, or forgotten. Comes in: the state of a span that has closed. Goes out: its record, to the outbox or the trail.
+
+use std::{borrow::Cow, sync::Arc};
+
+use super::{
+    CrumbtrailLayer, SpanState,
+    core::Core,
+    current::{self, Instance, Thread},
+    user,
+};
+use crate::{
+    clock::now,
+    propagation::without_threshold,
+    trail::{
+        Trail,
+        callsite::feeds,
+        record::{self, Kind, flag},
+    },
+};
+
+/// Of traces that the sampler had left out.
+const KEPT: u8 = flag::KEPT_ERROR | flag::KEPT_SLOW;
+
+impl CrumbtrailLayer {
+    /// A span has ended; its state is nobody else's to find.
+    pub(super) fn close(&self, thread: &Thread, id: u64, mut state: Arc<SpanState>) {
+        let core = &self.core;
+        let end = now();
+        if core.links.is_silent(end) {
+            core.link_here();
+        }
+        thread.instance(core, |instance| {
+            instance.forget(id);
+            match self.fate(instance, &state, end) {
+                Fate::Exported(flags) => {
+                    complete(&state, core, flags);
+                    SpanState::finish(&mut state, end, flags, |record| instance.push_span(record, core));
+                }
+                Fate::Held(trail) => {
+                    complete(&state, core, KEPT);
+                    let flags = if state.feeds & feeds::CRUMB == 0 { flag::NO_CRUMB } else { 0 };
+                    SpanState::finish(&mut state, end, flags, |record| instance.hold(&trail, record, core));
+                    return instance.recycle(state);
+                }
+                Fate::None => {}
+            }
+            if let (Some(trail), Some(_)) = (&state.trail, &state.parent)
+                && state.feeds & feeds::CRUMB != 0
+            {
+                trail.push_quietly(&record::header_only(Kind::SpanClose, state.callsite, end, state.ids));
+            }
+            instance.recycle(state);
+        });
+    }
+
+    fn fate(&self, instance: &mut Instance, state: &SpanState, end: u64) -> Fate {
+        let core = &self.core;
+        if !core.exports_spans || core.is_closed() {
+            return Fate::None;
+        }
+        if state.ids.flags & flag::SAMPLED != 0 {
+            return Fate::Exported(0);
+        }
+        let Some(trail) = state.trail.as_ref().filter(|_| core.sampler.may_keep()) else { return Fate::None };
+        let is_root = state.parent.is_none();
+        if is_root && core.sampler.is_slow(end.saturating_sub(state.started())) {
+            instance.keep(trail, flag::KEPT_SLOW, core);
+        }
+        match trail.kept() {
+            // Behind the root there is no later.
+            0 if is_root => Fate::None,
+            0 => Fate::Held(trail.clone()),
+            kept if is_root && trail.is_cut() => Fate::Exported(kept | flag::CUT_TRAIL),
+            kept => Fate::Exported(kept),
+        }
+    }
+}
+
+/// Adds what is said of a span only when it leaves.
+fn complete(state: &SpanState, core: &Core, flags: u8) {
+    let trail = state.trail.as_ref();
+    if let Some(text) = trail.and_then(|trail| trail.trace_state()) {
+        // What is kept, or held to be kept, is so with a probability that nobody knows.
+        let text = if flags & KEPT == 0 { Cow::Borrowed(text) } else { Cow::Owned(without_threshold(text)) };
+        state.append(|body| record::append_str(body, record::key::TRACE_STATE, &text));
+    }
+    if core.user_on[1] && state.feeds & feeds::SCOPE == 0 {
+        state.append(|body| user::append_to(body, core, trail));
+    }
+}
+
+/// What becomes of a span that ends.
+enum Fate {
+    /// With these flags besides its own.
+    Exported(u8),
+    /// Its trace may yet be kept: it goes into the trail, whole.
+    Held(Arc<Trail>),
+    /// Nobody wants it.
+    None,
+}
+
+/// Keeps a request's spans, those that have ended and those that will, because of an exception in it.
+pub(crate) fn keep_failed(core: &Arc<Core>, state: &SpanState) {
+    if let Some(trail) = state.trail.as_ref().filter(|_| core.exports_spans && state.ids.flags & flag::SAMPLED == 0) {
+        current::at(|thread| thread.instance(core, |instance| instance.keep(trail, flag::KEPT_ERROR, core)));
+    }
+}

@@ -1,0 +1,42 @@
+//! Whom a request is for, on its logs and spans. Comes in: fields of root spans, the scope. Goes out: `user.*` on records that are to say so.
+
+use std::sync::Arc;
+
+use super::core::Core;
+use crate::{
+    User, scope,
+    trail::{
+        Trail,
+        callsite::{Callsite, feeds},
+        record::{self, Record},
+    },
+};
+
+/// A root span's fields may say who its request is for. An exception finds them in the span; logs and spans look in the scope.
+pub(super) fn tell_scope(trail: &Trail, record: &[u8], feeds: u8, site: Option<&Callsite>) {
+    if let (Some(site), Some((record, _))) = (site.filter(|_| feeds & feeds::SCOPE != 0), Record::split_first(record)) {
+        trail.scope().change(|data| data.take_span(&record, &site.fields));
+    }
+}
+
+/// Adds who a log record is for; `length` is the record's without padding.
+#[cold]
+pub(super) fn append(buf: &mut Vec<u8>, length: usize, core: &Core, trail: Option<&Arc<Trail>>) {
+    buf.truncate(length);
+    append_to(buf, core, trail);
+    record::seal(buf);
+}
+
+/// It says itself who it is for.
+pub(super) fn is_named_by(site: &Callsite) -> bool {
+    site.fields.iter().any(|field| scope::is_of_user(field))
+}
+
+pub(super) fn append_to(buf: &mut Vec<u8>, core: &Core, trail: Option<&Arc<Trail>>) {
+    let of_request = trail.and_then(|trail| trail.scope().get()).filter(|data| data.user.is_some() || data.denies_user());
+    let Some(data) = of_request.or_else(|| core.process_scope.get()) else { return };
+    for (key, value) in data.user.iter().flat_map(User::attributes) {
+        record::append_str(buf, record::key::NAME, key);
+        record::append_str(buf, record::key::VALUE, &value.to_string());
+    }
+}
