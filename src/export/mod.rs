@@ -18,7 +18,6 @@ mod value;
 pub(crate) mod worker;
 
 use std::{
-    collections::HashMap,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
 };
@@ -82,7 +81,7 @@ impl Exporter {
         exception_span_events: bool,
     ) -> Self {
         Self {
-            callsites: Callsites { core: core.clone(), known: HashMap::new() },
+            callsites: Callsites { core: core.clone(), known: Vec::new() },
             core,
             resolver: Some(Resolver::new(own.clone())),
             own,
@@ -229,7 +228,7 @@ impl Drop for Exporter {
 
 /// Writes an exception to disk from the thread it happened on, for the case that the process does not live to send it. Runs in the panic hook: no file is read, no user code runs, nothing can panic. So hooks cannot see it, and where there are any it says no more than which defect it is.
 pub(crate) fn keep_at_once(core: &Arc<Core>, resource: &Resource, kept: &AtOnce, spool: &Writer, draft: &Draft) -> Option<Ticket> {
-    let mut callsites = Callsites { core: core.clone(), known: HashMap::new() };
+    let mut callsites = Callsites { core: core.clone(), known: Vec::new() };
     let mut exception = exception::from_draft(draft, &mut callsites, Names::Bare(&kept.bases), &kept.own);
     if draft.unfinished || kept.withholds {
         exception.withhold();
@@ -249,16 +248,21 @@ pub(crate) struct AtOnce {
 /// The worker's copy of the callsite table.
 pub(crate) struct Callsites {
     core: Arc<Core>,
-    known: HashMap<u32, Arc<Callsite>>,
+    /// By id; ids count up.
+    known: Vec<Option<Arc<Callsite>>>,
 }
 
 impl Callsites {
     fn get(&mut self, id: u32) -> Option<Arc<Callsite>> {
-        if let Some(known) = self.known.get(&id) {
+        let index = id as usize;
+        if let Some(Some(known)) = self.known.get(index) {
             return Some(known.clone());
         }
         let site = self.core.callsites.by_id(id)?;
-        self.known.insert(id, site.clone());
+        if self.known.len() <= index {
+            self.known.resize(index + 1, None);
+        }
+        self.known[index] = Some(site.clone());
         Some(site)
     }
 }

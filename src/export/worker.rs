@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -347,9 +348,10 @@ impl Worker {
                     return self.link.ledger.delivered(Signal::Exceptions, 1);
                 }
                 drop(exception);
+                let request = request.encode_to_vec().into();
                 match &self.config.destinations[Signal::Exceptions as usize] {
-                    Destination::Otlp(_) => self.delivery.submit(Signal::Exceptions, request.encode_to_vec().into(), 1, earlier),
-                    Destination::Console | Destination::Nowhere => self.send(Signal::Exceptions, 1, &request, console::print_logs),
+                    Destination::Otlp(_) => self.delivery.submit(Signal::Exceptions, request, 1, earlier),
+                    Destination::Console | Destination::Nowhere => self.send(Signal::Exceptions, 1, request, console::print_logs),
                 }
             }
             Err(reason) => {
@@ -396,10 +398,10 @@ impl Worker {
             let request = self.exporter.logs.request(&self.resource, SCHEMA_URL);
             #[cfg(feature = "testing")]
             if let Some(sink) = &self.config.sink {
-                sink.logs(request);
+                sink.logs(decoded(request));
                 return self.link.ledger.delivered(Signal::Logs, count);
             }
-            self.send(Signal::Logs, count, &request, console::print_logs);
+            self.send(Signal::Logs, count, request, console::print_logs);
         }
     }
 
@@ -410,10 +412,10 @@ impl Worker {
             let request = self.exporter.spans.request(&self.resource, SCHEMA_URL);
             #[cfg(feature = "testing")]
             if let Some(sink) = &self.config.sink {
-                sink.spans(request);
+                sink.spans(decoded(request));
                 return self.link.ledger.delivered(Signal::Spans, count);
             }
-            self.send(Signal::Spans, count, &request, console::print_spans);
+            self.send(Signal::Spans, count, request, console::print_spans);
         }
     }
 
@@ -425,15 +427,15 @@ impl Worker {
                 sink.metrics(request);
                 return self.link.ledger.delivered(Signal::Metrics, count);
             }
-            self.send(Signal::Metrics, count, &request, console::print_metrics);
+            self.send(Signal::Metrics, count, request.encode_to_vec().into(), console::print_metrics);
         }
     }
 
-    fn send<T: Message>(&self, signal: Signal, count: u64, request: &T, print: impl FnOnce(&T)) {
+    fn send<T: Message + Default>(&self, signal: Signal, count: u64, request: Bytes, print: impl FnOnce(&T)) {
         match &self.config.destinations[signal as usize] {
-            Destination::Otlp(_) => self.delivery.submit(signal, request.encode_to_vec().into(), count, None),
+            Destination::Otlp(_) => self.delivery.submit(signal, request, count, None),
             Destination::Console => {
-                print(request);
+                print(&decoded(request));
                 self.link.ledger.delivered(signal, count);
             }
             Destination::Nowhere => self.link.ledger.delivered(signal, count),
@@ -494,4 +496,9 @@ impl Worker {
         }
         self.delivery.give_up();
     }
+}
+
+/// What is shown or captured, not sent.
+fn decoded<T: Message + Default>(request: Bytes) -> T {
+    T::decode(request).unwrap_or_default()
 }

@@ -45,10 +45,13 @@ impl SpscRing {
     pub(crate) fn drain(&self, out: &mut Vec<u8>) {
         let tail = self.tail.load(Ordering::Relaxed);
         let head = self.head.load(Ordering::Acquire);
-        let mask = self.words.len() - 1;
-        out.reserve((head - tail) as usize * 8);
-        for position in tail..head {
-            out.extend_from_slice(&self.words[position as usize & mask].load(Ordering::Relaxed).to_le_bytes());
+        let (start, count) = (tail as usize & (self.words.len() - 1), (head - tail) as usize);
+        let before_wrap = count.min(self.words.len() - start);
+        let words = self.words[start..start + before_wrap].iter().chain(&self.words[..count - before_wrap]);
+        let taken = out.len();
+        out.resize(taken + count * 8, 0);
+        for (bytes, word) in out[taken..].as_chunks_mut::<8>().0.iter_mut().zip(words) {
+            *bytes = word.load(Ordering::Relaxed).to_le_bytes();
         }
         self.tail.store(head, Ordering::Release);
     }
