@@ -165,7 +165,7 @@ pub fn builder(service: Service) -> Builder {
         temporality: None,
         exponential_histograms: None,
         shutdown_timeout: Duration::from_secs(2),
-        niceness: 0,
+        niceness: 10,
         panic_hook: true,
         console: true,
         metrics_recorder: true,
@@ -274,9 +274,9 @@ impl Builder {
         self
     }
 
-    /// How far the worker's thread stands back where processors are short, from 0 to 19 as `nice` has it; 0 by default, which is as important as any thread. On Linux.
+    /// How far the worker's thread stands back where processors are short, from 0 to 19: what `nice` adds for it to the niceness of the program; 10 by default: beside threads that never rest it gets about a tenth of a processor. 0 is as important as any thread. On Linux.
     ///
-    /// For services that run at the limit of their processors and would rather lose logs and spans (counted, as [`Lost::QueueOverflow`](crate::Lost::QueueOverflow)) than requests. Exceptions have a way of their own, which does not fill up so soon.
+    /// What a service at the limit of its processors then records beyond that is left out, see [Overload](crate#overload). With 19 it serves a few more requests, and an exception takes longer to arrive.
     pub fn with_worker_niceness(mut self, niceness: u8) -> Self {
         self.niceness = i32::from(niceness.min(19));
         self

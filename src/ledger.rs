@@ -39,6 +39,8 @@ impl Signal {
 pub enum Lost {
     /// A bounded queue in memory was full: more was recorded than could be sent.
     QueueOverflow,
+    /// A log record or span of a request that was left out whole, because more was recorded than could be sent when it began. See [Overload](crate#overload).
+    Overload,
     /// The spool on disk was full: the oldest made room.
     SpoolOverflow,
     /// The receiver could not be reached, or kept asking for a retry, for as long as a record is kept in memory.
@@ -68,8 +70,9 @@ pub enum Lost {
 }
 
 impl Lost {
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::QueueOverflow,
+        Self::Overload,
         Self::SpoolOverflow,
         Self::NetworkError,
         Self::Expired,
@@ -89,6 +92,7 @@ impl Lost {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::QueueOverflow => "queue_overflow",
+            Self::Overload => "overload",
             Self::SpoolOverflow => "spool_overflow",
             Self::NetworkError => "network_error",
             Self::Expired => "expired",

@@ -25,6 +25,12 @@
 //! - **Worker**: one thread of our own that encodes and sends. The calling thread allocates nothing for an event, waits for nothing, and is told what was lost only through [`Telemetry::stats`].
 //! - **[Ledger](Stats)**: every record ends as delivered, spooled on disk ([`Builder::with_state_dir`]), or lost for a stated reason.
 //!
+//! # Overload
+//!
+//! Queues are bounded, and the worker stands back where processors are short ([`Builder::with_worker_niceness`]). So more may be recorded than is sent. While a thread's outbox ([`Builder::with_outbox_memory`]) is more than three quarters full, requests that begin on that thread are left out whole, rather than that many lose a part each: their spans, and their logs below WARN, counted as [`Lost::Overload`]; those whom they call are told that the trace is not sampled. It ends when half of the outbox is free. Their trail is kept as ever: an exception in such a request arrives, with its breadcrumbs, and with [`Sampler::keep_errors`] so does its trace. Metrics count every request.
+//!
+//! What does not belong to a request, or to one that began before, is dropped when the outbox is full ([`Lost::QueueOverflow`]).
+//!
 //! # Features
 //!
 //! Features only add. On by default: `http` (OTLP over HTTP), `gzip`, `spool` (undelivered exceptions wait on disk), `metrics` (a recorder for the facade), `log` (records of the `log` crate), `console` (a console layer on terminals). Also: `grpc` (OTLP over gRPC), `json` (OTLP as JSON), `zstd`, `tls` (rustls with the system's roots), `tls-bundled-roots` (and Mozilla's), `cli` (the program `crumbtrail`), `testing` (the test kit), `anyhow`, `eyre`, `error-stack`, `rootcause` (errors of these crates can be [`capture`]d).

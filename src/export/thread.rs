@@ -50,7 +50,7 @@ pub(crate) fn start(
         layer::mark_own_thread();
         // There, it is of the calling thread alone. Where it is refused, the worker is as important as others.
         #[cfg(target_os = "linux")]
-        let _ = (config.niceness != 0).then(|| rustix::process::setpriority_process(None, config.niceness));
+        let _ = (config.niceness != 0).then(|| rustix::process::nice(config.niceness));
         let ended = ended;
         let worker_runtime = WorkerRuntime { local: tokio::task::LocalSet::new(), runtime };
         let mut worker = worker_runtime.local.block_on(&worker_runtime.runtime, async { Worker::new(core, ends, config, meters, alive) });

@@ -44,7 +44,7 @@ pub(crate) enum Destination {
 pub(crate) struct WorkerConfig {
     pub(crate) own: OwnCrates,
     pub(crate) span_limits: SpanLimits,
-    /// Of the worker's thread, where the system has such a thing for threads.
+    /// Of the worker's thread, on top of the program's, where the system has such a thing for threads.
     pub(crate) niceness: i32,
     pub(crate) exception_span_events: bool,
     pub(crate) hooks: Hooks,
@@ -247,7 +247,7 @@ impl Worker {
 
     fn take(&mut self, exceptions: usize) {
         // Outboxes first, exceptions after: so the exception of a span that has left is already here. (In a storm, of which this takes a share, a span may go without its event; the record comes.)
-        self.link.outboxes.drain(&mut self.taken);
+        self.link.outboxes.drain(&mut self.taken, &self.link.ledger);
         for _ in 0..exceptions {
             let Some(mut draft) = self.link.express.pop() else { break };
             self.link.ledger.accepted(Signal::Exceptions, 1);

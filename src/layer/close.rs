@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     clock::now,
+    ledger::Signal,
     propagation::without_threshold,
     trail::{
         Trail,
@@ -34,7 +35,7 @@ impl CrumbtrailLayer {
             match self.fate(instance, &state, end) {
                 Fate::Exported(flags) => {
                     complete(&state, core, flags);
-                    SpanState::finish(&mut state, end, flags, |record| instance.push_span(record, core));
+                    SpanState::finish(&mut state, end, flags, |record| instance.push(record, Signal::Spans, core));
                 }
                 Fate::Held(trail) => {
                     complete(&state, core, KEPT);
@@ -43,6 +44,7 @@ impl CrumbtrailLayer {
                     return instance.recycle(state);
                 }
                 Fate::None => {}
+                Fate::Missed(spans) => instance.miss(Signal::Spans, spans, core),
             }
             if let (Some(trail), Some(_)) = (&state.trail, &state.parent)
                 && state.feeds & feeds::CRUMB != 0
@@ -61,14 +63,17 @@ impl CrumbtrailLayer {
         if state.ids.flags & flag::SAMPLED != 0 {
             return Fate::Exported(0);
         }
-        let Some(trail) = state.trail.as_ref().filter(|_| core.sampler.may_keep()) else { return Fate::None };
+        let Some(trail) = state.trail.as_ref() else { return Fate::None };
+        if !core.sampler.may_keep() {
+            return Fate::missed(trail.missed_spans());
+        }
         let is_root = state.parent.is_none();
         if is_root && core.sampler.is_slow(end.saturating_sub(state.started())) {
             instance.keep(trail, flag::KEPT_SLOW, core);
         }
         match trail.kept() {
             // Behind the root there is no later.
-            0 if is_root => Fate::None,
+            0 if is_root => Fate::missed(trail.settle()),
             0 => Fate::Held(trail.clone()),
             kept if is_root && trail.is_cut() => Fate::Exported(kept | flag::CUT_TRAIL),
             kept => Fate::Exported(kept),
@@ -97,6 +102,14 @@ enum Fate {
     Held(Arc<Trail>),
     /// Nobody wants it.
     None,
+    /// Its request was left out for want of room: so many spans are to be counted.
+    Missed(u64),
+}
+
+impl Fate {
+    fn missed(spans: u64) -> Self {
+        if spans == 0 { Self::None } else { Self::Missed(spans) }
+    }
 }
 
 /// Keeps a request's spans, those that have ended and those that will, because of an exception in it.

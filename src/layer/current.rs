@@ -57,6 +57,8 @@ pub(crate) struct Instance {
     /// Made with the first record that is exported; and of which link.
     outbox: Option<Arc<Outbox>>,
     generation: u64,
+    /// The outbox fills faster than it is emptied: see [`Instance::sheds`].
+    is_shedding: bool,
     states: Vec<Arc<SpanState>>,
     trails: Vec<Arc<Trail>>,
     /// Exceptions of this thread, for those that come outside of requests.
@@ -186,35 +188,54 @@ impl Instance {
             recent: Default::default(),
             outbox: None,
             generation: 0,
+            is_shedding: false,
             states: Vec::with_capacity(SPARES),
             trails: Vec::with_capacity(SPARES),
             told: Recent::new(),
         }
     }
 
-    /// Hands a record to the worker. `false`: no room, or no worker any more.
+    /// Hands a record to the worker. It is counted if there is no room for it, or no worker any more.
     #[inline]
-    pub(crate) fn push(&mut self, record: &[u8], core: &Arc<Core>) -> bool {
+    pub(crate) fn push(&mut self, record: &[u8], signal: Signal, core: &Arc<Core>) {
         if self.outbox.is_none() || self.generation != core.links.generation() {
             self.register(core);
         }
-        self.outbox.as_ref().is_some_and(|outbox| outbox.push(record))
+        match &self.outbox {
+            Some(outbox) => outbox.push(record, signal),
+            None => core.ledger().dropped(signal, Lost::QueueOverflow, 1),
+        }
     }
 
-    /// The same for a finished span; counted if it is lost.
+    /// Whether a request that begins now is to be left out whole, because more is recorded here than is sent: one whole request is worth more than parts of two. From when the outbox is three quarters full, which leaves room for the requests under way, until half of it is free.
     #[inline]
-    pub(crate) fn push_span(&mut self, record: &[u8], core: &Arc<Core>) {
-        if !self.push(record, core) {
-            core.ledger().dropped(Signal::Spans, Lost::QueueOverflow, 1);
+    pub(crate) fn sheds(&mut self, core: &Core) -> bool {
+        // A forked child's outbox is still to come; that of its parent is not emptied here.
+        let outbox = self.outbox.as_ref().filter(|_| self.generation == core.links.generation());
+        self.is_shedding = outbox.is_some_and(|outbox| outbox.quarters() >= if self.is_shedding { 2 } else { 3 });
+        self.is_shedding
+    }
+
+    /// Counts records of a request that was left out.
+    #[inline]
+    pub(crate) fn miss(&mut self, signal: Signal, count: u64, core: &Core) {
+        match &self.outbox {
+            Some(outbox) => outbox.miss(signal, Lost::Overload, count),
+            None => core.ledger().dropped(signal, Lost::Overload, count),
         }
     }
 
     /// Leaves a span that has ended in its trail, should its trace be kept; or sends it, if it has been kept just now.
     pub(crate) fn hold(&mut self, trail: &Trail, record: &[u8], core: &Arc<Core>) {
-        if !trail.hold(record) {
+        if trail.hold(record) {
+            return;
+        }
+        if trail.kept() == 0 {
+            self.miss(Signal::Spans, trail.missed_spans(), core);
+        } else {
             let mut span = record.to_vec();
             record::add_flags(&mut span, trail.kept());
-            self.push_span(&span, core);
+            self.push(&span, Signal::Spans, core);
         }
     }
 
@@ -227,7 +248,7 @@ impl Instance {
         for span in records(&trail.read(usize::MAX)).filter(|record| record.kind == Kind::Span) {
             let mut span = span.as_bytes().to_vec();
             record::add_flags(&mut span, why | flag::SAMPLED);
-            self.push_span(&span, core);
+            self.push(&span, Signal::Spans, core);
         }
     }
 
@@ -241,9 +262,10 @@ impl Instance {
             let mut left = Vec::new();
             parents.drain(&mut left);
             for record in records(&left).filter(|record| record.kind == Kind::Span || record.time > core.links.parents_beat()) {
-                if !self.outbox.as_ref().is_some_and(|outbox| outbox.push(record.as_bytes())) {
-                    let signal = if record.kind == Kind::Span { Signal::Spans } else { Signal::Logs };
-                    link.ledger.dropped(signal, Lost::QueueOverflow, 1);
+                let signal = if record.kind == Kind::Span { Signal::Spans } else { Signal::Logs };
+                match &self.outbox {
+                    Some(outbox) => outbox.push(record.as_bytes(), signal),
+                    None => link.ledger.dropped(signal, Lost::QueueOverflow, 1),
                 }
             }
         }

@@ -7,6 +7,7 @@ use tracing_core::span::Attributes;
 
 use crate::{
     interop::{self, activation},
+    ledger::Signal,
     trail::record::{self, SpanIds, flag},
 };
 
@@ -27,10 +28,18 @@ pub(crate) fn export_span(core: &Arc<Core>, enclosing: Option<&SpanState>, ids: 
     let kept = if ids.flags & flag::SAMPLED != 0 { flag::SAMPLED } else { of_trace.map_or(0, SpanState::kept) };
     if kept != 0 {
         record::add_flags(span, kept);
-        current::at(|thread| thread.instance(core, |instance| instance.push_span(span, core)));
-    } else if let Some(trail) = of_trace.filter(|_| core.sampler.may_keep()).and_then(|state| state.trail.as_ref()) {
+        current::at(|thread| thread.instance(core, |instance| instance.push(span, Signal::Spans, core)));
+    } else if let Some(trail) = of_trace.and_then(|state| state.trail.as_ref()) {
         record::add_flags(span, flag::NO_CRUMB);
-        current::at(|thread| thread.instance(core, |instance| instance.hold(trail, span, core)));
+        current::at(|thread| {
+            thread.instance(core, |instance| {
+                if core.sampler.may_keep() {
+                    instance.hold(trail, span, core);
+                } else {
+                    instance.miss(Signal::Spans, trail.missed_spans(), core);
+                }
+            });
+        });
     }
 }
 

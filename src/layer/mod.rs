@@ -21,7 +21,7 @@ use std::{
 };
 
 use tracing_core::{
-    Event, Interest, LevelFilter, Metadata, Subscriber,
+    Event, Interest, Level, LevelFilter, Metadata, Subscriber,
     span::{Attributes, Id, Record as Values},
 };
 use tracing_subscriber::layer::{Context, Filter, Layer};
@@ -144,15 +144,21 @@ impl CrumbtrailLayer {
                     (ids, None, remote.into_carried().map(|(state, baggage)| (state, scope::tags_of(&baggage, core), baggage)))
                 }
             };
+            let is_root = trail.is_none();
+            let sheds = is_root && thread.instance(core, |instance| instance.sheds(core)).unwrap_or_default();
+            let left_out = sheds.then_some(ids.flags & flag::SAMPLED != 0);
+            let ids = SpanIds { flags: if sheds { ids.flags & !flag::SAMPLED } else { ids.flags }, ..ids };
             record::stamp_ids(&mut buf, ids);
             if let Some(enclosing) = &enclosing {
                 buf.truncate(length);
                 span::append_link(&mut buf, enclosing.ids);
                 length = record::seal(&mut buf);
             }
-            let is_root = trail.is_none();
             let state = thread.instance(core, |instance| {
                 let trail = trail.unwrap_or_else(|| instance.spare_trail(core));
+                if let Some(was_sampled) = left_out {
+                    trail.leave_out(was_sampled);
+                }
                 if let Some((trace_state, tags, baggage)) = remote {
                     trail.set_trace_state(trace_state);
                     trail.scope().change(|data| data.take_baggage(baggage, tags));
@@ -231,8 +237,11 @@ impl CrumbtrailLayer {
                 if core.user_on[0] && !site.as_deref().is_some_and(user::is_named_by) {
                     user::append(&mut buf, length, core, trail);
                 }
-                if !instance.push(&buf, core) {
-                    core.ledger().dropped(Signal::Logs, Lost::QueueOverflow, 1);
+                // Warnings are few, and what overload is understood by.
+                if metadata.level() > &Level::WARN && trail.is_some_and(|trail| trail.is_left_out()) && instance.sheds(core) {
+                    instance.miss(Signal::Logs, 1, core);
+                } else {
+                    instance.push(&buf, Signal::Logs, core);
                 }
             }
             None

@@ -114,7 +114,7 @@ fn counter(
 
 /// Lost before it came to exporting.
 fn is_before_export(reason: Lost) -> bool {
-    matches!(reason, Lost::QueueOverflow | Lost::Reentrant | Lost::ThreadEnding)
+    matches!(reason, Lost::QueueOverflow | Lost::Overload | Lost::Reentrant | Lost::ThreadEnding)
 }
 
 fn attributes(signal: Signal, reason: Option<Lost>) -> Vec<KeyValue> {

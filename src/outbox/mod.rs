@@ -2,6 +2,7 @@
 //!
 //! Each thread has its own bounded [`ring`], so that threads share no lock and no cache line. Exceptions have an express lane of their own: they are few, large, and go first. What does not fit is dropped and counted, never waited for.
 
+mod missed;
 pub(crate) mod ring;
 
 /// The atomics of [`ring`], by a name that `tests/model` replaces with loom's.
@@ -17,7 +18,8 @@ use std::sync::{
 use crossbeam_queue::ArrayQueue;
 use tokio::sync::Notify;
 
-use self::ring::SpscRing;
+use self::{missed::Missed, ring::SpscRing};
+use crate::ledger::{Ledger, Lost, Signal};
 
 /// One thread's ring. The thread holds one `Arc`, the worker the other.
 pub(crate) struct Outbox {
@@ -25,17 +27,29 @@ pub(crate) struct Outbox {
     /// The worker has been told that this ring fills up, and has not yet looked.
     called: AtomicBool,
     waker: Arc<Waker>,
+    missed: Missed,
 }
 
 impl Outbox {
-    /// Hands a record over. `false`: no room, the record is dropped. Only the owning thread calls this.
+    /// Hands a record over; one for which there is no room is dropped and counted. Only the owning thread calls this.
     #[inline]
-    pub(crate) fn push(&self, record: &[u8]) -> bool {
-        let Some(used) = self.ring.push(record.as_chunks::<8>().0) else { return false };
+    pub(crate) fn push(&self, record: &[u8], signal: Signal) {
+        let Some(used) = self.ring.push(record.as_chunks::<8>().0) else { return self.miss(signal, Lost::QueueOverflow, 1) };
         if used > self.ring.capacity() / 2 && !self.called.load(Ordering::Relaxed) && !self.called.swap(true, Ordering::Relaxed) {
             self.waker.wake();
         }
-        true
+    }
+
+    /// Counts records that are not handed over. Only the owning thread calls this.
+    #[inline]
+    pub(crate) fn miss(&self, signal: Signal, reason: Lost, count: u64) {
+        self.missed.count(signal, reason, count);
+    }
+
+    /// How full it is, in quarters. Only the owning thread calls this.
+    #[inline]
+    pub(crate) fn quarters(&self) -> usize {
+        self.ring.used() * 4 / self.ring.capacity()
     }
 
     /// Takes all records. Only the worker calls this.
@@ -60,13 +74,18 @@ impl Outboxes {
 
     /// A thread's first record: allocates its ring. `None` once the worker has ended.
     pub(crate) fn register(&self, waker: &Arc<Waker>) -> Option<Arc<Outbox>> {
-        let outbox = Arc::new(Outbox { ring: SpscRing::new(self.capacity), called: AtomicBool::new(false), waker: waker.clone() });
+        let outbox = Arc::new(Outbox {
+            ring: SpscRing::new(self.capacity),
+            called: AtomicBool::new(false),
+            waker: waker.clone(),
+            missed: Missed::default(),
+        });
         self.all.lock().unwrap_or_else(PoisonError::into_inner).as_mut()?.push(outbox.clone());
         Some(outbox)
     }
 
-    /// Moves the records of every thread to `out` and forgets the rings of threads that have ended. The lock is not held while records are copied: a thread's first record would wait for it.
-    pub(crate) fn drain(&self, out: &mut Vec<u8>) {
+    /// Moves the records of every thread to `out`, tells the ledger what is not among them, and forgets the rings of threads that have ended. The lock is not held while records are copied: a thread's first record would wait for it.
+    pub(crate) fn drain(&self, out: &mut Vec<u8>, ledger: &Ledger) {
         let outboxes = self.all.lock().unwrap_or_else(PoisonError::into_inner).clone().unwrap_or_default();
         let mut ended = Vec::new();
         for outbox in &outboxes {
@@ -77,6 +96,7 @@ impl Outboxes {
                 ended.push(Arc::as_ptr(outbox));
             }
             outbox.drain(out);
+            outbox.missed.tell(ledger);
         }
         if !ended.is_empty()
             && let Some(all) = self.all.lock().unwrap_or_else(PoisonError::into_inner).as_mut()

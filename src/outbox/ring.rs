@@ -56,6 +56,12 @@ impl SpscRing {
         self.tail.store(head, Ordering::Release);
     }
 
+    /// Words in use, or more: the consumer may have taken some meanwhile. Only the producer calls this.
+    #[inline]
+    pub(crate) fn used(&self) -> usize {
+        (self.head.load(Ordering::Relaxed) - self.tail.load(Ordering::Relaxed)) as usize
+    }
+
     /// Words it can hold.
     pub(crate) fn capacity(&self) -> usize {
         self.words.len()

@@ -43,6 +43,20 @@ pub(crate) struct Trail {
     kept: AtomicU8,
     /// Records found no memory.
     starved: AtomicBool,
+    left_out: LeftOut,
+}
+
+/// What is left out of a request for want of room.
+#[derive(Default)]
+struct LeftOut {
+    /// The logs.
+    logs: AtomicBool,
+    /// The spans, too, although the trace was sampled.
+    spans: AtomicBool,
+    /// Spans that have ended, and are kept if the trace is; else they are missing.
+    held: AtomicU64,
+    /// The root has ended: the trace is not kept any more.
+    is_settled: AtomicBool,
 }
 
 impl Trail {
@@ -57,6 +71,7 @@ impl Trail {
             is_quiet: AtomicBool::new(false),
             kept: AtomicU8::new(0),
             starved: AtomicBool::new(false),
+            left_out: LeftOut::default(),
         }
     }
 
@@ -72,10 +87,16 @@ impl Trail {
         self.push_if(record, || true);
     }
 
-    /// Adds a span that has ended, in case its trace is kept. `false`: it is already, so the span is not to wait here.
+    /// Adds a span that has ended, in case its trace is kept. `false`: that is decided already, so the span is not to wait here.
     pub(crate) fn hold(&self, record: &[u8]) -> bool {
-        // Under the lock under which a trace is kept: a span is held before that, and found, or not at all.
-        self.push_if(record, || self.kept() == 0)
+        // Under the lock under which it is decided: a span is held before that, and found, or not at all.
+        self.push_if(record, || {
+            let is_open = self.kept() == 0 && !self.is_settled();
+            if is_open && self.is_left_out() {
+                self.left_out.held.fetch_add(self.missed_spans(), Ordering::Relaxed);
+            }
+            is_open
+        })
     }
 
     /// `may` is asked when nobody else writes.
@@ -109,9 +130,12 @@ impl Trail {
         self.is_quiet.load(Ordering::Relaxed)
     }
 
-    /// From now on the trace's spans are kept. `false`: they were already.
+    /// From now on the trace's spans are kept. `false`: they were already, or it is too late.
     pub(crate) fn keep(&self, why: u8) -> bool {
         let _one_writer = self.writer.lock();
+        if self.is_settled() {
+            return false;
+        }
         self.kept.compare_exchange(0, why | record::flag::SAMPLED, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
@@ -119,6 +143,38 @@ impl Trail {
     #[inline]
     pub(crate) fn kept(&self) -> u8 {
         self.kept.load(Ordering::Relaxed)
+    }
+
+    /// The request is left out for want of room: its logs, and its spans if it `was_sampled`, unless it is kept.
+    pub(crate) fn leave_out(&self, was_sampled: bool) {
+        self.left_out.logs.store(true, Ordering::Relaxed);
+        self.left_out.spans.store(was_sampled, Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub(crate) fn is_left_out(&self) -> bool {
+        self.left_out.logs.load(Ordering::Relaxed)
+    }
+
+    /// The root has ended, and the trace was not kept. Returns how many spans are missing because of that, itself among them.
+    pub(crate) fn settle(&self) -> u64 {
+        if !self.is_left_out() {
+            return 0;
+        }
+        let _one_writer = self.writer.lock();
+        self.left_out.is_settled.store(true, Ordering::Relaxed);
+        self.left_out.held.load(Ordering::Relaxed) + self.missed_spans()
+    }
+
+    /// The trace is left out, for good: a span that ends is missing.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.left_out.is_settled.load(Ordering::Relaxed)
+    }
+
+    /// How many spans are missing when one is: one, if the trace would have been sampled.
+    #[inline]
+    pub(crate) fn missed_spans(&self) -> u64 {
+        u64::from(self.left_out.spans.load(Ordering::Relaxed))
     }
 
     /// Whether it has not held all that it was given.
@@ -167,6 +223,7 @@ impl Trail {
         *self.is_quiet.get_mut() = false;
         *self.kept.get_mut() = 0;
         *self.starved.get_mut() = false;
+        self.left_out = LeftOut::default();
         self.recent.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
         let kept = usize::from(!self.store.pool.is_scarce());
         for chunk in self.store.chunks.iter_mut().skip(kept).filter_map(OnceLock::take) {

@@ -1,0 +1,66 @@
+//! How many records a thread did not hand over, and why. Comes in: one at a time, from the thread. Goes out: sums, to the ledger, by way of the worker.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::ledger::{Ledger, Lost, Signal};
+
+/// The signals and reasons there are.
+const LINES: [(Signal, Lost); 4] = [
+    (Signal::Logs, Lost::QueueOverflow),
+    (Signal::Logs, Lost::Overload),
+    (Signal::Spans, Lost::QueueOverflow),
+    (Signal::Spans, Lost::Overload),
+];
+
+/// Written by the thread that owns the outbox and by no other, so that counting takes no atomic operation: where most is lost, there is the least time.
+#[derive(Default)]
+pub(super) struct Missed {
+    counted: [AtomicU64; LINES.len()],
+    /// The worker's: how much of it the ledger knows.
+    told: [AtomicU64; LINES.len()],
+}
+
+impl Missed {
+    /// Only the owning thread calls this.
+    #[inline]
+    pub(super) fn count(&self, signal: Signal, reason: Lost, count: u64) {
+        let line = usize::from(signal == Signal::Spans) * 2 + usize::from(reason == Lost::Overload);
+        let counted = &self.counted[line];
+        counted.store(counted.load(Ordering::Relaxed) + count, Ordering::Relaxed);
+    }
+
+    /// Tells the ledger what it does not know yet. Only the worker calls this.
+    pub(super) fn tell(&self, ledger: &Ledger) {
+        for ((counted, told), (signal, reason)) in self.counted.iter().zip(&self.told).zip(LINES) {
+            let count = counted.load(Ordering::Relaxed);
+            let new = count - told.swap(count, Ordering::Relaxed);
+            if new > 0 {
+                ledger.dropped(signal, reason, new);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_line_is_told_once() {
+        let (missed, ledger) = (Missed::default(), Ledger::default());
+        for (number, (signal, reason)) in (1..).zip(LINES) {
+            missed.count(signal, reason, number);
+        }
+        for _ in 0..2 {
+            missed.tell(&ledger);
+            let stats = ledger.stats(0, 0, 0);
+            for (number, (signal, reason)) in (1..).zip(LINES) {
+                assert_eq!(stats.signal(signal).lost_to(reason), number);
+            }
+            assert_eq!((stats.signal(Signal::Logs).accepted(), stats.signal(Signal::Spans).accepted()), (3, 7));
+        }
+        missed.count(Signal::Spans, Lost::Overload, 6);
+        missed.tell(&ledger);
+        assert_eq!(ledger.stats(0, 0, 0).signal(Signal::Spans).lost_to(Lost::Overload), 10);
+    }
+}
