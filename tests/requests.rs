@@ -8,6 +8,7 @@ use std::{
     sync::{Arc, Mutex, mpsc},
 };
 
+use crumbtrail::Signal;
 use support::{PATIENCE, Pipeline, breadcrumbs, messages};
 use tokio::task::yield_now;
 use tracing::{Instrument, Span, debug, error, info, info_span, warn};
@@ -357,6 +358,61 @@ fn a_long_request_keeps_its_newest_breadcrumbs_and_its_open_spans() {
     assert_eq!(crumbs.last().unwrap()["data"]["number"], 1_999);
     assert!(exception.attributes.contains_key("crumbtrail.breadcrumbs_left_out"));
     assert_eq!(exception.text("user.id"), "7");
+}
+
+/// Records are made in memory that the ones before have used.
+#[test]
+fn a_record_has_nothing_of_the_one_before() {
+    let pipeline =
+        Pipeline::new(|builder, _| builder.with_attribute_limits(Signal::Spans, 5, 100).with_attribute_limits(Signal::Logs, 3, 100));
+    let remote = crumbtrail::propagation::extract(|name| match name {
+        "traceparent" => Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+        "tracestate" => Some("vendor=1"),
+        _ => None,
+    });
+    pipeline.run(|| {
+        for _ in 0..3 {
+            let other = info_span!("other");
+            let full = remote.clone().in_scope(|| {
+                info_span!(
+                    "full",
+                    otel.kind = "client",
+                    otel.status_code = "error",
+                    text = "x",
+                    number = 1,
+                    yes = true,
+                    more = 0.5,
+                    much = "too"
+                )
+            });
+            full.follows_from(&other);
+            full.in_scope(|| error!("inside"));
+            drop(full);
+            info!(name: "named", text = "x", number = 1, yes = true, more = 0.5, "said");
+            info_span!("plain").in_scope(|| {});
+            info!(number = 2);
+            pipeline.telemetry.flush(PATIENCE).expect("delivered");
+        }
+    });
+    let received = pipeline.received();
+    let (full, plain): (Vec<_>, Vec<_>) = received.spans.iter().filter(|span| span.name != "other").partition(|span| span.name == "full");
+    assert_eq!((full.len(), plain.len()), (3, 3));
+    for span in full {
+        assert_eq!((span.kind, span.status.0, span.links.len(), span.events.len(), &*span.trace_state), (3, 2, 1, 1, "vendor=1"));
+        assert_eq!((&*span.parent_span_id, span.dropped_attributes), ("b7ad6b7169203331", 2));
+    }
+    for span in plain {
+        assert_eq!((span.kind, &span.status, span.links.len(), span.events.len(), &*span.trace_state), (1, &(0, String::new()), 0, 0, ""));
+        assert_eq!((&*span.parent_span_id, span.dropped_attributes), ("", 0));
+        assert_eq!(span.attributes.keys().collect::<Vec<_>>(), ["code.file.path", "code.line.number"]);
+    }
+    let (named, bare): (Vec<_>, Vec<_>) = received.logs.iter().filter(|log| !log.is_exception()).partition(|log| log.event_name == "named");
+    assert_eq!((named.len(), bare.len()), (3, 3));
+    assert!(named.iter().all(|log| log.body == "said" && log.dropped_attributes == 1));
+    for log in bare {
+        assert_eq!((&*log.body, &*log.event_name, log.dropped_attributes, &*log.trace_id), ("", "", 0, ""));
+        assert_eq!(log.attributes.keys().collect::<Vec<_>>(), ["code.file.path", "code.line.number", "number"]);
+    }
 }
 
 /// What the system says of the worker's thread.

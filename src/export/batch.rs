@@ -27,8 +27,7 @@ pub(crate) trait InScope: Sized {
 
     fn part(scope: Option<InstrumentationScope>, records: Vec<Self>) -> Self::Part;
 
-    /// The records of a part, to be used again.
-    fn records(part: &mut Self::Part) -> &mut Vec<Self>;
+    fn records(part: &mut Self::Part) -> &mut [Self];
 }
 
 impl InScope for LogRecord {
@@ -38,7 +37,7 @@ impl InScope for LogRecord {
         ScopeLogs { scope, log_records, schema_url: String::new() }
     }
 
-    fn records(part: &mut ScopeLogs) -> &mut Vec<Self> {
+    fn records(part: &mut ScopeLogs) -> &mut [Self] {
         &mut part.log_records
     }
 }
@@ -50,7 +49,7 @@ impl InScope for Span {
         ScopeSpans { scope, spans, schema_url: String::new() }
     }
 
-    fn records(part: &mut ScopeSpans) -> &mut Vec<Self> {
+    fn records(part: &mut ScopeSpans) -> &mut [Self] {
         &mut part.spans
     }
 }
@@ -61,26 +60,30 @@ pub(crate) struct Batch<T: InScope> {
     scopes: HashMap<Cow<'static, str>, Vec<u8>>,
     count: u64,
     bytes: usize,
-    /// Holds one record at a time.
+    /// Holds one record: the next, or the one before.
     part: T::Part,
 }
 
-impl<T: InScope> Default for Batch<T> {
+impl<T: InScope + Default> Default for Batch<T> {
     fn default() -> Self {
-        Self { scopes: HashMap::new(), count: 0, bytes: 0, part: T::part(None, Vec::with_capacity(1)) }
+        Self { scopes: HashMap::new(), count: 0, bytes: 0, part: T::part(None, vec![T::default()]) }
     }
 }
 
 impl<T: InScope> Batch<T> {
-    pub(crate) fn push(&mut self, scope: Cow<'static, str>, record: T) {
-        T::records(&mut self.part).push(record);
+    /// Where the next record is made. It holds what the one before was: memory to be used again.
+    pub(crate) fn next(&mut self) -> &mut T {
+        &mut T::records(&mut self.part)[0]
+    }
+
+    /// Takes the record that was made.
+    pub(crate) fn push(&mut self, scope: Cow<'static, str>) {
         let encoded = self.scopes.entry(scope).or_default();
         let before = encoded.len();
         // Fails where there is no room: a `Vec` grows.
         let _ = self.part.encode(encoded);
         self.bytes += encoded.len() - before;
         self.count += 1;
-        T::records(&mut self.part).clear();
     }
 
     pub(crate) fn count(&self) -> u64 {
@@ -144,13 +147,15 @@ mod tests {
     #[test]
     fn what_was_encoded_in_parts_is_one_request() {
         let resource = Resource { dropped_attributes_count: 7, ..Default::default() };
-        let (mut spans, mut logs) = (Batch::default(), Batch::default());
+        let (mut spans, mut logs) = (Batch::<Span>::default(), Batch::<LogRecord>::default());
         for round in 0..3u64 {
             for number in 0..100 {
                 let time = round * 1_000 + number;
                 let scope = if number % 3 == 0 { "third".into() } else { Cow::Owned(format!("other{}", number % 3)) };
-                spans.push(scope, Span { name: "s".repeat(number as usize), start_time_unix_nano: time, ..Default::default() });
-                logs.push("one".into(), LogRecord { time_unix_nano: time, ..Default::default() });
+                *spans.next() = Span { name: "s".repeat(number as usize), start_time_unix_nano: time, ..Default::default() };
+                spans.push(scope);
+                *logs.next() = LogRecord { time_unix_nano: time, ..Default::default() };
+                logs.push("one".into());
             }
             assert_eq!((spans.count(), logs.count(), spans.is_full(100), spans.is_full(101)), (100, 100, true, false));
 

@@ -5,20 +5,32 @@ use std::borrow::Cow;
 use opentelemetry_proto::tonic::logs::v1::{LogRecord, SeverityNumber};
 use tracing_core::Level;
 
-use super::value;
+use super::{
+    attributes::{Attributes, replace, set_text},
+    value,
+};
 use crate::exception::Place;
 use crate::trail::{
     callsite::Callsite,
     record::{Record, Value, flag, key},
 };
 
-/// The log record of an event, and its scope: the event's target.
-pub(crate) fn from_event(record: &Record<'_>, site: &Callsite, observed: u64) -> (Cow<'static, str>, LogRecord) {
-    let mut log = blank(record, observed);
-    (log.severity_number, log.severity_text) = (severity(site.level) as i32, site.level.as_str().to_owned());
-    let mut source = Source::of(site);
-    log.event_name = site.event_name().unwrap_or_default().to_owned();
-    let mut attributes = Vec::with_capacity(8);
+/// Makes an event's log record, in place of whatever `log` was. Returns its scope: the event's target.
+pub(crate) fn from_event(
+    record: &Record<'_>,
+    site: &Callsite,
+    observed: u64,
+    attributes: &mut Attributes,
+    log: &mut LogRecord,
+) -> Cow<'static, str> {
+    attributes.give_back(std::mem::take(&mut log.attributes));
+    super::write_ids(record.ids, &mut log.trace_id, &mut log.span_id);
+    (log.time_unix_nano, log.observed_time_unix_nano) = (record.time, observed);
+    (log.flags, log.dropped_attributes_count) = (u32::from(record.ids.flags & flag::SAMPLED), 0);
+    log.severity_number = severity(site.level) as i32;
+    replace(&mut log.severity_text, site.level.as_str());
+    replace(&mut log.event_name, site.event_name().unwrap_or_default());
+    let (mut source, mut body) = (Source::of(site), None);
     for (index, field) in record.fields() {
         let Some(name) = site.fields.get(usize::from(index)) else {
             if let (key::DROPPED, Value::U64(count)) = (index, &field) {
@@ -27,33 +39,24 @@ pub(crate) fn from_event(record: &Record<'_>, site: &Callsite, observed: u64) ->
             continue;
         };
         match *name {
-            "message" => log.body = Some(value::from_record(&field)),
+            "message" => body = Some(field),
             name if name.starts_with("log.") && source.take_bridged(name, &field) => {}
-            name => value::set(&mut attributes, name, value::from_record(&field)),
+            name => attributes.set(name, &field),
         }
     }
     for (name, value) in record.named() {
-        value::set(&mut attributes, name, value::from_record(&value));
+        attributes.set(name, &value);
     }
-    source.describe(&mut attributes);
+    match body {
+        Some(Value::Str(text) | Value::Text(text)) => set_text(&mut log.body, text),
+        other => log.body = other.map(|other| value::from_record(&other)),
+    }
+    source.describe(attributes);
     if record.truncated() {
-        attributes.push(value::attribute(super::TRUNCATED, value::bool(true)));
+        attributes.add(super::TRUNCATED, &Value::Bool(true));
     }
-    log.attributes = attributes;
-    (source.target, log)
-}
-
-/// A log record with the time and place of `record` and nothing else.
-pub(crate) fn blank(record: &Record<'_>, observed: u64) -> LogRecord {
-    let (trace_id, span_id) = super::wire_ids(record.ids);
-    LogRecord {
-        time_unix_nano: record.time,
-        observed_time_unix_nano: observed,
-        flags: u32::from(record.ids.flags & flag::SAMPLED),
-        trace_id,
-        span_id,
-        ..Default::default()
-    }
+    log.attributes = attributes.take();
+    source.target
 }
 
 /// `tracing` level → OpenTelemetry severity (logs data model, appendix B).
@@ -102,12 +105,12 @@ impl Source {
         Some(Place { file: self.file.as_ref()?.to_string(), line, column: 0 })
     }
 
-    pub(crate) fn describe(&self, attributes: &mut Vec<opentelemetry_proto::tonic::common::v1::KeyValue>) {
+    pub(crate) fn describe(&self, attributes: &mut Attributes) {
         if let Some(file) = &self.file {
-            value::set(attributes, "code.file.path", value::string(&**file));
+            attributes.set("code.file.path", &Value::Str(file));
         }
         if let Some(line) = self.line {
-            value::set(attributes, "code.line.number", value::int(line));
+            attributes.set("code.line.number", &Value::I64(line));
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! OTLP messages are built straight from the records (`opentelemetry-proto`), one encoding, no intermediate SDK objects; `docs/ARCHITECTURE.md` says why.
 
+mod attributes;
 mod batch;
 mod breadcrumbs;
 mod exception;
@@ -27,7 +28,7 @@ use opentelemetry_proto::tonic::{
 };
 use prost::Message;
 
-use self::{batch::Batch, exception::Names, lean::LeanEvents};
+use self::{attributes::Attributes, batch::Batch, exception::Names, lean::LeanEvents};
 pub(crate) use self::{batch::MAX_BYTES, span::SpanLimits, value::attribute_of};
 use crate::{
     Exception,
@@ -67,6 +68,7 @@ pub(crate) struct Exporter {
     hooks: Hooks,
     #[cfg(feature = "testing")]
     shares_names: bool,
+    attributes: Attributes,
     pub(crate) logs: Batch<LogRecord>,
     pub(crate) spans: Batch<Span>,
 }
@@ -91,6 +93,7 @@ impl Exporter {
             hooks,
             #[cfg(feature = "testing")]
             shares_names: false,
+            attributes: Attributes::default(),
             logs: Batch::default(),
             spans: Batch::default(),
         }
@@ -167,7 +170,8 @@ impl Exporter {
 
     /// Says, as a log record, what an outage has cost.
     pub(crate) fn outage(&mut self, outage: &Outage) {
-        self.logs.push("crumbtrail".into(), outage::record(outage, now()));
+        *self.logs.next() = outage::record(outage, now());
+        self.logs.push("crumbtrail".into());
     }
 
     /// Takes a run of records from the outboxes, up to where a batch is full; returns what is left. A panic on the way is ours: it costs the record it met, and is counted.
@@ -193,12 +197,12 @@ impl Exporter {
         let Some(site) = known.or_else(|| (record.callsite == NO_CALLSITE).then(|| Arc::new(Callsite::none()))) else { return false };
         match record.kind {
             Kind::Event => {
-                let (scope, log) = log::from_event(record, &site, observed);
-                self.logs.push(scope, log);
+                let scope = log::from_event(record, &site, observed, &mut self.attributes, self.logs.next());
+                self.logs.push(scope);
             }
             Kind::Span => {
-                let (scope, span) = span::from_record(record, &site, self.span_limits, &self.lean);
-                self.spans.push(scope, span);
+                let scope = span::from_record(record, &site, (self.span_limits, &self.lean), &mut self.attributes, self.spans.next());
+                self.spans.push(scope);
             }
             Kind::SpanOpen | Kind::SpanClose | Kind::Crumb => return false,
         }
@@ -269,8 +273,17 @@ impl Callsites {
 
 /// Trace and span id as OTLP has them: big-endian, empty where there is none.
 fn wire_ids(ids: SpanIds) -> (Vec<u8>, Vec<u8>) {
-    if ids.trace == 0 || ids.span == 0 {
-        return (Vec::new(), Vec::new());
+    let (mut trace, mut span) = (Vec::new(), Vec::new());
+    write_ids(ids, &mut trace, &mut span);
+    (trace, span)
+}
+
+/// The same, into the memory there is.
+fn write_ids(ids: SpanIds, trace: &mut Vec<u8>, span: &mut Vec<u8>) {
+    trace.clear();
+    span.clear();
+    if ids.trace != 0 && ids.span != 0 {
+        trace.extend_from_slice(&ids.trace.to_be_bytes());
+        span.extend_from_slice(&ids.span.to_be_bytes());
     }
-    (ids.trace.to_be_bytes().to_vec(), ids.span.to_be_bytes().to_vec())
 }

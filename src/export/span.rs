@@ -2,16 +2,18 @@
 
 use std::borrow::Cow;
 
-use opentelemetry_proto::tonic::{
-    common::v1::KeyValue,
-    trace::v1::{
-        Span, SpanFlags, Status,
-        span::{Event, Link, SpanKind},
-        status::StatusCode,
-    },
+use opentelemetry_proto::tonic::trace::v1::{
+    Span, SpanFlags, Status,
+    span::{Event, Link, SpanKind},
+    status::StatusCode,
 };
 
-use super::{lean::LeanEvents, log::Source, value};
+use super::{
+    attributes::{Attributes, replace},
+    lean::LeanEvents,
+    log::Source,
+    value,
+};
 use crate::{
     exception::ErrorId,
     trail::{
@@ -33,21 +35,16 @@ impl Default for SpanLimits {
     }
 }
 
-/// The span, and its scope. `otel.*` fields mean what they mean to `tracing-opentelemetry`.
-pub(crate) fn from_record(record: &Record<'_>, site: &Callsite, limits: SpanLimits, lean: &LeanEvents) -> (Cow<'static, str>, Span) {
-    let (trace_id, span_id) = super::wire_ids(record.ids);
-    let mut span = Span {
-        trace_id,
-        span_id,
-        parent_span_id: if record.ids.parent == 0 { Vec::new() } else { record.ids.parent.to_be_bytes().to_vec() },
-        flags: flags(record.ids.flags),
-        name: site.name.to_owned(),
-        kind: SpanKind::Internal as i32,
-        start_time_unix_nano: record.time,
-        end_time_unix_nano: record.time,
-        ..Default::default()
-    };
-    let mut attributes: Vec<KeyValue> = Vec::with_capacity(8);
+/// Makes the span, in place of whatever `span` was. Returns its scope. `otel.*` fields mean what they mean to `tracing-opentelemetry`.
+pub(crate) fn from_record(
+    record: &Record<'_>,
+    site: &Callsite,
+    (limits, lean): (SpanLimits, &LeanEvents),
+    attributes: &mut Attributes,
+    span: &mut Span,
+) -> Cow<'static, str> {
+    attributes.give_back(std::mem::take(&mut span.attributes));
+    begin(span, record, site.name);
     let mut status = Failure::default();
     for (index, field) in record.fields() {
         match (index, &field) {
@@ -62,42 +59,60 @@ pub(crate) fn from_record(record: &Record<'_>, site: &Callsite, limits: SpanLimi
                     span.dropped_links_count += 1;
                 }
             }
-            (key::TRACE_STATE, Value::Str(text)) => span.trace_state = (*text).to_owned(),
-            (key::SPAN_EVENT, Value::Str(text)) => add_event(&mut span, text, limits),
-            (key::EXCEPTION, Value::Bytes(mark)) => add_exception(&mut span, mark, limits, lean),
+            (key::TRACE_STATE, Value::Str(text)) => replace(&mut span.trace_state, text),
+            (key::SPAN_EVENT, Value::Str(text)) => add_event(span, text, limits),
+            (key::EXCEPTION, Value::Bytes(mark)) => add_exception(span, mark, limits, lean),
             (key::ERROR_STATUS, Value::Str(description)) => status.raised = Some((*description).to_owned()),
             (index, field) => {
                 if let Some(name) = site.fields.get(usize::from(index))
-                    && !take_special(&mut span, &mut status, name, field)
+                    && !take_special(span, &mut status, name, field)
                 {
-                    value::set(&mut attributes, name, value::from_record(field));
+                    attributes.set(name, field);
                 }
             }
         }
     }
     for (name, value) in record.named() {
-        if !take_special(&mut span, &mut status, name, &value) {
-            value::set(&mut attributes, name, value::from_record(&value));
+        if !take_special(span, &mut status, name, &value) {
+            attributes.set(name, &value);
         }
     }
     let mut source = Source::of(site);
     if record.callsite == NO_CALLSITE {
-        span.name = record.text(key::MESSAGE).unwrap_or_default().to_owned();
+        replace(&mut span.name, record.text(key::MESSAGE).unwrap_or_default());
         source.target = Cow::Owned(record.text(key::CATEGORY).unwrap_or_default().to_owned());
     }
-    source.describe(&mut attributes);
+    source.describe(attributes);
     if record.truncated() {
-        attributes.push(value::attribute(super::TRUNCATED, value::bool(true)));
+        attributes.add(super::TRUNCATED, &Value::Bool(true));
     }
     let kept =
         if record.ids.flags & flag::KEPT_ERROR != 0 { Some("error") } else { (record.ids.flags & flag::KEPT_SLOW != 0).then_some("slow") };
-    attributes.extend(kept.map(|why| value::attribute("crumbtrail.kept", value::string(why))));
-    if record.ids.flags & flag::CUT_TRAIL != 0 {
-        attributes.push(value::attribute("crumbtrail.trail.truncated", value::bool(true)));
+    if let Some(why) = kept {
+        attributes.add("crumbtrail.kept", &Value::Str(why));
     }
-    span.attributes = attributes;
+    if record.ids.flags & flag::CUT_TRAIL != 0 {
+        attributes.add("crumbtrail.trail.truncated", &Value::Bool(true));
+    }
+    span.attributes = attributes.take();
     span.status = status.into_status();
-    (source.target, span)
+    source.target
+}
+
+/// What is in the record's head, and nothing else.
+fn begin(span: &mut Span, record: &Record<'_>, name: &str) {
+    super::write_ids(record.ids, &mut span.trace_id, &mut span.span_id);
+    span.parent_span_id.clear();
+    if record.ids.parent != 0 {
+        span.parent_span_id.extend_from_slice(&record.ids.parent.to_be_bytes());
+    }
+    replace(&mut span.name, name);
+    span.trace_state.clear();
+    span.events.clear();
+    span.links.clear();
+    (span.dropped_attributes_count, span.dropped_events_count, span.dropped_links_count) = (0, 0, 0);
+    (span.flags, span.kind) = (flags(record.ids.flags), SpanKind::Internal as i32);
+    (span.start_time_unix_nano, span.end_time_unix_nano) = (record.time, record.time);
 }
 
 /// What a span's status comes from: the program's word first, then an exception in it.
@@ -121,7 +136,7 @@ fn take_special(span: &mut Span, status: &mut Failure, name: &str, field: &Value
     let (Some(name), Value::Str(text) | Value::Text(text)) = (name.strip_prefix("otel."), field) else { return false };
     let is = |word: &str| text.eq_ignore_ascii_case(word);
     match name {
-        "name" => span.name = (*text).to_owned(),
+        "name" => replace(&mut span.name, text),
         "kind" => {
             span.kind = match () {
                 () if is("server") => SpanKind::Server,

@@ -85,9 +85,19 @@ pub(crate) fn from_attribute(value: &AttributeValue, limit: usize) -> AnyValue {
 
 /// An attribute. A key is at most 100 bytes and has an ASCII letter or digit, or backends refuse the whole request.
 pub(crate) fn attribute(key: &str, value: AnyValue) -> KeyValue {
+    let mut attribute = KeyValue { value: Some(value), ..Default::default() };
+    self::key(&mut attribute.key, key);
+    attribute
+}
+
+/// Sets the key of an attribute, into the memory it has.
+pub(crate) fn key(out: &mut String, key: &str) {
     let key = cut(key, MAX_KEY);
-    let key = if key.contains(|next: char| next.is_ascii_alphanumeric()) { key.to_owned() } else { format!("field.{key}") };
-    KeyValue { key, value: Some(value), ..Default::default() }
+    out.clear();
+    if !key.bytes().any(|byte| byte.is_ascii_alphanumeric()) {
+        out.push_str("field.");
+    }
+    out.push_str(key);
 }
 
 /// Sets an attribute; a later value of a key replaces the earlier.
