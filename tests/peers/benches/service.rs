@@ -6,8 +6,9 @@
 //! - *Per request*: thread CPU of the caller, requests called one after the other without a network. The cost is what a
 //!   contender takes more than the bare service. `ratios` are of these costs.
 //! - *Saturated*: a hello-world axum service in a process of its own, one runtime thread, under a load generator on
-//!   loopback; everything is exported over OTLP/HTTP to a receiver that only says thanks. Requests a second, and CPU of the
-//!   whole process for each.
+//!   loopback; everything is exported over OTLP/HTTP to a receiver that only says thanks. Requests a second, CPU of the
+//!   whole process for each, and of ours how many of the records were left out for want of time (counted by it; the stock
+//!   pair does not say). `standing_back` and `equal` are of a worker with niceness 19 and 0, instead of 10.
 //!
 //! Every request has two nested spans and three INFO events besides what the middleware makes.
 
@@ -21,14 +22,14 @@ use std::{
 };
 
 use axum::{Router, body::Body, extract::Path, http::Request, routing::get};
-use crumbtrail::tower::ServerLayer;
+use crumbtrail::{Signal, tower::ServerLayer};
 use rustix::time::ClockId;
 use serde::Serialize;
 use tower::ServiceExt as _;
 use tracing::{Instrument as _, info, info_span};
 
-const CONTENDERS: [&str; 5] =
-    ["bare", "crumbtrail", "crumbtrail_standing_back", "trace_layer_and_stock_pair", "axum_tracing_opentelemetry"];
+const CONTENDERS: [&str; 6] =
+    ["bare", "crumbtrail", "crumbtrail_standing_back", "crumbtrail_equal", "trace_layer_and_stock_pair", "axum_tracing_opentelemetry"];
 const ROUNDS: usize = 5;
 /// Of saturation, each.
 const LOAD: Duration = Duration::from_millis(2_500);
@@ -52,6 +53,16 @@ struct Saturated {
     /// Of the bare service's.
     share: f64,
     process_us_per_request: f64,
+    /// Of the records, those that were left out and counted.
+    left_out: f64,
+}
+
+/// What one run under load came to.
+#[derive(Clone, Copy)]
+struct Load {
+    requests_per_second: f64,
+    process_ns_per_request: f64,
+    left_out: f64,
 }
 
 fn main() {
@@ -61,7 +72,7 @@ fn main() {
         return if what == "serve" { serve(contender) } else { println!("{}", call(contender)) };
     }
     let sink = sink();
-    let (mut calls, mut loads) = (BTreeMap::<_, Vec<f64>>::new(), BTreeMap::<_, Vec<(f64, f64)>>::new());
+    let (mut calls, mut loads) = (BTreeMap::<_, Vec<f64>>::new(), BTreeMap::<_, Vec<Load>>::new());
     for round in 0..ROUNDS {
         for contender in CONTENDERS {
             eprint!("\rround {} of {ROUNDS}: {contender:<30}", round + 1);
@@ -74,13 +85,17 @@ fn main() {
     let medians: BTreeMap<_, _> = loads
         .into_iter()
         .map(|(name, values)| {
-            (name, (median(values.iter().map(|value| value.0).collect()), median(values.iter().map(|value| value.1).collect())))
+            let of = |value: fn(&Load) -> f64| median(values.iter().map(value).collect());
+            (name, (of(|load| load.requests_per_second), of(|load| load.process_ns_per_request), of(|load| load.left_out)))
         })
         .collect();
     let bare = medians["bare"].0;
     let saturated: BTreeMap<_, _> = medians
         .into_iter()
-        .map(|(name, (rate, cpu))| (name, Saturated { requests_per_second: rate, share: rate / bare, process_us_per_request: cpu / 1e3 }))
+        .map(|(name, (rate, cpu, left_out))| {
+            let share = rate / bare;
+            (name, Saturated { requests_per_second: rate, share, process_us_per_request: cpu / 1e3, left_out })
+        })
         .collect();
     let cost = |name: &str| request_ns[name] - request_ns["bare"];
     let ratios = BTreeMap::from([
@@ -88,16 +103,20 @@ fn main() {
         ("vs_axum_tracing_opentelemetry", cost("axum_tracing_opentelemetry") / cost("crumbtrail")),
         ("kept_of_bare_requests_per_second", saturated["crumbtrail"].share),
     ]);
-    println!("{:<32}{:>14}{:>14}{:>14}{:>12}{:>16}", "", "ns a request", "of it added", "requests/s", "of bare", "process µs each");
+    println!(
+        "{:<32}{:>14}{:>14}{:>14}{:>12}{:>18}{:>12}",
+        "", "ns a request", "of it added", "requests/s", "of bare", "process µs each", "left out"
+    );
     for name in CONTENDERS {
         let load = saturated[name];
         println!(
-            "{name:<32}{:>14.0}{:>14.0}{:>14.0}{:>11.0} %{:>16.1}",
+            "{name:<32}{:>14.0}{:>14.0}{:>14.0}{:>10.0} %{:>18.1}{:>10.0} %",
             request_ns[name],
             cost(name),
             load.requests_per_second,
             100.0 * load.share,
-            load.process_us_per_request
+            load.process_us_per_request,
+            100.0 * load.left_out
         );
     }
     println!();
@@ -109,18 +128,21 @@ fn main() {
     serde_json::to_writer_pretty(file, &Report { request_ns, saturated, ratios }).expect("written");
 }
 
-/// The service. Returns what keeps its telemetry running.
-fn service(contender: &str) -> (Router, Box<dyn std::any::Any>) {
+/// What keeps a service's telemetry running.
+type Kept = Box<dyn std::any::Any + Send>;
+
+/// The service, and its telemetry.
+fn service(contender: &str) -> (Router, Kept) {
     let router = Router::new().route("/hello/{name}", get(hello));
     match contender {
-        "crumbtrail" | "crumbtrail_standing_back" => {
-            let niceness = if contender == "crumbtrail" { 0 } else { 19 };
-            let guard = crumbtrail::builder(crumbtrail::service!())
-                .from_env()
-                .with_console(false)
-                .with_worker_niceness(niceness)
-                .install()
-                .expect("installed");
+        "crumbtrail" | "crumbtrail_standing_back" | "crumbtrail_equal" => {
+            let builder = crumbtrail::builder(crumbtrail::service!()).from_env().with_console(false);
+            let builder = match contender {
+                "crumbtrail_standing_back" => builder.with_worker_niceness(19),
+                "crumbtrail_equal" => builder.with_worker_niceness(0),
+                _ => builder,
+            };
+            let guard = builder.install().expect("installed");
             (router.layer(ServerLayer::new()), Box::new(guard))
         }
         "trace_layer_and_stock_pair" => {
@@ -154,7 +176,7 @@ async fn hello(Path(name): Path<String>) -> String {
 }
 
 /// OpenTelemetry's own pair: spans by tracing-opentelemetry, logs by the appender, both in batches over OTLP/HTTP.
-fn stock() -> Box<dyn std::any::Any> {
+fn stock() -> Kept {
     use opentelemetry::trace::TracerProvider as _;
     use opentelemetry_sdk::{logs::SdkLoggerProvider, trace::SdkTracerProvider};
     use tracing_subscriber::{filter::LevelFilter, layer::SubscriberExt as _, util::SubscriberInitExt as _};
@@ -203,19 +225,26 @@ fn called(contender: &str, sink: &str) -> f64 {
     String::from_utf8_lossy(&output.stdout).trim().parse().expect("a number")
 }
 
-/// Serves until its input ends; says its address, and its CPU time whenever it is asked.
+/// Serves until its input ends; says its address, and whenever it is asked its CPU time and what of the records was left out.
 fn serve(contender: &str) {
-    let (router, _telemetry) = service(contender);
+    let (router, telemetry) = service(contender);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("a port");
     println!("{}", listener.local_addr().expect("bound"));
-    std::thread::spawn(|| {
+    std::thread::spawn(move || {
         for _ in std::io::stdin().lines() {
-            println!("{}", cpu(ClockId::ProcessCPUTime));
+            println!("{} {}", cpu(ClockId::ProcessCPUTime), telemetry.downcast_ref().map_or(0.0, left_out));
         }
         std::process::exit(0);
     });
     runtime.block_on(async { axum::serve(listener, router).await }).expect("served");
+}
+
+/// Of the logs and spans so far.
+fn left_out(guard: &crumbtrail::Guard) -> f64 {
+    let stats = guard.telemetry().stats();
+    let lines = [Signal::Logs, Signal::Spans].map(|signal| (stats.signal(signal).lost(), stats.signal(signal).accepted()));
+    lines.iter().map(|line| line.0 as f64).sum::<f64>() / lines.iter().map(|line| line.1 as f64).sum::<f64>().max(1.0)
 }
 
 struct Served {
@@ -231,25 +260,26 @@ impl Served {
         line.trim().to_owned()
     }
 
-    fn cpu(&mut self) -> f64 {
+    fn cpu_and_left_out(&mut self) -> (f64, f64) {
         writeln!(self.input).expect("asked");
-        self.line().parse().expect("a number")
+        let line = self.line();
+        let (cpu, left_out) = line.split_once(' ').expect("two numbers");
+        (cpu.parse().expect("a number"), left_out.parse().expect("a number"))
     }
 }
 
-/// Requests a second, and nanoseconds of the process's CPU for each.
-fn saturated(contender: &str, sink: &str) -> (f64, f64) {
+fn saturated(contender: &str, sink: &str) -> Load {
     let mut process = command(contender, "serve", sink).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("a child");
     let (input, output) = (process.stdin.take().expect("piped"), BufReader::new(process.stdout.take().expect("piped")));
     let mut served = Served { process, input, output };
     let address = served.line();
     load(&address, LOAD / 4);
-    let (before, begun) = (served.cpu(), Instant::now());
-    let requests = load(&address, LOAD);
-    let (after, took) = (served.cpu(), begun.elapsed());
+    let ((before, _), begun) = (served.cpu_and_left_out(), Instant::now());
+    let requests = load(&address, LOAD) as f64;
+    let ((after, left_out), took) = (served.cpu_and_left_out(), begun.elapsed());
     drop(served.input);
     let _ = served.process.wait();
-    (requests as f64 / took.as_secs_f64(), (after - before) / requests as f64)
+    Load { requests_per_second: requests / took.as_secs_f64(), process_ns_per_request: (after - before) / requests, left_out }
 }
 
 /// Keeps every connection busy; how many answers there were. One thread, many connections: each has one request under way.
