@@ -16,7 +16,6 @@ use crumbtrail::{ExceptionRate, Scrubber, Signal, Telemetry};
 use crumbtrail_receiver::Receiver;
 use serde::Serialize;
 use tracing::error;
-use tracing_subscriber::layer::SubscriberExt as _;
 
 #[derive(Serialize)]
 struct Report {
@@ -129,7 +128,7 @@ fn storm(what: &'static str, rate: ExceptionRate, raise: fn(u64)) -> Storm {
         .with_exception_rate(rate)
         .build()
         .expect("telemetry");
-    let dispatch = tracing::Dispatch::new(tracing_subscriber::registry().with(telemetry.sole_layer()));
+    let dispatch = telemetry.dispatch();
     // The stack's names are found once.
     tracing::dispatcher::with_default(&dispatch, || raise(0));
     let _ = telemetry.flush(Duration::from_secs(30));

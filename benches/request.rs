@@ -343,7 +343,7 @@ fn crumbtrail_install(contender: &str) -> (Box<dyn Fn()>, Box<dyn std::any::Any>
     if contender == "crumbtrail_layer" {
         Registry::default().with(telemetry.layer()).init();
     } else {
-        Registry::default().with(telemetry.sole_layer()).init();
+        telemetry.dispatch().init();
     }
     telemetry.install_panic_hook();
     let flushed = telemetry.clone();

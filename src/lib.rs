@@ -86,7 +86,7 @@ pub use crate::{
         Capture, CaptureParts, Cause, DynError, ErrorId, Exception, Mechanism, ParseErrorIdError, ResultExt, StdError, capture,
         capture_with_backtrace, last_error_id, storm::ExceptionRate,
     },
-    layer::{CrumbtrailLayer, Route},
+    layer::Route,
     ledger::{FlushReport, Lost, Signal, SignalStats, Stats},
     metrics::MetricTemporality,
     sampling::Sampler,

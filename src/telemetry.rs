@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tracing_core::Subscriber;
+use tracing_core::{Dispatch, Subscriber};
 use tracing_subscriber::{Layer, Registry, layer::SubscriberExt as _, registry::LookupSpan, util::SubscriberInitExt as _};
 
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
     error::{FlushError, InitError},
     exception::{self, Capture, ErrorId},
     export::thread::Alive,
-    layer::{CrumbtrailLayer, RouteFilter, core::Core},
+    layer::{CrumbtrailLayer, RouteFilter, Sole, core::Core},
     ledger::{FlushReport, Signal, Stats},
     link::{Command, Settled},
     scrub::Scrubber,
@@ -83,9 +83,24 @@ impl Telemetry {
         CrumbtrailLayer::new(self.inner.core.clone(), false, self.inner.alive.clone()).with_filter(RouteFilter(self.inner.core.clone()))
     }
 
-    /// The layer for a subscriber that has no other: its routes decide which callsites exist at all. A little cheaper than [`layer`](Self::layer); any layer beside it would miss what the routes do not want.
-    pub fn sole_layer(&self) -> CrumbtrailLayer {
-        CrumbtrailLayer::new(self.inner.core.clone(), true, self.inner.alive.clone())
+    /// A whole subscriber, for programs that want no other layer: what [`install`](crate::Builder::install) makes global. Its routes decide which callsites exist at all, and it keeps of a span only what it needs itself, so it is cheaper than [`layer`](Self::layer) on a Registry.
+    ///
+    /// ```
+    /// let telemetry = crumbtrail::builder(crumbtrail::service!()).build()?;
+    /// tracing::dispatcher::with_default(&telemetry.dispatch(), || {
+    ///     let _request = tracing::info_span!("request").entered();
+    ///     assert!(crumbtrail::propagation::SpanContext::current().is_some());
+    /// });
+    /// # Ok::<(), crumbtrail::InitError>(())
+    /// ```
+    pub fn dispatch(&self) -> Dispatch {
+        let layer = CrumbtrailLayer::new(self.inner.core.clone(), true, self.inner.alive.clone());
+        // Who asks for span extensions expects a Registry.
+        #[cfg(feature = "tracing-opentelemetry")]
+        if self.inner.core.bridges.is_some() {
+            return Registry::default().with(layer).into();
+        }
+        Dispatch::new(Sole::new(layer))
     }
 
     /// Reports an error to this telemetry, see [`capture`](crate::capture).
@@ -229,7 +244,7 @@ pub(crate) fn install(telemetry: Telemetry, panic_hook: bool, console: bool, met
     // `try_init` also installs the bridge from the `log` crate, where the `log` feature is on.
     let initialised = match console_layer(telemetry.inner.core.scrubber.clone()).filter(|_| console && std::io::stderr().is_terminal()) {
         Some(console) => Registry::default().with(telemetry.layer()).with(console).try_init(),
-        None => Registry::default().with(telemetry.sole_layer()).try_init(),
+        None => telemetry.dispatch().try_init(),
     };
     initialised.map_err(InitError::SubscriberInstalled)?;
     let _ = INSTALLED.set(Arc::downgrade(&telemetry.inner.core));

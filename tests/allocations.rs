@@ -52,12 +52,14 @@ fn a_request_allocates_nothing() {
     // Nobody listens: what cannot be sent must not cost the caller either.
     for endpoint in ["http://127.0.0.1:1", "http://127.0.0.1:2"] {
         let telemetry = crumbtrail::builder(crumbtrail::service!()).with_endpoint(endpoint).build().unwrap();
-        let subscriber = tracing_subscriber::registry().with(telemetry.sole_layer());
-        tracing::subscriber::with_default(subscriber, || {
-            assert_eq!(allocations(request), 0);
-            let polled = info_span!("polled");
-            assert_eq!(allocations(|| drop(polled.enter())), 0);
-        });
+        let on_a_registry = tracing_subscriber::registry().with(telemetry.layer());
+        for dispatch in [telemetry.dispatch(), on_a_registry.into()] {
+            tracing::dispatcher::with_default(&dispatch, || {
+                assert_eq!(allocations(request), 0);
+                let polled = info_span!("polled");
+                assert_eq!(allocations(|| drop(polled.enter())), 0);
+            });
+        }
         let _ = telemetry.shutdown(std::time::Duration::ZERO);
     }
 }

@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     exception::echo::Recent,
-    layer::{core::Core, span::SpanState},
+    layer::{core::Core, places, span::SpanState},
     ledger::{Lost, Signal},
     outbox::Outbox,
     trail::{
@@ -61,6 +61,8 @@ pub(crate) struct Instance {
     is_shedding: bool,
     states: Vec<Arc<SpanState>>,
     trails: Vec<Arc<Trail>>,
+    /// For spans of a subscriber of our own.
+    pub(crate) places: Vec<u32>,
     /// Exceptions of this thread, for those that come outside of requests.
     told: Recent,
 }
@@ -68,6 +70,12 @@ pub(crate) struct Instance {
 struct Entered {
     id: u64,
     state: Arc<SpanState>,
+}
+
+/// Runs `visit` with this thread's part of a layer instance. `None`: a thread of ours has none, nor has one that is ending, nor one that is using it right now.
+#[inline]
+pub(crate) fn here<T>(core: &Arc<Core>, visit: impl FnOnce(&mut Instance) -> T) -> Option<T> {
+    at(|thread| thread.instance(core, visit))?
 }
 
 /// Why nothing is recorded.
@@ -191,6 +199,7 @@ impl Instance {
             is_shedding: false,
             states: Vec::with_capacity(SPARES),
             trails: Vec::with_capacity(SPARES),
+            places: Vec::with_capacity(places::OWN + 1),
             told: Recent::new(),
         }
     }
@@ -315,6 +324,12 @@ impl Instance {
         self.recent[slot(id)].take_if(|recent| recent.id == id);
     }
 
+    /// The id of the innermost entered span.
+    #[inline]
+    pub(crate) fn current_id(&self) -> Option<u64> {
+        self.entered.last().map(|entered| entered.id)
+    }
+
     /// Lets go of a span that closes, so that its memory can be used again.
     #[inline]
     pub(crate) fn forget(&mut self, id: u64) {
@@ -346,6 +361,14 @@ impl Instance {
         {
             unique.reset();
             self.trails.push(trail);
+        }
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        if let Some(core) = self.alive.upgrade().filter(|_| !self.places.is_empty()) {
+            core.places.take_back(&mut self.places);
         }
     }
 }

@@ -9,7 +9,9 @@ mod current;
 #[cfg(feature = "tracing-opentelemetry")]
 mod foreign;
 pub(crate) mod ids;
+mod places;
 mod route;
+mod sole;
 mod span;
 mod spans;
 mod user;
@@ -53,6 +55,7 @@ pub(crate) use self::{
     crumb::leave_breadcrumb,
     current::{current_ids, is_own_thread, mark_own_thread, recent},
     route::Routes,
+    sole::Sole,
     span::SpanState,
     visit::guess,
 };
@@ -67,7 +70,7 @@ pub(crate) use self::{
 ///
 /// It must see every span of a request to keep the request's trail; do not put a filter on it, set its [routes](Route) instead.
 #[derive(Clone)]
-pub struct CrumbtrailLayer {
+pub(crate) struct CrumbtrailLayer {
     core: Arc<Core>,
     /// The routes also decide which callsites exist for the whole subscriber. Only when we own the subscriber.
     narrows: bool,
@@ -96,6 +99,11 @@ impl CrumbtrailLayer {
     #[inline]
     fn look_up(&self, metadata: &'static Metadata<'static>) -> (u32, u8) {
         self.core.callsites.get(metadata, || self.core.routes.feeds(metadata))
+    }
+
+    fn interest(&self, metadata: &'static Metadata<'static>) -> Interest {
+        let (_, feeds) = self.look_up(metadata);
+        if feeds == 0 && self.narrows { Interest::never() } else { Interest::always() }
     }
 
     fn state_of(&self, id: &Id) -> Option<Arc<SpanState>> {
@@ -278,8 +286,7 @@ impl CrumbtrailLayer {
 
 impl<S: Subscriber> Layer<S> for CrumbtrailLayer {
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
-        let (_, feeds) = self.look_up(metadata);
-        if feeds == 0 && self.narrows { Interest::never() } else { Interest::always() }
+        self.interest(metadata)
     }
 
     fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
@@ -291,6 +298,56 @@ impl<S: Subscriber> Layer<S> for CrumbtrailLayer {
     }
 
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, _: Context<'_, S>) {
+        self.opened(attributes, id);
+    }
+
+    fn on_record(&self, id: &Id, values: &Values<'_>, _: Context<'_, S>) {
+        self.recorded(id, values);
+    }
+
+    fn on_follows_from(&self, id: &Id, follows: &Id, _: Context<'_, S>) {
+        self.followed(id, follows);
+    }
+
+    #[inline]
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        self.happened(event);
+    }
+
+    #[inline]
+    fn on_enter(&self, id: &Id, _: Context<'_, S>) {
+        self.entered(id);
+    }
+
+    #[inline]
+    fn on_exit(&self, id: &Id, _: Context<'_, S>) {
+        self.exited(id);
+    }
+
+    fn on_close(&self, id: Id, _: Context<'_, S>) {
+        self.closed(&id);
+    }
+
+    /// The bridge's answers, where span extensions are on.
+    // SAFETY: the pointers are to this layer and to parts of its core, which it keeps alive.
+    #[cfg(feature = "tracing-opentelemetry")]
+    #[allow(unsafe_code)]
+    unsafe fn downcast_raw(&self, id: std::any::TypeId) -> Option<*const ()> {
+        if id == std::any::TypeId::of::<Self>() {
+            return Some(std::ptr::from_ref(self).cast());
+        }
+        self.core.bridges.as_ref()?.find(id)
+    }
+
+    #[cfg(feature = "tracing-opentelemetry")]
+    fn on_register_dispatch(&self, dispatch: &tracing_core::Dispatch) {
+        self.core.bridges.iter().for_each(|bridge| bridge.registered(dispatch));
+    }
+}
+
+/// What `tracing` tells, by whatever subscriber.
+impl CrumbtrailLayer {
+    pub(super) fn opened(&self, attributes: &Attributes<'_>, id: &Id) {
         // A span that is not recorded passes its enclosing span on to what is in it, as no span would.
         if !self.core.is_closed() {
             #[cfg(feature = "tracing-opentelemetry")]
@@ -301,7 +358,7 @@ impl<S: Subscriber> Layer<S> for CrumbtrailLayer {
         }
     }
 
-    fn on_record(&self, id: &Id, values: &Values<'_>, _: Context<'_, S>) {
+    pub(super) fn recorded(&self, id: &Id, values: &Values<'_>) {
         let _ = current::with(|thread| {
             let core = &self.core;
             let Some(Handle { state, own: true }) = core.spans.get(id.into_u64()) else { return };
@@ -322,7 +379,7 @@ impl<S: Subscriber> Layer<S> for CrumbtrailLayer {
         });
     }
 
-    fn on_follows_from(&self, id: &Id, follows: &Id, _: Context<'_, S>) {
+    pub(super) fn followed(&self, id: &Id, follows: &Id) {
         current::at(|_| {
             if let (Some(Handle { state, own: true }), Some(follows)) = (self.core.spans.get(id.into_u64()), self.state_of(follows)) {
                 state.link(follows.ids);
@@ -331,7 +388,7 @@ impl<S: Subscriber> Layer<S> for CrumbtrailLayer {
     }
 
     #[inline]
-    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+    pub(super) fn happened(&self, event: &Event<'_>) {
         if self.core.is_closed() {
             return;
         }
@@ -344,24 +401,8 @@ impl<S: Subscriber> Layer<S> for CrumbtrailLayer {
         self.lost(feeds, reason);
     }
 
-    /// The bridge's answers, where span extensions are on.
-    // SAFETY: the pointers are to this layer and to parts of its core, which it keeps alive.
-    #[cfg(feature = "tracing-opentelemetry")]
-    #[allow(unsafe_code)]
-    unsafe fn downcast_raw(&self, id: std::any::TypeId) -> Option<*const ()> {
-        if id == std::any::TypeId::of::<Self>() {
-            return Some(std::ptr::from_ref(self).cast());
-        }
-        self.core.bridges.as_ref()?.find(id)
-    }
-
-    #[cfg(feature = "tracing-opentelemetry")]
-    fn on_register_dispatch(&self, dispatch: &tracing_core::Dispatch) {
-        self.core.bridges.iter().for_each(|bridge| bridge.registered(dispatch));
-    }
-
     #[inline]
-    fn on_enter(&self, id: &Id, _: Context<'_, S>) {
+    pub(super) fn entered(&self, id: &Id) {
         #[cfg(feature = "tracing-opentelemetry")]
         self.enter_for_others(id.into_u64());
         current::at(|thread| {
@@ -373,7 +414,7 @@ impl<S: Subscriber> Layer<S> for CrumbtrailLayer {
     }
 
     #[inline]
-    fn on_exit(&self, id: &Id, _: Context<'_, S>) {
+    pub(super) fn exited(&self, id: &Id) {
         #[cfg(feature = "tracing-opentelemetry")]
         if self.core.interop.context_activation {
             crate::interop::activation::exit(id.into_u64());
@@ -381,7 +422,7 @@ impl<S: Subscriber> Layer<S> for CrumbtrailLayer {
         current::at(|thread| thread.instance(&self.core, |instance| instance.exit(id.into_u64())));
     }
 
-    fn on_close(&self, id: Id, _: Context<'_, S>) {
+    pub(super) fn closed(&self, id: &Id) {
         #[cfg(feature = "tracing-opentelemetry")]
         self.close_for_others(id.into_u64());
         // Whatever the thread's state: the id will be another span's.

@@ -31,6 +31,7 @@ pub(crate) mod feeds {
 /// The static side of an event or span.
 #[derive(Debug)]
 pub(crate) struct Callsite {
+    pub(crate) metadata: Option<&'static Metadata<'static>>,
     pub(crate) name: &'static str,
     pub(crate) target: &'static str,
     pub(crate) file: Option<&'static str>,
@@ -52,6 +53,7 @@ fn treatment(scrubber: &Scrubber, name: &str) -> Treatment {
 impl Callsite {
     fn new(metadata: &'static Metadata<'static>, scrubber: &Scrubber) -> Self {
         Self {
+            metadata: Some(metadata),
             name: metadata.name(),
             target: metadata.target(),
             file: metadata.file(),
@@ -72,7 +74,16 @@ impl Callsite {
 
     /// That of spans that `tracing` does not know.
     pub(crate) fn none() -> Self {
-        Self { name: "", target: "", file: None, line: None, level: Level::INFO, fields: Vec::new(), treatments: Vec::new() }
+        Self {
+            metadata: None,
+            name: "",
+            target: "",
+            file: None,
+            line: None,
+            level: Level::INFO,
+            fields: Vec::new(),
+            treatments: Vec::new(),
+        }
     }
 
     /// The event has a name of its own, which is OpenTelemetry's EventName.

@@ -1,0 +1,105 @@
+//! A subscriber that has no layer but ours: what [`install`](crate::Builder::install) makes. It does for the layer what the Registry would, by way of [`Places`](super::places::Places).
+
+use tracing_core::{
+    Event, Interest, LevelFilter, Metadata, Subscriber,
+    span::{Attributes, Current, Id, Record as Values},
+};
+
+use super::{CrumbtrailLayer, current};
+
+/// See the [module](self).
+pub(crate) struct Sole(CrumbtrailLayer);
+
+impl Sole {
+    pub(crate) fn new(layer: CrumbtrailLayer) -> Self {
+        Self(layer)
+    }
+
+    pub(crate) fn layer(&self) -> &CrumbtrailLayer {
+        &self.0
+    }
+}
+
+impl Subscriber for Sole {
+    fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
+        self.0.interest(metadata)
+    }
+
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        self.0.core.routes.feeds(metadata) != 0
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        self.0.core.routes.max_level_hint()
+    }
+
+    fn new_span(&self, attributes: &Attributes<'_>) -> Id {
+        let core = &self.0.core;
+        let (callsite, _) = self.0.look_up(attributes.metadata());
+        let explicit = attributes.parent().map(Id::into_u64);
+        let opened = current::here(core, |instance| {
+            let parent = explicit.or_else(|| instance.current_id().filter(|_| attributes.is_contextual()));
+            core.places.open(&mut instance.places, parent, callsite)
+        });
+        let id = opened.unwrap_or_else(|| core.places.with_shared(|shared| core.places.open(shared, explicit, callsite)));
+        let id = Id::from_u64(id.unwrap_or(u64::MAX));
+        self.0.opened(attributes, &id);
+        id
+    }
+
+    fn record(&self, id: &Id, values: &Values<'_>) {
+        self.0.recorded(id, values);
+    }
+
+    fn record_follows_from(&self, id: &Id, follows: &Id) {
+        self.0.followed(id, follows);
+    }
+
+    #[inline]
+    fn event(&self, event: &Event<'_>) {
+        self.0.happened(event);
+    }
+
+    #[inline]
+    fn enter(&self, id: &Id) {
+        self.0.entered(id);
+    }
+
+    #[inline]
+    fn exit(&self, id: &Id) {
+        self.0.exited(id);
+    }
+
+    #[inline]
+    fn clone_span(&self, id: &Id) -> Id {
+        self.0.core.places.share(id.into_u64());
+        id.clone()
+    }
+
+    fn try_close(&self, id: Id) -> bool {
+        let core = &self.0.core;
+        if !core.places.release(id.into_u64()) {
+            return false;
+        }
+        // Its parent may have waited only for it, and that one's.
+        let mut ended = Some(id);
+        while let Some(id) = ended {
+            self.0.closed(&id);
+            let id = id.into_u64();
+            let vacated = current::here(core, |instance| core.places.vacate(id, &mut instance.places));
+            let parent = vacated.unwrap_or_else(|| core.places.with_shared(|shared| core.places.vacate(id, shared)));
+            ended = parent.filter(|parent| core.places.release(*parent)).map(Id::from_u64);
+        }
+        true
+    }
+
+    fn current_span(&self) -> Current {
+        let core = &self.0.core;
+        let id = current::here(core, |instance| instance.current_id()).flatten();
+        let site = id.and_then(|id| core.callsites.by_id(core.places.callsite(id)?));
+        match (id, site.and_then(|site| site.metadata)) {
+            (Some(id), Some(metadata)) => Current::new(Id::from_u64(id), metadata),
+            _ => Current::none(),
+        }
+    }
+}
