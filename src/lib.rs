@@ -27,7 +27,7 @@
 //!
 //! # Overload
 //!
-//! Queues are bounded, and the worker stands back where processors are short ([`Builder::with_worker_niceness`]). So more may be recorded than is sent. While a thread's outbox ([`Builder::with_outbox_memory`]) is more than three quarters full, requests that begin on that thread are left out whole, rather than that many lose a part each: their spans, and their logs below WARN, counted as [`Lost::Overload`]; those whom they call are told that the trace is not sampled. It ends when half of the outbox is free. Their trail is kept as ever: an exception in such a request arrives, with its breadcrumbs, and with [`Sampler::keep_errors`] so does its trace. Metrics count every request.
+//! Queues are bounded, and where processors are short the worker keeps to a small share of them ([`Builder::with_worker_share`]). So more may be recorded than is sent. While a thread's outbox ([`Builder::with_outbox_memory`]) is more than three quarters full, requests that begin on that thread are left out whole, rather than that many lose a part each: their spans, and their logs below WARN, counted as [`Lost::Overload`]; those whom they call are told that the trace is not sampled. It ends when half of the outbox is free. Their trail is kept as ever: an exception in such a request arrives, with its breadcrumbs, and with [`Sampler::keep_errors`] so does its trace. Metrics count every request.
 //!
 //! What does not belong to a request, or to one that began before, is dropped when the outbox is full ([`Lost::QueueOverflow`]).
 //!

@@ -11,6 +11,7 @@ mod lean;
 mod log;
 mod naming;
 mod outage;
+mod pace;
 pub(crate) mod resource;
 mod span;
 pub(crate) mod thread;
@@ -51,6 +52,9 @@ use crate::{
 
 /// The version of the semantic conventions whose keys are emitted.
 pub(crate) const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.44.0";
+
+/// Records in one go.
+const RUN: usize = 64;
 
 /// Says that a value of the record was cut on the caller's side.
 const TRUNCATED: &str = "crumbtrail.truncated";
@@ -177,7 +181,7 @@ impl Exporter {
     /// Takes a run of records from the outboxes, up to where a batch is full; returns what is left. A panic on the way is ours: it costs the record it met, and is counted.
     pub(crate) fn records<'a>(&mut self, bytes: &'a [u8], observed: u64, max_batch: &[u64; 2]) -> &'a [u8] {
         let mut rest = bytes;
-        for record in records(bytes) {
+        for record in records(bytes).take(RUN) {
             rest = &rest[record.as_bytes().len()..];
             let signal = if record.kind == Kind::Span { Signal::Spans } else { Signal::Logs };
             self.core.ledger().accepted(signal, 1);

@@ -15,6 +15,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use super::{
     Exporter, SCHEMA_URL, SpanLimits,
     naming::{Naming, Next},
+    pace::Pace,
     thread::Alive,
 };
 use crate::{
@@ -46,6 +47,8 @@ pub(crate) struct WorkerConfig {
     pub(crate) span_limits: SpanLimits,
     /// Of the worker's thread, on top of the program's, where the system has such a thing for threads.
     pub(crate) niceness: i32,
+    /// Of all processors, where they are short.
+    pub(crate) share: f64,
     pub(crate) exception_span_events: bool,
     pub(crate) hooks: Hooks,
     /// Takes everything instead of the destinations.
@@ -104,6 +107,7 @@ pub(super) struct Worker {
     spool: Option<Arc<Spool>>,
     alive: Weak<Alive>,
     naming: Naming,
+    pace: Pace,
     /// Bytes taken from the outboxes; reused.
     taken: Vec<u8>,
     /// When the oldest record of a batch came: logs, spans.
@@ -152,6 +156,7 @@ impl Worker {
             alive,
             commands: ends.commands,
             naming: Naming::default(),
+            pace: Pace::new(config.share),
             taken: Vec::new(),
             since: [None; 2],
             next_metrics: now + config.metric_interval,
@@ -169,7 +174,8 @@ impl Worker {
         self.keep_house();
         loop {
             let due = |flush: &Flush| if flush.watermark.is_none() { flush.at_once } else { flush.deadline };
-            let wake = self.flushes.iter().map(due).fold(Instant::now() + POLL, Instant::min);
+            let poll = Instant::now() + POLL;
+            let wake = self.flushes.iter().map(due).chain(self.pace.rests_until()).fold(poll, Instant::min);
             tokio::select! {
                 biased;
                 Some(command) = self.commands.recv() => self.command(command),
@@ -234,7 +240,7 @@ impl Worker {
             Command::Flush { deadline, reply } => (deadline, reply, false),
             Command::Shutdown { deadline, reply } => (deadline, reply, true),
         };
-        self.take(self.link.express.len());
+        self.take_all();
         // Names may take half of the time; the other half is for delivery.
         let at_once = Instant::now() + deadline.saturating_duration_since(Instant::now()) / 2;
         self.flushes.push(Flush { deadline, at_once, watermark: None, reply, last });
@@ -242,12 +248,20 @@ impl Worker {
 
     /// Takes what is in the outboxes, and a share of the exceptions: more may come faster than they can be made.
     fn drain(&mut self) {
-        self.take(EXCEPTIONS_A_TURN);
+        if self.pace.rests_until().is_none() {
+            self.link.outboxes.drain(&mut self.taken, &self.link.ledger);
+        }
+        // Outboxes first, exceptions after: so the exception of a span that has left is already here. (In a storm, of which this takes a share, a span may go without its event; the record comes.)
+        self.take_exceptions(EXCEPTIONS_A_TURN);
     }
 
-    fn take(&mut self, exceptions: usize) {
-        // Outboxes first, exceptions after: so the exception of a span that has left is already here. (In a storm, of which this takes a share, a span may go without its event; the record comes.)
+    /// Takes all there is, rest or no rest.
+    fn take_all(&mut self) {
         self.link.outboxes.drain(&mut self.taken, &self.link.ledger);
+        self.take_exceptions(self.link.express.len());
+    }
+
+    fn take_exceptions(&mut self, exceptions: usize) {
         for _ in 0..exceptions {
             let Some(mut draft) = self.link.express.pop() else { break };
             self.link.ledger.accepted(Signal::Exceptions, 1);
@@ -292,7 +306,10 @@ impl Worker {
 
     /// Records become log records and spans.
     fn convert(&mut self) {
-        let observed = now();
+        if self.taken.is_empty() {
+            return;
+        }
+        let (begun, observed) = (self.pace.begin(), now());
         let mut taken = std::mem::take(&mut self.taken);
         let mut rest = &taken[..];
         while !rest.is_empty() {
@@ -309,10 +326,14 @@ impl Worker {
             if self.exporter.spans.is_full(self.config.max_batch[1]) {
                 self.send_spans();
             }
+            if self.pace.is_short() {
+                std::thread::yield_now();
+            }
         }
         taken.clear();
         taken.shrink_to(KEEP_TAKEN);
         self.taken = taken;
+        self.pace.end(&begun);
     }
 
     /// What is to survive us goes to disk before it waits for names.
@@ -447,7 +468,7 @@ impl Worker {
         let now = Instant::now();
         if self.flushes.iter().any(|flush| flush.last && now >= flush.deadline) {
             // What raced the closing is accounted for, too.
-            self.take(self.link.express.len());
+            self.take_all();
             self.make(true);
             self.send_all();
         }
@@ -482,7 +503,7 @@ impl Worker {
 
     async fn abandon(&mut self) {
         self.core.close();
-        self.take(self.link.express.len());
+        self.take_all();
         self.make(true);
         self.send_all();
         let watermark = self.delivery.watermark();

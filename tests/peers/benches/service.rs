@@ -8,7 +8,7 @@
 //! - *Saturated*: a hello-world axum service in a process of its own, one runtime thread, under a load generator on
 //!   loopback; everything is exported over OTLP/HTTP to a receiver that only says thanks. Requests a second, CPU of the
 //!   whole process for each, and of ours how many of the records were left out for want of time (counted by it; the stock
-//!   pair does not say). `standing_back` and `equal` are of a worker with niceness 19 and 0, instead of 10.
+//!   pair does not say). `crumbtrail_unlimited` is a worker that keeps to no share of the processors.
 //!
 //! Every request has two nested spans and three INFO events besides what the middleware makes.
 
@@ -28,8 +28,7 @@ use serde::Serialize;
 use tower::ServiceExt as _;
 use tracing::{Instrument as _, info, info_span};
 
-const CONTENDERS: [&str; 6] =
-    ["bare", "crumbtrail", "crumbtrail_standing_back", "crumbtrail_equal", "trace_layer_and_stock_pair", "axum_tracing_opentelemetry"];
+const CONTENDERS: [&str; 5] = ["bare", "crumbtrail", "crumbtrail_unlimited", "trace_layer_and_stock_pair", "axum_tracing_opentelemetry"];
 const ROUNDS: usize = 5;
 /// Of saturation, each.
 const LOAD: Duration = Duration::from_millis(2_500);
@@ -135,13 +134,9 @@ type Kept = Box<dyn std::any::Any + Send>;
 fn service(contender: &str) -> (Router, Kept) {
     let router = Router::new().route("/hello/{name}", get(hello));
     match contender {
-        "crumbtrail" | "crumbtrail_standing_back" | "crumbtrail_equal" => {
+        "crumbtrail" | "crumbtrail_unlimited" => {
             let builder = crumbtrail::builder(crumbtrail::service!()).from_env().with_console(false);
-            let builder = match contender {
-                "crumbtrail_standing_back" => builder.with_worker_niceness(19),
-                "crumbtrail_equal" => builder.with_worker_niceness(0),
-                _ => builder,
-            };
+            let builder = if contender == "crumbtrail" { builder } else { builder.with_worker_share(1.0) };
             let guard = builder.install().expect("installed");
             (router.layer(ServerLayer::new()), Box::new(guard))
         }
