@@ -16,6 +16,8 @@ pub(crate) struct Attributes {
 
 /// Bytes of a text that are kept for the next.
 const KEEP: usize = 1024;
+/// Attributes of either kind that are kept.
+const SPARES: usize = 128;
 
 impl Attributes {
     /// Sets an attribute; a later value of a key replaces the earlier.
@@ -58,6 +60,9 @@ impl Attributes {
                 _ => {}
             }
         }
+        // A number may come back as a text, and the other way round.
+        self.texts.truncate(SPARES);
+        self.others.truncate(SPARES);
         // What was left by a record that was not finished goes.
         used.append(&mut self.list);
         used.clear();
@@ -103,7 +108,15 @@ mod tests {
             assert_eq!(taken, expected);
             attributes.give_back(taken);
         }
-        assert!(attributes.texts.iter().all(|kept| kept.key.capacity() <= KEEP));
+        for number in 0..10 * SPARES {
+            let key = format!("key{}", number % 7);
+            attributes.set(&key, &Value::U64(u64::MAX));
+            attributes.set(&key, &Value::I64(1));
+            attributes.set("other", &Value::U64(u64::MAX));
+            let used = attributes.take();
+            attributes.give_back(used);
+        }
+        assert!(attributes.texts.len() <= SPARES && attributes.others.len() <= SPARES, "no more than are of use");
         attributes.set("left", &Value::Bool(true));
         attributes.give_back(Vec::new());
         assert!(attributes.take().is_empty());

@@ -97,9 +97,9 @@ impl<T: InScope> Batch<T> {
     /// Everything in it as an encoded request.
     pub(crate) fn request(&mut self, resource: &Resource, schema_url: &str) -> Bytes {
         (self.count, self.bytes) = (0, 0);
-        // Scopes stay, empty: a service logs from the same places again.
-        self.scopes.retain(|_, records| records.capacity() > 0);
-        let scopes = self.scopes.iter_mut().filter(|(_, records)| !records.is_empty()).map(|(name, records)| {
+        // Scopes stay, empty, until the next request: a service logs from the same places again. But names may be made up as it goes.
+        self.scopes.retain(|_, records| !records.is_empty());
+        let scopes = self.scopes.iter_mut().map(|(name, records)| {
             let scope = InstrumentationScope { name: name.to_string(), ..Default::default() };
             let mut part = T::part(Some(scope), Vec::new()).encode_to_vec();
             part.append(records);
@@ -151,7 +151,7 @@ mod tests {
         for round in 0..3u64 {
             for number in 0..100 {
                 let time = round * 1_000 + number;
-                let scope = if number % 3 == 0 { "third".into() } else { Cow::Owned(format!("other{}", number % 3)) };
+                let scope = if number % 3 == 0 { "third".into() } else { Cow::Owned(format!("other{}.{round}", number % 3)) };
                 *spans.next() = Span { name: "s".repeat(number as usize), start_time_unix_nano: time, ..Default::default() };
                 spans.push(scope);
                 *logs.next() = LogRecord { time_unix_nano: time, ..Default::default() };
@@ -164,7 +164,7 @@ mod tests {
             assert_eq!((of_resource.resource.as_ref(), &*of_resource.schema_url), (Some(&resource), "schema"));
             let mut names: Vec<&str> = of_resource.scope_spans.iter().map(|scope| &*scope.scope.as_ref().unwrap().name).collect();
             names.sort_unstable();
-            assert_eq!(names, ["other1", "other2", "third"]);
+            assert_eq!(names, [&*format!("other1.{round}"), &*format!("other2.{round}"), "third"]);
             for of_scope in &of_resource.scope_spans {
                 let times: Vec<u64> = of_scope.spans.iter().map(|span| span.start_time_unix_nano).collect();
                 assert!(times.is_sorted() && times.iter().all(|time| time / 1_000 == round), "{times:?}");
@@ -173,6 +173,7 @@ mod tests {
             assert_eq!(of_resource.scope_spans.iter().map(|scope| scope.spans.len()).sum::<usize>(), 100);
 
             let request = ExportLogsServiceRequest::decode(logs.request(&resource, "schema")).unwrap();
+            assert!(spans.scopes.len() <= 3, "of scopes that are not used any more nothing is kept");
             let times: Vec<u64> = request.resource_logs[0].scope_logs[0].log_records.iter().map(|log| log.time_unix_nano).collect();
             assert_eq!(times, (0..100).map(|number| round * 1_000 + number).collect::<Vec<_>>());
         }

@@ -33,6 +33,15 @@ pub(super) struct Begun {
     own: Option<Duration>,
 }
 
+/// Work that lasts longer than this does not make way any more: others wait for what comes after it.
+const PATIENCE: Duration = Duration::from_millis(50);
+
+impl Begun {
+    pub(super) fn is_recent(&self) -> bool {
+        self.at.elapsed() < PATIENCE
+    }
+}
+
 impl Pace {
     /// `share`: of all processors together; 1 is no limit.
     pub(super) fn new(share: f64) -> Self {
@@ -77,7 +86,8 @@ impl Pace {
         if self.share.is_finite() && self.took > SHORT * self.given {
             self.short_until = Some(now + HOLD);
         }
-        self.rests_until = self.short_until.filter(|until| *until > now).map(|_| now + all.mul_f64(1.0 / self.share).min(LONGEST));
+        self.rests_until =
+            self.short_until.filter(|until| *until > now).map(|_| now + all.mul_f64((1.0 / self.share - 1.0).max(0.0)).min(LONGEST));
     }
 }
 
@@ -132,7 +142,7 @@ mod tests {
         pace.worked(MS, 4 * MS, 10 * MS, now);
         assert_eq!(pace.rests_until, Some(now), "what was before its first work is not counted");
         pace.worked(MS, 4 * MS, 16 * MS, now + 10 * MS);
-        assert_eq!(pace.rests_until, Some(now + 70 * MS));
+        assert_eq!(pace.rests_until, Some(now + 64 * MS));
     }
 
     #[test]
@@ -145,7 +155,7 @@ mod tests {
         let (mut pace, now) = (Pace::of(0.1), Instant::now());
         pace.worked(MS, 4 * MS, MS, now);
         pace.worked(MS, MS, 2 * MS, now + 900 * MS);
-        assert_eq!(pace.rests_until, Some(now + 910 * MS));
+        assert_eq!(pace.rests_until, Some(now + 909 * MS));
         pace.worked(MS, MS, 3 * MS, now + 1_100 * MS);
         assert_eq!(pace.rests_until, None);
     }

@@ -65,6 +65,17 @@ pub(crate) struct WorkerConfig {
     pub(crate) max_batch: [u64; 2],
 }
 
+impl WorkerConfig {
+    /// Whether the worker may have to wait while it works: for a terminal, or for a test. That would look as if processors were short.
+    fn waits_in_between(&self) -> bool {
+        #[cfg(feature = "testing")]
+        if self.sink.is_some() {
+            return true;
+        }
+        self.destinations.iter().any(|destination| matches!(destination, Destination::Console))
+    }
+}
+
 /// Where undelivered requests wait.
 pub(crate) struct SpoolConfig {
     pub(crate) path: PathBuf,
@@ -156,7 +167,7 @@ impl Worker {
             alive,
             commands: ends.commands,
             naming: Naming::default(),
-            pace: Pace::new(config.share),
+            pace: Pace::new(if config.waits_in_between() { 1.0 } else { config.share }),
             taken: Vec::new(),
             since: [None; 2],
             next_metrics: now + config.metric_interval,
@@ -240,10 +251,10 @@ impl Worker {
             Command::Flush { deadline, reply } => (deadline, reply, false),
             Command::Shutdown { deadline, reply } => (deadline, reply, true),
         };
-        self.take_all();
         // Names may take half of the time; the other half is for delivery.
         let at_once = Instant::now() + deadline.saturating_duration_since(Instant::now()) / 2;
         self.flushes.push(Flush { deadline, at_once, watermark: None, reply, last });
+        self.take_all();
     }
 
     /// Takes what is in the outboxes, and a share of the exceptions: more may come faster than they can be made.
@@ -326,7 +337,8 @@ impl Worker {
             if self.exporter.spans.is_full(self.config.max_batch[1]) {
                 self.send_spans();
             }
-            if self.pace.is_short() {
+            // Not when somebody waits for us.
+            if self.pace.is_short() && self.flushes.is_empty() && begun.is_recent() {
                 std::thread::yield_now();
             }
         }

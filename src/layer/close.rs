@@ -73,7 +73,7 @@ impl CrumbtrailLayer {
         }
         match trail.kept() {
             // Behind the root there is no later.
-            0 if is_root => Fate::missed(trail.settle()),
+            0 if is_root => trail.settle().map_or_else(|| Fate::Exported(trail.kept()), Fate::missed),
             0 => Fate::Held(trail.clone()),
             kept if is_root && trail.is_cut() => Fate::Exported(kept | flag::CUT_TRAIL),
             kept => Fate::Exported(kept),

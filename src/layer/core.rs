@@ -175,7 +175,9 @@ impl Core {
     }
 
     pub(crate) fn stats(&self) -> Stats {
-        self.ledger().stats(self.pool.starved(), self.storm.suppressed(), self.faults.load(Ordering::Relaxed))
+        let link = self.links.newest();
+        link.outboxes.tell(&link.ledger);
+        link.ledger.stats(self.pool.starved(), self.storm.suppressed(), self.faults.load(Ordering::Relaxed))
     }
 
     /// A hook has dropped an exception: what seems to be an echo of it is not.

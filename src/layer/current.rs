@@ -228,7 +228,7 @@ impl Instance {
     /// Counts records of a request that was left out.
     #[inline]
     pub(crate) fn miss(&mut self, signal: Signal, count: u64, core: &Core) {
-        match &self.outbox {
+        match self.outbox.as_ref().filter(|_| self.generation == core.links.generation()) {
             Some(outbox) => outbox.miss(signal, Lost::Overload, count),
             None => core.ledger().dropped(signal, Lost::Overload, count),
         }
@@ -266,7 +266,7 @@ impl Instance {
         let link = core.link_here();
         let parents = std::mem::replace(&mut self.outbox, link.outboxes.register(&link.waker));
         self.generation = core.links.generation();
-        // In a forked child nobody empties the outbox that this thread had before; what it put there since then goes along. (The last tenth of a second before the fork may come twice: from the parent and from here.)
+        // In a forked child nobody empties the outbox that this thread had before; what it put there since then goes along. (What the parent's worker had not taken by then may come twice, from there and from here: a tenth of a second's, or a second's where processors are short.)
         if let Some(parents) = parents {
             let mut left = Vec::new();
             parents.drain(&mut left);

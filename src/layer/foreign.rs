@@ -13,7 +13,11 @@ use crate::{
 
 /// Gives a span another parent than `tracing` knows, and so perhaps another trace. What is in it already stays where it was.
 pub(crate) fn reparent(core: &Arc<Core>, id: u64, state: &Arc<SpanState>, parent: SpanIds, is_remote: bool) -> Arc<SpanState> {
-    let under = ids::below(core, parent, is_remote);
+    let mut under = ids::below(core, parent, is_remote);
+    if state.trail.as_ref().is_some_and(|trail| trail.is_left_out()) {
+        // That has been decided, and told.
+        under.flags &= !flag::SAMPLED;
+    }
     let moved = Arc::new(state.moved(SpanIds { span: state.ids.span, ..under }));
     core.spans.replace(id, Handle { state: moved.clone(), own: true });
     // Who has the old one at hand looks the new one up.

@@ -48,9 +48,8 @@ impl Places {
             None => self.more(own)?,
         };
         let place = self.place(number)?;
-        if let Some(parent) = parent {
-            self.share(parent);
-        }
+        // One that is not there any more, or is another subscriber's, is not waited for.
+        let parent = parent.filter(|parent| self.share(*parent));
         place.parent.store(parent.unwrap_or_default(), Ordering::Relaxed);
         place.callsite.store(callsite, Ordering::Relaxed);
         // Nobody else has its id.
@@ -59,12 +58,12 @@ impl Places {
         Some((uses << USES) | (u64::from(number) + 1))
     }
 
-    /// One handle more.
+    /// One handle more. `false`: there is no such span.
     #[inline]
-    pub(crate) fn share(&self, id: u64) {
-        if let Some(place) = self.of(id) {
-            place.handles.fetch_add(1, Ordering::Relaxed);
-        }
+    pub(crate) fn share(&self, id: u64) -> bool {
+        let is_open = |handles: u64| handles as u32 != 0 && (handles >> 32) << USES == id & (!0 << USES);
+        let more = |handles: u64| is_open(handles).then_some(handles + 1);
+        self.place(number(id)).is_some_and(|place| place.handles.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok())
     }
 
     /// One handle less. `true`: it was the last, and the span has ended; [`vacate`](Self::vacate) its place.
@@ -194,7 +193,7 @@ mod tests {
                         handles.push(id);
                     }
                     (1, Some(at)) => {
-                        places.share(handles[at]);
+                        prop_assert!(places.share(handles[at]));
                         model.0.get_mut(&handles[at]).unwrap().0 += 1;
                         handles.push(handles[at]);
                     }
@@ -202,7 +201,7 @@ mod tests {
                         let id = handles.swap_remove(at);
                         let ended = release(&places, &mut own, id);
                         prop_assert_eq!(&ended, &model.release(id));
-                        prop_assert!(ended.iter().all(|id| places.callsite(*id).is_none()), "an id that was is nobody's");
+                        prop_assert!(ended.iter().all(|id| places.callsite(*id).is_none() && !places.share(*id)), "an id that was is nobody's");
                     }
                 }
             }

@@ -16,7 +16,7 @@ const LINES: [(Signal, Lost); 4] = [
 #[derive(Default)]
 pub(super) struct Missed {
     counted: [AtomicU64; LINES.len()],
-    /// The worker's: how much of it the ledger knows.
+    /// How much of it the ledger knows.
     told: [AtomicU64; LINES.len()],
 }
 
@@ -29,11 +29,12 @@ impl Missed {
         counted.store(counted.load(Ordering::Relaxed) + count, Ordering::Relaxed);
     }
 
-    /// Tells the ledger what it does not know yet. Only the worker calls this.
+    /// Tells the ledger what it does not know yet.
     pub(super) fn tell(&self, ledger: &Ledger) {
         for ((counted, told), (signal, reason)) in self.counted.iter().zip(&self.told).zip(LINES) {
             let count = counted.load(Ordering::Relaxed);
-            let new = count - told.swap(count, Ordering::Relaxed);
+            // Two may be at it; who comes late finds nothing new.
+            let new = count.saturating_sub(told.fetch_max(count, Ordering::Relaxed));
             if new > 0 {
                 ledger.dropped(signal, reason, new);
             }

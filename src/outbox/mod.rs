@@ -105,6 +105,12 @@ impl Outboxes {
         }
     }
 
+    /// Tells the ledger what threads did not hand over so far.
+    pub(crate) fn tell(&self, ledger: &Ledger) {
+        let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        all.iter().flatten().for_each(|outbox| outbox.missed.tell(ledger));
+    }
+
     /// Takes no new ones any more, and forgets those there are.
     pub(crate) fn close(&self) {
         *self.all.lock().unwrap_or_else(PoisonError::into_inner) = None;

@@ -197,10 +197,10 @@ impl Inner {
     }
 
     /// `Span::record` finds the field by its name, and the span by way of every layer: where there is none but ours, that is saved.
-    fn say_status(&self, status: StatusCode) {
+    fn say_status(&self, status: StatusCode, handle: Option<&SpanHandle>) {
         const FIELD: &str = "http.response.status_code";
         if !self.core.has_company.load(Ordering::Relaxed)
-            && let (Some(handle), Some(field)) = (self.handle(), self.span.metadata().and_then(|metadata| metadata.fields().field(FIELD)))
+            && let (Some(handle), Some(field)) = (handle, self.span.metadata().and_then(|metadata| metadata.fields().field(FIELD)))
             // Not its parent's, which stands for it where its own route is off.
             && handle.own
         {
@@ -257,7 +257,7 @@ impl Inner {
         }
     }
 
-    fn measure(&self, nanos: u64) {
+    fn measure(&self, nanos: u64, handle: Option<&SpanHandle>) {
         let text = |text: &'static str| Some(Attribute::Str(text));
         let route = self.route.as_deref().map(Attribute::Str);
         let error_type = self.error_type.as_deref().map(Attribute::Str);
@@ -296,8 +296,8 @@ impl Inner {
             }
         }
         let sampled = || {
-            let state = self.state().filter(|_| self.core.exports_spans)?;
-            Some(state.current_ids()).filter(|ids| ids.flags & flag::SAMPLED != 0)
+            let handle = handle.filter(|_| self.core.exports_spans)?;
+            Some(handle.state.current_ids()).filter(|ids| ids.flags & flag::SAMPLED != 0)
         };
         self.core.requests.record(self.side, &attributes[..count], nanos, sampled);
     }
@@ -337,8 +337,9 @@ impl Drop for Inner {
             // Whoever called has gone, or does not wait any longer: nobody's error status.
             self.error_type = Some(Cow::Borrowed("aborted"));
         }
+        let handle = self.handle();
         if let Some(status) = self.status.filter(|_| !self.is_rpc()) {
-            self.say_status(status);
+            self.say_status(status, handle.as_ref());
         }
         if let Some(status) = self.grpc_status {
             self.span.record("rpc.status_code", status.name());
@@ -349,7 +350,7 @@ impl Drop for Inner {
                 self.span.record("otel.status_code", "error");
             }
         }
-        self.measure(nanos);
+        self.measure(nanos, handle.as_ref());
         match self.side {
             Side::HttpServer => self.core.requests.count_active(self.method, self.is_https, -1),
             Side::HttpClient | Side::RpcClient => self.leave_breadcrumb(nanos),

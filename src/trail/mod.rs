@@ -156,14 +156,17 @@ impl Trail {
         self.left_out.logs.load(Ordering::Relaxed)
     }
 
-    /// The root has ended, and the trace was not kept. Returns how many spans are missing because of that, itself among them.
-    pub(crate) fn settle(&self) -> u64 {
+    /// The root has ended, and the trace is not kept any more. Returns how many spans are missing because of that, itself among them; `None` if it was kept just now.
+    pub(crate) fn settle(&self) -> Option<u64> {
         if !self.is_left_out() {
-            return 0;
+            return Some(0);
         }
         let _one_writer = self.writer.lock();
+        if self.kept() != 0 {
+            return None;
+        }
         self.left_out.is_settled.store(true, Ordering::Relaxed);
-        self.left_out.held.load(Ordering::Relaxed) + self.missed_spans()
+        Some(self.left_out.held.load(Ordering::Relaxed) + self.missed_spans())
     }
 
     /// The trace is left out, for good: a span that ends is missing.
