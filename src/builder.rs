@@ -1,5 +1,6 @@
 //! Set-up: pure configuration, then `build` (no global touched) or `install`.
 
+mod bounds;
 mod context;
 mod destination;
 #[cfg(feature = "tracing-opentelemetry")]
@@ -18,9 +19,10 @@ use crate::{
     error::InitError,
     exception::storm::ExceptionRate,
     export::{
-        SpanLimits, resource,
+        SpanLimits,
+        config::{Destination, WorkerConfig},
+        resource,
         thread::{self, Alive},
-        worker::{Destination, WorkerConfig},
     },
     hooks::Hooks,
     layer::{
@@ -120,9 +122,6 @@ pub struct Builder {
     metrics_recorder: bool,
 }
 
-/// Of all processors.
-const WORKER_SHARE: f64 = 0.01;
-
 /// Starts a [`Builder`] for a service, see [`service!`](crate::service). Reads no environment until told to.
 pub fn builder(service: Service) -> Builder {
     Builder {
@@ -170,7 +169,7 @@ pub fn builder(service: Service) -> Builder {
         exponential_histograms: None,
         shutdown_timeout: Duration::from_secs(2),
         niceness: 0,
-        worker_share: WORKER_SHARE,
+        worker_share: bounds::WORKER_SHARE,
         panic_hook: true,
         console: true,
         metrics_recorder: true,
@@ -225,18 +224,6 @@ impl Builder {
         self
     }
 
-    /// The memory of all trails together, in bytes; 16 MiB by default, taken as needed. A request's trail takes 4 KiB, and up to 16 KiB if it is long.
-    pub fn with_trail_memory(mut self, bytes: usize) -> Self {
-        self.trail_memory = bytes;
-        self
-    }
-
-    /// The memory of each thread's outbox, in bytes; 512 KiB by default. More lets a burst wait for the worker instead of being dropped.
-    pub fn with_outbox_memory(mut self, bytes: usize) -> Self {
-        self.outbox_memory = bytes.max(64 << 10);
-        self
-    }
-
     /// Whether exceptions carry a stack; they do by default. Costs about 0.1 µs a frame where it fails.
     pub fn with_stacktraces(mut self, stacktraces: bool) -> Self {
         self.stacktraces = stacktraces;
@@ -249,56 +236,9 @@ impl Builder {
         self
     }
 
-    /// How long a log record or span may wait for others to share its request: 1 s for logs, 5 s for spans. Exceptions do not wait, metrics have an [interval](Self::with_metric_interval).
-    pub fn with_export_delay(mut self, signal: Signal, delay: Duration) -> Self {
-        if let Some(index) = log_or_span(signal) {
-            self.delays[index] = Some(delay);
-        }
-        self
-    }
-
-    /// Log records or spans in one request at most; 4,096 by default. A request is also sent before it grows beyond 1 MB.
-    pub fn with_max_export_batch(mut self, signal: Signal, records: u64) -> Self {
-        if let Some(index) = log_or_span(signal) {
-            self.max_batch[index] = Some(records.max(1));
-        }
-        self
-    }
-
-    /// Attributes of a log record or span at most, 128 by default; and bytes of one value, 8 KiB by default and at most. What is over is dropped or cut, and counted in the record. Exceptions have [limits of their own](crate#concepts).
-    pub fn with_attribute_limits(mut self, signal: Signal, count: usize, value_bytes: usize) -> Self {
-        if let Some(index) = log_or_span(signal) {
-            self.attribute_limits[index] = LimitSettings { count: Some(count), length: Some(value_bytes) };
-        }
-        self
-    }
-
     /// The formats in which trace context and baggage [travel](crate::propagation) (`OTEL_PROPAGATORS`). All are written; of those that are found, the first in the order of [`Propagator`] counts. Default: W3C Trace Context and Baggage. Without any, remote parents are not followed and the [current context](crate::propagation::SpanContext::current) is not told.
     pub fn with_propagators(mut self, propagators: impl IntoIterator<Item = Propagator>) -> Self {
         self.propagators = Some(propagators.into_iter().collect());
-        self
-    }
-
-    /// How much of all processors together the worker takes for logs and spans where processors are short; 0.01 by default, a hundredth. It notices by itself, on Unix, that threads have to wait for each other. What is recorded beyond that is left out then, see [Overload](crate#overload); exceptions, metrics and flushes are not held up. 1 is no limit.
-    ///
-    /// A hundredth of the two processors of our benchmark is 35,000 records a second. Where none is short there is no limit.
-    pub fn with_worker_share(mut self, share: f64) -> Self {
-        // NaN, too, is the default.
-        self.worker_share = if share.is_nan() { WORKER_SHARE } else { share.clamp(0.000_1, 1.0) };
-        self
-    }
-
-    /// What `nice` adds for the worker's thread to the niceness of the program, from 0 to 19; 0 by default, as important as any thread. On Linux.
-    ///
-    /// The worker keeps to [its share](Self::with_worker_share) without it; with it, it also waits until others have had theirs, and an exception takes longer to arrive where processors are short.
-    pub fn with_worker_niceness(mut self, niceness: u8) -> Self {
-        self.niceness = i32::from(niceness.min(19));
-        self
-    }
-
-    /// How long dropping the [`Guard`] may wait for delivery; 2 s by default.
-    pub fn with_shutdown_timeout(mut self, timeout: Duration) -> Self {
-        self.shutdown_timeout = timeout;
         self
     }
 
@@ -481,15 +421,6 @@ impl Builder {
         all.extend(self.settings.service_name.clone().map(|name| pair("service.name", name)));
         all.extend(self.attributes.iter().cloned());
         all
-    }
-}
-
-/// Only these two are gathered into batches by time and number.
-fn log_or_span(signal: Signal) -> Option<usize> {
-    match signal {
-        Signal::Logs => Some(0),
-        Signal::Spans => Some(1),
-        Signal::Exceptions | Signal::Metrics => None,
     }
 }
 

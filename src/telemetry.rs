@@ -16,7 +16,7 @@ use crate::{
     error::{FlushError, InitError},
     exception::{self, Capture, ErrorId},
     export::thread::Alive,
-    layer::{CrumbtrailLayer, RouteFilter, Sole, core::Core},
+    layer::{CrumbtrailLayer, RouteFilter, SoleSubscriber, core::Core},
     ledger::{FlushReport, Signal, Stats},
     link::{Command, Settled},
     scrub::Scrubber,
@@ -100,7 +100,7 @@ impl Telemetry {
         if self.inner.core.bridges.is_some() {
             return Registry::default().with(layer).into();
         }
-        Dispatch::new(Sole::new(layer))
+        Dispatch::new(SoleSubscriber::new(layer))
     }
 
     /// Reports an error to this telemetry, see [`capture`](crate::capture).

@@ -183,8 +183,6 @@ fn every_failing_trace_of_a_hundred_thousand_is_whole_in_the_collector() {
         .with_endpoint(&collector.http)
         .with_exception_rate(crumbtrail::ExceptionRate::unlimited())
         .with_sampler(Sampler::ratio(0.01).keep_errors())
-        // What is left out for want of processors is the matter of another test.
-        .with_worker_share(1.0)
         .with_route(crumbtrail::Route::Logs, "off".parse().expect("a filter"))
         .build()
         .expect("telemetry");

@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use super::{Builder, log_or_span};
+use super::{Builder, bounds::log_or_span};
 use crate::{Breadcrumb, Exception, exception::storm::ExceptionRate, ledger::Signal, scrub::Scrubber};
 
 impl Builder {

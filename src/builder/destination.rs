@@ -12,7 +12,7 @@ use crate::{
     },
     env::{self, Address, SignalSettings, Warning},
     error::InitError,
-    export::worker::{Destination, SpoolConfig},
+    export::config::{Destination, SpoolConfig},
     ledger::Signal,
 };
 

@@ -5,6 +5,7 @@
 mod attributes;
 mod batch;
 mod breadcrumbs;
+pub(crate) mod config;
 mod exception;
 mod exception_record;
 mod lean;

@@ -1,4 +1,4 @@
-//! How much of the processors the worker takes where they are short: its share. What is recorded beyond that is left out, so that requests are served instead.
+//! How much of the processors the worker takes where they are short: its share. Comes in: how long work took, and how much of that time the thread was given. Goes out: until when it is to rest. What is recorded beyond that is left out, so that requests are served instead.
 //!
 //! Whether they are short it knows by itself: a thread that works, and waits for nothing, takes as long as the time it is given; where others are given theirs in between, longer.
 
@@ -12,6 +12,8 @@ const MEMORY: Duration = Duration::from_millis(200);
 const LONGEST: Duration = Duration::from_secs(1);
 /// They are taken to be short for so long after the last sign of it: who rests is not in anybody's way, and sees none.
 const HOLD: Duration = Duration::from_secs(1);
+/// Work that lasts longer than this does not make way any more: others wait for what comes after it.
+const PATIENCE: Duration = Duration::from_millis(50);
 
 /// When the worker takes records, and when it rests.
 pub(super) struct Pace {
@@ -32,9 +34,6 @@ pub(super) struct Begun {
     at: Instant,
     own: Option<Duration>,
 }
-
-/// Work that lasts longer than this does not make way any more: others wait for what comes after it.
-const PATIENCE: Duration = Duration::from_millis(50);
 
 impl Begun {
     pub(super) fn is_recent(&self) -> bool {

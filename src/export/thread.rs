@@ -10,8 +10,10 @@ use std::{
 use opentelemetry_proto::tonic::resource::v1::Resource;
 
 use super::{
-    AtOnce, keep_at_once, resource,
-    worker::{Ends, SpoolConfig, Worker, WorkerConfig},
+    AtOnce,
+    config::{SpoolConfig, WorkerConfig},
+    keep_at_once, resource,
+    worker::{Ends, Worker},
 };
 use crate::{
     layer::{self, core::Core},

@@ -2,7 +2,6 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    path::PathBuf,
     sync::{Arc, Weak},
     time::{Duration, Instant},
 };
@@ -13,7 +12,8 @@ use prost::Message;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::{
-    Exporter, SCHEMA_URL, SpanLimits,
+    Exporter, SCHEMA_URL,
+    config::{Destination, WorkerConfig},
     naming::{Naming, Next},
     pace::Pace,
     thread::Alive,
@@ -21,67 +21,16 @@ use super::{
 use crate::{
     clock::{Keeper, now},
     console,
-    delivery::{Delivery, LaneConfig, Watermark},
+    delivery::{Delivery, Watermark},
     exception::Draft,
     failpoint::step,
-    hooks::Hooks,
     layer::core::Core,
     ledger::{Lost, Signal},
     link::{Command, Link, Settled},
     metrics::Meters,
-    spool::{self, Spool},
-    stack::{in_app::OwnCrates, resolve::Bases},
+    spool::Spool,
+    stack::resolve::Bases,
 };
-
-/// Where a signal goes.
-#[derive(Clone, Debug)]
-pub(crate) enum Destination {
-    Otlp(Box<LaneConfig>),
-    Console,
-    Nowhere,
-}
-
-/// How often, how much, and to where.
-pub(crate) struct WorkerConfig {
-    pub(crate) own: OwnCrates,
-    pub(crate) span_limits: SpanLimits,
-    /// Of the worker's thread, on top of the program's, where the system has such a thing for threads.
-    pub(crate) niceness: i32,
-    /// Of all processors, where they are short.
-    pub(crate) share: f64,
-    pub(crate) exception_span_events: bool,
-    pub(crate) hooks: Hooks,
-    /// Takes everything instead of the destinations.
-    #[cfg(feature = "testing")]
-    pub(crate) sink: Option<Arc<crate::testing::Sink>>,
-    pub(crate) spool: Option<SpoolConfig>,
-    pub(crate) resource: Resource,
-    /// Exceptions, logs, spans, metrics.
-    pub(crate) destinations: [Destination; 4],
-    pub(crate) log_delay: Duration,
-    pub(crate) span_delay: Duration,
-    pub(crate) metric_interval: Duration,
-    /// Records in one request at most: logs, spans.
-    pub(crate) max_batch: [u64; 2],
-}
-
-impl WorkerConfig {
-    /// Whether the worker may have to wait while it works: for a terminal, or for a test. That would look as if processors were short.
-    fn waits_in_between(&self) -> bool {
-        #[cfg(feature = "testing")]
-        if self.sink.is_some() {
-            return true;
-        }
-        self.destinations.iter().any(|destination| matches!(destination, Destination::Console))
-    }
-}
-
-/// Where undelivered requests wait.
-pub(crate) struct SpoolConfig {
-    pub(crate) path: PathBuf,
-    pub(crate) limits: spool::Limits,
-    pub(crate) signals: [bool; Signal::ALL.len()],
-}
 
 /// How long records may lie in an outbox that is not filling up.
 const POLL: Duration = Duration::from_millis(100);

@@ -43,8 +43,7 @@ impl CrumbtrailLayer {
                     SpanState::finish(&mut state, end, flags, |record| instance.hold(&trail, record, core));
                     return instance.recycle(state);
                 }
-                Fate::None => {}
-                Fate::Missed(spans) => instance.miss(Signal::Spans, spans, core),
+                Fate::None { missing } => instance.miss(Signal::Spans, missing, core),
             }
             if let (Some(trail), Some(_)) = (&state.trail, &state.parent)
                 && state.feeds & feeds::CRUMB != 0
@@ -58,22 +57,24 @@ impl CrumbtrailLayer {
     fn fate(&self, instance: &mut Instance, state: &SpanState, end: u64) -> Fate {
         let core = &self.core;
         if !core.exports_spans || core.is_closed() {
-            return Fate::None;
+            return Fate::None { missing: 0 };
         }
         if state.ids.flags & flag::SAMPLED != 0 {
             return Fate::Exported(0);
         }
-        let Some(trail) = state.trail.as_ref() else { return Fate::None };
+        let Some(trail) = state.trail.as_ref() else { return Fate::None { missing: 0 } };
         if !core.sampler.may_keep() {
-            return Fate::missed(trail.missed_spans());
+            return Fate::None { missing: trail.left_out().of_one() };
         }
         let is_root = state.parent.is_none();
         if is_root && core.sampler.is_slow(end.saturating_sub(state.started())) {
             instance.keep(trail, flag::KEPT_SLOW, core);
         }
+        // Behind the root there is no later.
+        if is_root && let Some(missing) = trail.settle() {
+            return Fate::None { missing };
+        }
         match trail.kept() {
-            // Behind the root there is no later.
-            0 if is_root => trail.settle().map_or_else(|| Fate::Exported(trail.kept()), Fate::missed),
             0 => Fate::Held(trail.clone()),
             kept if is_root && trail.is_cut() => Fate::Exported(kept | flag::CUT_TRAIL),
             kept => Fate::Exported(kept),
@@ -100,16 +101,8 @@ enum Fate {
     Exported(u8),
     /// Its trace may yet be kept: it goes into the trail, whole.
     Held(Arc<Trail>),
-    /// Nobody wants it.
-    None,
-    /// Its request was left out for want of room: so many spans are to be counted.
-    Missed(u64),
-}
-
-impl Fate {
-    fn missed(spans: u64) -> Self {
-        if spans == 0 { Self::None } else { Self::Missed(spans) }
-    }
+    /// Nobody wants it. Where its request was left out for want of room, so many spans are to be counted.
+    None { missing: u64 },
 }
 
 /// Keeps a request's spans, those that have ended and those that will, because of an exception in it.

@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     exception::echo::Recent,
-    layer::{core::Core, places, span::SpanState},
+    layer::{core::Core, slab, span::SpanState},
     ledger::{Lost, Signal},
     outbox::Outbox,
     trail::{
@@ -58,11 +58,11 @@ pub(crate) struct Instance {
     outbox: Option<Arc<Outbox>>,
     generation: u64,
     /// The outbox fills faster than it is emptied: see [`Instance::sheds`].
-    is_shedding: bool,
+    is_shedding: Cell<bool>,
     states: Vec<Arc<SpanState>>,
     trails: Vec<Arc<Trail>>,
-    /// For spans of a subscriber of our own.
-    pub(crate) places: Vec<u32>,
+    /// In the slab, for this thread's next spans.
+    pub(crate) free_places: Vec<u32>,
     /// Exceptions of this thread, for those that come outside of requests.
     told: Recent,
 }
@@ -196,10 +196,10 @@ impl Instance {
             recent: Default::default(),
             outbox: None,
             generation: 0,
-            is_shedding: false,
+            is_shedding: Cell::new(false),
             states: Vec::with_capacity(SPARES),
             trails: Vec::with_capacity(SPARES),
-            places: Vec::with_capacity(places::OWN + 1),
+            free_places: Vec::with_capacity(slab::OWN + 1),
             told: Recent::new(),
         }
     }
@@ -218,11 +218,12 @@ impl Instance {
 
     /// Whether a request that begins now is to be left out whole, because more is recorded here than is sent: one whole request is worth more than parts of two. From when the outbox is three quarters full, which leaves room for the requests under way, until half of it is free.
     #[inline]
-    pub(crate) fn sheds(&mut self, core: &Core) -> bool {
+    pub(crate) fn sheds(&self, core: &Core) -> bool {
         // A forked child's outbox is still to come; that of its parent is not emptied here.
         let outbox = self.outbox.as_ref().filter(|_| self.generation == core.links.generation());
-        self.is_shedding = outbox.is_some_and(|outbox| outbox.quarters() >= if self.is_shedding { 2 } else { 3 });
-        self.is_shedding
+        let sheds = outbox.is_some_and(|outbox| outbox.quarters() >= if self.is_shedding.get() { 2 } else { 3 });
+        self.is_shedding.set(sheds);
+        sheds
     }
 
     /// Counts records of a request that was left out.
@@ -240,7 +241,7 @@ impl Instance {
             return;
         }
         if trail.kept() == 0 {
-            self.miss(Signal::Spans, trail.missed_spans(), core);
+            self.miss(Signal::Spans, trail.left_out().of_one(), core);
         } else {
             let mut span = record.to_vec();
             record::add_flags(&mut span, trail.kept());
@@ -367,8 +368,8 @@ impl Instance {
 
 impl Drop for Instance {
     fn drop(&mut self) {
-        if let Some(core) = self.alive.upgrade().filter(|_| !self.places.is_empty()) {
-            core.places.take_back(&mut self.places);
+        if let Some(core) = self.alive.upgrade().filter(|_| !self.free_places.is_empty()) {
+            core.slab.take_back(&mut self.free_places);
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::{
 /// Gives a span another parent than `tracing` knows, and so perhaps another trace. What is in it already stays where it was.
 pub(crate) fn reparent(core: &Arc<Core>, id: u64, state: &Arc<SpanState>, parent: SpanIds, is_remote: bool) -> Arc<SpanState> {
     let mut under = ids::below(core, parent, is_remote);
-    if state.trail.as_ref().is_some_and(|trail| trail.is_left_out()) {
+    if state.trail.as_ref().is_some_and(|trail| trail.left_out().is_set()) {
         // That has been decided, and told.
         under.flags &= !flag::SAMPLED;
     }
@@ -40,7 +40,7 @@ pub(crate) fn export_span(core: &Arc<Core>, enclosing: Option<&SpanState>, ids: 
                 if core.sampler.may_keep() {
                     instance.hold(trail, span, core);
                 } else {
-                    instance.miss(Signal::Spans, trail.missed_spans(), core);
+                    instance.miss(Signal::Spans, trail.left_out().of_one(), core);
                 }
             });
         });

@@ -9,11 +9,11 @@ mod current;
 #[cfg(feature = "tracing-opentelemetry")]
 mod foreign;
 pub(crate) mod ids;
-mod places;
 mod route;
-mod sole;
+mod slab;
 mod span;
 mod spans;
+mod subscriber;
 mod user;
 mod visit;
 
@@ -23,7 +23,7 @@ use std::{
 };
 
 use tracing_core::{
-    Event, Interest, Level, LevelFilter, Metadata, Subscriber,
+    Dispatch, Event, Interest, Level, LevelFilter, Metadata, Subscriber,
     span::{Attributes, Id, Record as Values},
 };
 use tracing_subscriber::layer::{Context, Filter, Layer};
@@ -55,8 +55,8 @@ pub(crate) use self::{
     crumb::leave_breadcrumb,
     current::{current_ids, is_own_thread, mark_own_thread, recent},
     route::Routes,
-    sole::Sole,
     span::SpanState,
+    subscriber::SoleSubscriber,
     visit::guess,
 };
 #[cfg(feature = "tracing-opentelemetry")]
@@ -92,6 +92,11 @@ impl CrumbtrailLayer {
         Self { core, narrows, _alive: alive }
     }
 
+    /// The layer of a subscriber, if it has one.
+    pub(crate) fn of(dispatch: &Dispatch) -> Option<&Self> {
+        dispatch.downcast_ref::<SoleSubscriber>().map(SoleSubscriber::layer).or_else(|| dispatch.downcast_ref())
+    }
+
     pub(crate) fn core(&self) -> &Arc<Core> {
         &self.core
     }
@@ -110,10 +115,9 @@ impl CrumbtrailLayer {
         self.core.spans.get(id.into_u64()).map(|handle| handle.state)
     }
 
-    fn new_span(&self, thread: &Thread, attributes: &Attributes<'_>, id: &Id) {
+    fn new_span(&self, thread: &Thread, attributes: &Attributes<'_>, id: &Id, (callsite, feeds): (u32, u8)) {
         let core = &self.core;
         let metadata = attributes.metadata();
-        let (callsite, feeds) = self.look_up(metadata);
         let parent = match attributes.parent() {
             Some(explicit) => self.state_of(explicit),
             None if attributes.is_contextual() => thread.current(core),
@@ -165,7 +169,7 @@ impl CrumbtrailLayer {
             let state = thread.instance(core, |instance| {
                 let trail = trail.unwrap_or_else(|| instance.spare_trail(core));
                 if let Some(was_sampled) = left_out {
-                    trail.leave_out(was_sampled);
+                    trail.left_out().set(was_sampled);
                 }
                 if let Some((trace_state, tags, baggage)) = remote {
                     trail.set_trace_state(trace_state);
@@ -242,15 +246,15 @@ impl CrumbtrailLayer {
                 trail.push(&buf);
             }
             if log {
+                // Warnings are few, and what overload is understood by.
+                if metadata.level() > &Level::WARN && trail.is_some_and(|trail| trail.left_out().is_set()) && instance.sheds(core) {
+                    instance.miss(Signal::Logs, 1, core);
+                    return None;
+                }
                 if core.user_on[0] && !site.as_deref().is_some_and(user::is_named_by) {
                     user::append(&mut buf, length, core, trail);
                 }
-                // Warnings are few, and what overload is understood by.
-                if metadata.level() > &Level::WARN && trail.is_some_and(|trail| trail.is_left_out()) && instance.sheds(core) {
-                    instance.miss(Signal::Logs, 1, core);
-                } else {
-                    instance.push(&buf, Signal::Logs, core);
-                }
+                instance.push(&buf, Signal::Logs, core);
             }
             None
         });
@@ -298,7 +302,7 @@ impl<S: Subscriber> Layer<S> for CrumbtrailLayer {
     }
 
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, _: Context<'_, S>) {
-        self.opened(attributes, id);
+        self.opened(attributes, id, self.look_up(attributes.metadata()));
     }
 
     fn on_record(&self, id: &Id, values: &Values<'_>, _: Context<'_, S>) {
@@ -340,21 +344,21 @@ impl<S: Subscriber> Layer<S> for CrumbtrailLayer {
     }
 
     #[cfg(feature = "tracing-opentelemetry")]
-    fn on_register_dispatch(&self, dispatch: &tracing_core::Dispatch) {
+    fn on_register_dispatch(&self, dispatch: &Dispatch) {
         self.core.bridges.iter().for_each(|bridge| bridge.registered(dispatch));
     }
 }
 
 /// What `tracing` tells, by whatever subscriber.
 impl CrumbtrailLayer {
-    pub(super) fn opened(&self, attributes: &Attributes<'_>, id: &Id) {
+    pub(super) fn opened(&self, attributes: &Attributes<'_>, id: &Id, site: (u32, u8)) {
         // A span that is not recorded passes its enclosing span on to what is in it, as no span would.
         if !self.core.is_closed() {
             #[cfg(feature = "tracing-opentelemetry")]
             if let Some(parent) = attributes.parent() {
                 self.settle(parent.into_u64());
             }
-            let _ = current::with(|thread| self.new_span(thread, attributes, id));
+            let _ = current::with(|thread| self.new_span(thread, attributes, id, site));
         }
     }
 

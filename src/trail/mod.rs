@@ -4,6 +4,7 @@
 
 pub(crate) mod callsite;
 pub(crate) mod encode;
+mod left_out;
 pub(crate) mod pool;
 pub(crate) mod record;
 pub(crate) mod ring;
@@ -19,6 +20,7 @@ use std::sync::{
 };
 
 use self::{
+    left_out::LeftOut,
     pool::{Chunk, Pool},
     ring::{CHUNK_WORDS, Chunks, MAX_CHUNKS, Ring, Written},
     sync::AtomicU64,
@@ -44,19 +46,6 @@ pub(crate) struct Trail {
     /// Records found no memory.
     starved: AtomicBool,
     left_out: LeftOut,
-}
-
-/// What is left out of a request for want of room.
-#[derive(Default)]
-struct LeftOut {
-    /// The logs.
-    logs: AtomicBool,
-    /// The spans, too, although the trace was sampled.
-    spans: AtomicBool,
-    /// Spans that have ended, and are kept if the trace is; else they are missing.
-    held: AtomicU64,
-    /// The root has ended: the trace is not kept any more.
-    is_settled: AtomicBool,
 }
 
 impl Trail {
@@ -91,9 +80,9 @@ impl Trail {
     pub(crate) fn hold(&self, record: &[u8]) -> bool {
         // Under the lock under which it is decided: a span is held before that, and found, or not at all.
         self.push_if(record, || {
-            let is_open = self.kept() == 0 && !self.is_settled();
-            if is_open && self.is_left_out() {
-                self.left_out.held.fetch_add(self.missed_spans(), Ordering::Relaxed);
+            let is_open = self.kept() == 0 && !self.left_out.is_settled();
+            if is_open {
+                self.left_out.hold();
             }
             is_open
         })
@@ -133,7 +122,7 @@ impl Trail {
     /// From now on the trace's spans are kept. `false`: they were already, or it is too late.
     pub(crate) fn keep(&self, why: u8) -> bool {
         let _one_writer = self.writer.lock();
-        if self.is_settled() {
+        if self.left_out.is_settled() {
             return false;
         }
         self.kept.compare_exchange(0, why | record::flag::SAMPLED, Ordering::Relaxed, Ordering::Relaxed).is_ok()
@@ -145,39 +134,15 @@ impl Trail {
         self.kept.load(Ordering::Relaxed)
     }
 
-    /// The request is left out for want of room: its logs, and its spans if it `was_sampled`, unless it is kept.
-    pub(crate) fn leave_out(&self, was_sampled: bool) {
-        self.left_out.logs.store(true, Ordering::Relaxed);
-        self.left_out.spans.store(was_sampled, Ordering::Relaxed);
-    }
-
     #[inline]
-    pub(crate) fn is_left_out(&self) -> bool {
-        self.left_out.logs.load(Ordering::Relaxed)
+    pub(crate) fn left_out(&self) -> &LeftOut {
+        &self.left_out
     }
 
-    /// The root has ended, and the trace is not kept any more. Returns how many spans are missing because of that, itself among them; `None` if it was kept just now.
+    /// The root has ended. Returns how many spans are missing because the trace is not kept; `None` if it is.
     pub(crate) fn settle(&self) -> Option<u64> {
-        if !self.is_left_out() {
-            return Some(0);
-        }
         let _one_writer = self.writer.lock();
-        if self.kept() != 0 {
-            return None;
-        }
-        self.left_out.is_settled.store(true, Ordering::Relaxed);
-        Some(self.left_out.held.load(Ordering::Relaxed) + self.missed_spans())
-    }
-
-    /// The trace is left out, for good: a span that ends is missing.
-    pub(crate) fn is_settled(&self) -> bool {
-        self.left_out.is_settled.load(Ordering::Relaxed)
-    }
-
-    /// How many spans are missing when one is: one, if the trace would have been sampled.
-    #[inline]
-    pub(crate) fn missed_spans(&self) -> u64 {
-        u64::from(self.left_out.spans.load(Ordering::Relaxed))
+        (self.kept() == 0).then(|| self.left_out.settle())
     }
 
     /// Whether it has not held all that it was given.

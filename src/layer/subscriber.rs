@@ -1,4 +1,4 @@
-//! A subscriber that has no layer but ours: what [`install`](crate::Builder::install) makes. It does for the layer what the Registry would, by way of [`Places`](super::places::Places).
+//! A subscriber that has no layer but ours: what [`install`](crate::Builder::install) makes. It does for the layer what the Registry would, by way of a [`Slab`](super::slab::Slab). Comes in: what `tracing` calls. Goes out: the same, to the layer.
 
 use tracing_core::{
     Event, Interest, LevelFilter, Metadata, Subscriber,
@@ -8,9 +8,9 @@ use tracing_core::{
 use super::{CrumbtrailLayer, current};
 
 /// See the [module](self).
-pub(crate) struct Sole(CrumbtrailLayer);
+pub(crate) struct SoleSubscriber(CrumbtrailLayer);
 
-impl Sole {
+impl SoleSubscriber {
     pub(crate) fn new(layer: CrumbtrailLayer) -> Self {
         Self(layer)
     }
@@ -20,7 +20,7 @@ impl Sole {
     }
 }
 
-impl Subscriber for Sole {
+impl Subscriber for SoleSubscriber {
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
         self.0.interest(metadata)
     }
@@ -35,15 +35,15 @@ impl Subscriber for Sole {
 
     fn new_span(&self, attributes: &Attributes<'_>) -> Id {
         let core = &self.0.core;
-        let (callsite, _) = self.0.look_up(attributes.metadata());
+        let site = self.0.look_up(attributes.metadata());
         let explicit = attributes.parent().map(Id::into_u64);
         let opened = current::here(core, |instance| {
             let parent = explicit.or_else(|| instance.current_id().filter(|_| attributes.is_contextual()));
-            core.places.open(&mut instance.places, parent, callsite)
+            core.slab.open(&mut instance.free_places, parent, site.0)
         });
-        let id = opened.unwrap_or_else(|| core.places.with_shared(|shared| core.places.open(shared, explicit, callsite)));
+        let id = opened.unwrap_or_else(|| core.slab.with_shared(|shared| core.slab.open(shared, explicit, site.0)));
         let id = Id::from_u64(id.unwrap_or(u64::MAX));
-        self.0.opened(attributes, &id);
+        self.0.opened(attributes, &id, site);
         id
     }
 
@@ -72,13 +72,13 @@ impl Subscriber for Sole {
 
     #[inline]
     fn clone_span(&self, id: &Id) -> Id {
-        self.0.core.places.share(id.into_u64());
+        self.0.core.slab.share(id.into_u64());
         id.clone()
     }
 
     fn try_close(&self, id: Id) -> bool {
         let core = &self.0.core;
-        if !core.places.release(id.into_u64()) {
+        if !core.slab.release(id.into_u64()) {
             return false;
         }
         // Its parent may have waited only for it, and that one's.
@@ -86,9 +86,9 @@ impl Subscriber for Sole {
         while let Some(id) = ended {
             self.0.closed(&id);
             let id = id.into_u64();
-            let vacated = current::here(core, |instance| core.places.vacate(id, &mut instance.places));
-            let parent = vacated.unwrap_or_else(|| core.places.with_shared(|shared| core.places.vacate(id, shared)));
-            ended = parent.filter(|parent| core.places.release(*parent)).map(Id::from_u64);
+            let vacated = current::here(core, |instance| core.slab.vacate(id, &mut instance.free_places));
+            let parent = vacated.unwrap_or_else(|| core.slab.with_shared(|shared| core.slab.vacate(id, shared)));
+            ended = parent.filter(|parent| core.slab.release(*parent)).map(Id::from_u64);
         }
         true
     }
@@ -96,7 +96,7 @@ impl Subscriber for Sole {
     fn current_span(&self) -> Current {
         let core = &self.0.core;
         let id = current::here(core, |instance| instance.current_id()).flatten();
-        let site = id.and_then(|id| core.callsites.by_id(core.places.callsite(id)?));
+        let site = id.and_then(|id| core.callsites.by_id(core.slab.callsite(id)?));
         match (id, site.and_then(|site| site.metadata)) {
             (Some(id), Some(metadata)) => Current::new(Id::from_u64(id), metadata),
             _ => Current::none(),

@@ -1,4 +1,4 @@
-//! The spans of a subscriber that has no layer but ours: of each an id, how many handles it has, and its parent, which stays open as long as it does. The Registry keeps more, for layers that are not there, and costs a request half as much again as all of ours.
+//! The spans of a subscriber that has no layer but ours. Comes in: spans that are opened, handles that come and go. Goes out: ids, and which span has ended; its parent stays open as long as it does. The Registry keeps more, for layers that are not there.
 //!
 //! A span has a place while it is open; its id is the place's number and, in the upper bits, how often the place was used. Places are never moved and never freed, so nothing is locked to find one. Each thread uses its own first, the last one freed before all others: it is in the cache.
 
@@ -7,8 +7,8 @@ use std::sync::{
     atomic::{AtomicU32, AtomicU64, Ordering},
 };
 
-/// Every place there is.
-pub(crate) struct Places {
+/// Every place there is for a span.
+pub(crate) struct Slab {
     /// Each twice as long as the one before.
     shelves: [OnceLock<Box<[Place]>>; SHELVES],
     /// The first that was never used.
@@ -35,7 +35,7 @@ pub(crate) const OWN: usize = 64;
 /// Where in an id it says how often the place was used; as the Registry's ids have it, so that [`OpenSpans`](super::spans::OpenSpans) finds the same slot again.
 const USES: u32 = 51;
 
-impl Places {
+impl Slab {
     pub(crate) fn new() -> Self {
         Self { shelves: [const { OnceLock::new() }; SHELVES], fresh: AtomicU32::new(0), free: Mutex::default() }
     }
@@ -164,12 +164,12 @@ mod tests {
         }
     }
 
-    fn release(places: &Places, own: &mut Vec<u32>, id: u64) -> Vec<u64> {
+    fn release(slab: &Slab, own: &mut Vec<u32>, id: u64) -> Vec<u64> {
         let mut ended = Vec::new();
-        let mut next = places.release(id).then_some(id);
+        let mut next = slab.release(id).then_some(id);
         while let Some(id) = next {
             ended.push(id);
-            next = places.vacate(id, own).filter(|parent| places.release(*parent));
+            next = slab.vacate(id, own).filter(|parent| slab.release(*parent));
         }
         ended
     }
@@ -178,7 +178,7 @@ mod tests {
         /// Any sequence of opening below any span, sharing and letting go.
         #[test]
         fn a_span_ends_with_its_last_handle_and_its_last_child(steps in prop::collection::vec((0u8..4, any::<prop::sample::Index>()), 1..400)) {
-            let (places, mut own, mut model) = (Places::new(), Vec::new(), Model::default());
+            let (slab, mut own, mut model) = (Slab::new(), Vec::new(), Model::default());
             // One entry for each handle of the test's own.
             let mut handles: Vec<u64> = Vec::new();
             for (number, (what, index)) in steps.into_iter().enumerate() {
@@ -186,48 +186,48 @@ mod tests {
                 match (what, at) {
                     (0, _) | (_, None) => {
                         let parent = at.map(|at| handles[at]).filter(|_| number % 5 != 0);
-                        let id = places.open(&mut own, parent, number as u32).unwrap();
+                        let id = slab.open(&mut own, parent, number as u32).unwrap();
                         prop_assert!(id != 0 && model.0.insert(id, (1, parent)).is_none(), "an id of its own");
-                        prop_assert_eq!(places.callsite(id), Some(number as u32));
+                        prop_assert_eq!(slab.callsite(id), Some(number as u32));
                         parent.iter().for_each(|parent| model.0.get_mut(parent).unwrap().0 += 1);
                         handles.push(id);
                     }
                     (1, Some(at)) => {
-                        prop_assert!(places.share(handles[at]));
+                        prop_assert!(slab.share(handles[at]));
                         model.0.get_mut(&handles[at]).unwrap().0 += 1;
                         handles.push(handles[at]);
                     }
                     (_, Some(at)) => {
                         let id = handles.swap_remove(at);
-                        let ended = release(&places, &mut own, id);
+                        let ended = release(&slab, &mut own, id);
                         prop_assert_eq!(&ended, &model.release(id));
-                        prop_assert!(ended.iter().all(|id| places.callsite(*id).is_none() && !places.share(*id)), "an id that was is nobody's");
+                        prop_assert!(ended.iter().all(|id| slab.callsite(*id).is_none() && !slab.share(*id)), "an id that was is nobody's");
                     }
                 }
             }
-            handles.into_iter().for_each(|id| drop(release(&places, &mut own, id)));
-            let used = places.fresh.load(Ordering::Relaxed) as usize;
-            prop_assert_eq!(own.len() + places.free.lock().unwrap().len(), used, "every place is free again");
+            handles.into_iter().for_each(|id| drop(release(&slab, &mut own, id)));
+            let used = slab.fresh.load(Ordering::Relaxed) as usize;
+            prop_assert_eq!(own.len() + slab.free.lock().unwrap().len(), used, "every place is free again");
         }
     }
 
     #[test]
     fn threads_that_come_and_go_use_the_same_places() {
-        let places = Places::new();
+        let slab = Slab::new();
         for _ in 0..50 {
             std::thread::scope(|scope| {
                 for _ in 0..4 {
                     scope.spawn(|| {
                         let mut own = Vec::new();
-                        let open: Vec<u64> = (0..100).map(|_| places.open(&mut own, None, 7).unwrap()).collect();
-                        assert!(open.iter().all(|id| places.callsite(*id) == Some(7)));
-                        open.into_iter().for_each(|id| assert_eq!(release(&places, &mut own, id), [id]));
+                        let open: Vec<u64> = (0..100).map(|_| slab.open(&mut own, None, 7).unwrap()).collect();
+                        assert!(open.iter().all(|id| slab.callsite(*id) == Some(7)));
+                        open.into_iter().for_each(|id| assert_eq!(release(&slab, &mut own, id), [id]));
                         assert!(own.len() <= OWN);
-                        places.take_back(&mut own);
+                        slab.take_back(&mut own);
                     });
                 }
             });
         }
-        assert!(places.fresh.load(Ordering::Relaxed) <= 4 * 100 + 4 * OWN as u32, "{:?}", places.fresh);
+        assert!(slab.fresh.load(Ordering::Relaxed) <= 4 * 100 + 4 * OWN as u32, "{:?}", slab.fresh);
     }
 }

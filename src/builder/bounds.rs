@@ -1,0 +1,77 @@
+//! How much it takes: of memory, of time, of the processors.
+
+use std::time::Duration;
+
+use super::{Builder, LimitSettings};
+use crate::Signal;
+
+/// Of all processors, where they are short.
+pub(super) const WORKER_SHARE: f64 = 0.01;
+
+impl Builder {
+    /// The memory of all trails together, in bytes; 16 MiB by default, taken as needed. A request's trail takes 4 KiB, and up to 16 KiB if it is long.
+    pub fn with_trail_memory(mut self, bytes: usize) -> Self {
+        self.trail_memory = bytes;
+        self
+    }
+
+    /// The memory of each thread's outbox, in bytes; 512 KiB by default. More lets a burst wait for the worker instead of being dropped.
+    pub fn with_outbox_memory(mut self, bytes: usize) -> Self {
+        self.outbox_memory = bytes.max(64 << 10);
+        self
+    }
+
+    /// How long a log record or span may wait for others to share its request: 1 s for logs, 5 s for spans. Exceptions do not wait, metrics have an [interval](Self::with_metric_interval).
+    pub fn with_export_delay(mut self, signal: Signal, delay: Duration) -> Self {
+        if let Some(index) = log_or_span(signal) {
+            self.delays[index] = Some(delay);
+        }
+        self
+    }
+
+    /// Log records or spans in one request at most; 4,096 by default. A request is also sent before it grows beyond 1 MB.
+    pub fn with_max_export_batch(mut self, signal: Signal, records: u64) -> Self {
+        if let Some(index) = log_or_span(signal) {
+            self.max_batch[index] = Some(records.max(1));
+        }
+        self
+    }
+
+    /// Attributes of a log record or span at most, 128 by default; and bytes of one value, 8 KiB by default and at most. What is over is dropped or cut, and counted in the record. Exceptions have [limits of their own](crate#concepts).
+    pub fn with_attribute_limits(mut self, signal: Signal, count: usize, value_bytes: usize) -> Self {
+        if let Some(index) = log_or_span(signal) {
+            self.attribute_limits[index] = LimitSettings { count: Some(count), length: Some(value_bytes) };
+        }
+        self
+    }
+
+    /// How much of all processors together the worker takes for logs and spans where processors are short; 0.01 by default, a hundredth. It notices by itself, on Unix, that threads have to wait for each other. What is recorded beyond that is left out then, see [Overload](crate#overload); exceptions, metrics and flushes are not held up. 1 is no limit.
+    pub fn with_worker_share(mut self, share: f64) -> Self {
+        // NaN, too, is the default.
+        self.worker_share = if share.is_nan() { WORKER_SHARE } else { share.clamp(0.000_1, 1.0) };
+        self
+    }
+
+    /// What `nice` adds for the worker's thread to the niceness of the program, from 0 to 19; 0 by default, as important as any thread. On Linux.
+    ///
+    /// The worker keeps to [its share](Self::with_worker_share) without it; with it, it also waits until others have had theirs, and an exception takes longer to arrive where processors are short.
+    pub fn with_worker_niceness(mut self, niceness: u8) -> Self {
+        self.niceness = i32::from(niceness.min(19));
+        self
+    }
+
+    /// How long dropping the [`Guard`](crate::Guard) may wait for delivery; 2 s by default.
+    pub fn with_shutdown_timeout(mut self, timeout: Duration) -> Self {
+        self.shutdown_timeout = timeout;
+        self
+    }
+}
+
+/// Only these two are gathered into batches by time and number.
+pub(super) fn log_or_span(signal: Signal) -> Option<usize> {
+    match signal {
+        Signal::Logs => Some(0),
+        Signal::Spans => Some(1),
+        Signal::Exceptions | Signal::Metrics => None,
+    }
+}

@@ -1,0 +1,60 @@
+//! What the worker works by: where each signal goes, how often, how much at a time. Comes in: from the builder. Goes out: to the worker and its thread.
+
+#[cfg(feature = "testing")]
+use std::sync::Arc;
+use std::{path::PathBuf, time::Duration};
+
+use opentelemetry_proto::tonic::resource::v1::Resource;
+
+use super::SpanLimits;
+use crate::{delivery::LaneConfig, hooks::Hooks, ledger::Signal, spool, stack::in_app::OwnCrates};
+
+/// Where a signal goes.
+#[derive(Clone, Debug)]
+pub(crate) enum Destination {
+    Otlp(Box<LaneConfig>),
+    Console,
+    Nowhere,
+}
+
+/// How often, how much, and to where.
+pub(crate) struct WorkerConfig {
+    pub(crate) own: OwnCrates,
+    pub(crate) span_limits: SpanLimits,
+    /// Of the worker's thread, on top of the program's, where the system has such a thing for threads.
+    pub(crate) niceness: i32,
+    /// Of all processors, where they are short.
+    pub(crate) share: f64,
+    pub(crate) exception_span_events: bool,
+    pub(crate) hooks: Hooks,
+    /// Takes everything instead of the destinations.
+    #[cfg(feature = "testing")]
+    pub(crate) sink: Option<Arc<crate::testing::Sink>>,
+    pub(crate) spool: Option<SpoolConfig>,
+    pub(crate) resource: Resource,
+    /// Exceptions, logs, spans, metrics.
+    pub(crate) destinations: [Destination; 4],
+    pub(crate) log_delay: Duration,
+    pub(crate) span_delay: Duration,
+    pub(crate) metric_interval: Duration,
+    /// Records in one request at most: logs, spans.
+    pub(crate) max_batch: [u64; 2],
+}
+
+impl WorkerConfig {
+    /// Whether the worker may have to wait while it works: for a terminal, or for a test. That would look as if processors were short.
+    pub(super) fn waits_in_between(&self) -> bool {
+        #[cfg(feature = "testing")]
+        if self.sink.is_some() {
+            return true;
+        }
+        self.destinations.iter().any(|destination| matches!(destination, Destination::Console))
+    }
+}
+
+/// Where undelivered requests wait.
+pub(crate) struct SpoolConfig {
+    pub(crate) path: PathBuf,
+    pub(crate) limits: spool::Limits,
+    pub(crate) signals: [bool; Signal::ALL.len()],
+}
