@@ -22,6 +22,32 @@ fn multi_thread() -> tokio::runtime::Runtime {
 }
 
 #[test]
+fn a_request_is_one_however_deep_its_spans_are_and_whichever_end_first() {
+    let pipeline = Pipeline::installed();
+    info_span!("the deep request").in_scope(|| {
+        info!("at the top of the deep request");
+        let mut spans = vec![Span::current()];
+        for depth in 0..23 {
+            let parent = spans.last().expect("one");
+            spans.push(info_span!(parent: parent, "nested", depth));
+        }
+        let innermost = spans.pop().expect("the last");
+        drop(spans);
+        innermost.in_scope(|| {
+            info!("at the bottom of the deep request");
+            error!("the deep request fails");
+        });
+    });
+    let told = messages(&pipeline.exception("the deep request fails"));
+    let said: Vec<_> = told.iter().filter(|message| message.contains("of the deep request")).collect();
+    assert_eq!(said, ["at the top of the deep request", "at the bottom of the deep request"]);
+    let received = pipeline.received();
+    let nested: Vec<_> = received.spans.iter().filter(|span| span.name == "nested").collect();
+    assert_eq!(nested.len(), 23);
+    assert!(nested.iter().all(|span| span.trace_id == nested[0].trace_id));
+}
+
+#[test]
 fn breadcrumbs_and_fields_survive_yielding_awaits() {
     let pipeline = Pipeline::installed();
     for (runtime, name) in [(current_thread(), "awaits on one thread"), (multi_thread(), "awaits on many threads")] {

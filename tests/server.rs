@@ -13,10 +13,10 @@ use axum::{
     routing::get,
 };
 use crumbtrail::{
-    MetricTemporality, Sampler, User,
+    Builder, MetricTemporality, Sampler, Scrubber, Signal, User,
     tower::{RequestBuilderExt as _, ServerLayer},
 };
-use crumbtrail_receiver::{Point, Received};
+use crumbtrail_receiver::{Point, Received, Span};
 use http_body_util::{BodyExt as _, StreamBody};
 use support::{PATIENCE, Pipeline};
 use tokio::sync::mpsc;
@@ -24,9 +24,13 @@ use tower::ServiceExt as _;
 use tracing::{error, info, info_span};
 use tracing_subscriber::layer::SubscriberExt as _;
 
-/// Everything on one thread, under this pipeline's subscriber.
+/// Everything on one thread, under this pipeline's own subscriber.
 fn run<T>(pipeline: &Pipeline, work: impl Future<Output = T>) -> T {
-    pipeline.run(|| tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work))
+    tracing::dispatcher::with_default(&pipeline.telemetry.dispatch(), || block_on(work))
+}
+
+fn block_on<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
 }
 
 fn request(uri: &str) -> Request<Body> {
@@ -113,6 +117,47 @@ fn a_request_is_a_span_by_the_conventions() {
     let exemplars: Vec<_> = all.iter().flat_map(|metric| &metric.points).flat_map(|point| &point.exemplars).collect();
     assert_eq!(exemplars.iter().map(|(_, trace)| &**trace).collect::<Vec<_>>(), [&*span.trace_id]);
     assert!((point.value - (span.end - span.start) as f64 / 1e9).abs() < 0.01, "equal to the span's duration: {point:?}");
+}
+
+/// A subscriber of our own is given the fields of a request's span as they are, another's visits each.
+#[test]
+fn a_span_says_the_same_to_us_alone_and_among_others() {
+    let rule = |text: &str| text.find("cart").map(|at| at..at + 4);
+    let configurations: [fn(Builder) -> Builder; 6] = [
+        |builder| builder,
+        |builder| builder.with_default_pii(true),
+        |builder| builder.with_attribute_limits(Signal::Spans, 5, 6),
+        |builder| builder.with_scrubber(Scrubber::default().with_denied("url.path")),
+        |builder| builder.with_scrubber(Scrubber::default().with_hashed("salt", ["server.address", "http.route"])),
+        |builder| builder.with_scrubber(Scrubber::none()),
+    ];
+    let with_rule: [Box<dyn Fn(Builder) -> Builder>; 1] =
+        [Box::new(move |builder: Builder| builder.with_scrubber(Scrubber::default().with_rule(rule)))];
+    let all = configurations.into_iter().map(|configure| Box::new(configure) as Box<dyn Fn(Builder) -> Builder>).chain(with_rule);
+    for (number, configure) in all.enumerate() {
+        let spans = [true, false].map(|alone| {
+            let pipeline = Pipeline::new(|builder, _| configure(builder));
+            let requests = async {
+                let router = router();
+                for (method, uri) in [("GET", "/cart/7?page=2&sig=abc"), ("POST", "/nowhere"), ("BREW", "/explained")] {
+                    let request = Request::builder().method(method).uri(uri).header("host", "shop.example:8443");
+                    let request = request.header("user-agent", "test password=hunter2").header("x-forwarded-for", "203.0.113.7");
+                    answer(&router, request.body(Body::empty()).unwrap()).await;
+                }
+            };
+            if alone {
+                run(&pipeline, requests)
+            } else {
+                pipeline.run(|| block_on(requests))
+            }
+            let received = pipeline.received();
+            assert_eq!(received.spans.len(), 3);
+            let said = |span: &Span| (span.name.clone(), span.kind, span.status.clone(), span.attributes.clone(), span.dropped_attributes);
+            received.spans.iter().map(said).collect::<Vec<_>>()
+        });
+        assert_eq!(spans[0], spans[1], "configuration {number}");
+        assert_eq!(format!("{spans:?}").contains("hunter2"), number == 5, "configuration {number}");
+    }
 }
 
 fn points_after_flush(pipeline: &Pipeline, name: &str) -> Vec<Point> {

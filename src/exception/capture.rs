@@ -15,7 +15,7 @@ use super::{
 use crate::{
     Breadcrumb,
     clock::now,
-    layer::{self, SpanState, core::Core},
+    layer::{self, SharedSpan, core::Core},
     ledger::{Lost, Signal},
     stack::{resolve::without_arguments, statics::Template},
     text::{PANICKED, cut, truncate},
@@ -210,7 +210,7 @@ pub(crate) fn capture_into<Kind>(core: &Arc<Core>, error: &(impl Capture<Kind> +
 /// The same for a span that need not be the current one, and perhaps from no place in the program.
 pub(crate) fn capture_for<Kind>(
     core: &Arc<Core>,
-    state: Option<Arc<SpanState>>,
+    state: Option<SharedSpan>,
     error: &(impl Capture<Kind> + ?Sized),
     location: Option<&'static Location<'static>>,
 ) -> ErrorId {
@@ -250,7 +250,7 @@ pub(crate) fn capture_for<Kind>(
     raised.place = location.map(Place::from);
     (raised.backtrace, raised.attachments) = (parts.backtrace, parts.attachments);
     (raised.at, raised.key) = (place, group);
-    let told = raise(core, state.as_ref(), id, now(), raised);
+    let told = raise(core, state.as_deref(), id, now(), raised);
     let id = told.err().unwrap_or(id);
     if let Some(state) = &state {
         layer::leave_breadcrumb(core, state, true, || {

@@ -169,7 +169,7 @@ pub(crate) fn scoped_core() -> Option<Arc<Core>> {
 }
 
 /// Makes the exception of an ERROR event, from its record. Returns the id of the exception it is an echo of, if it is one.
-pub(crate) fn raise_event(core: &Arc<Core>, state: Option<&Arc<SpanState>>, event: &[u8]) -> Option<ErrorId> {
+pub(crate) fn raise_event(core: &Arc<Core>, state: Option<&SpanState>, event: &[u8]) -> Option<ErrorId> {
     let (record, _) = Record::split_first(event)?;
     let site = core.callsites.by_id(record.callsite)?;
     let mut raised = described(&record, &site);
@@ -208,7 +208,7 @@ pub(crate) fn raise_event(core: &Arc<Core>, state: Option<&Arc<SpanState>>, even
 /// assert_eq!(shown, Some(captured.exceptions()[0].id()));
 /// ```
 pub fn last_error_id() -> Option<ErrorId> {
-    layer::current_state(&active_core()?)?.trail.as_ref()?.recent().last()
+    layer::current_state(&active_core()?)?.trail()?.recent().last()
 }
 
 /// What the ways differ in.

@@ -85,5 +85,5 @@ fn take(core: &Arc<Core>, info: &PanicHookInfo<'_>) {
     raised.templates[1] = literal.or_else(|| standard_panic(text)).map(str::to_owned);
     raised.unfinished = core.scrubber.has_rules();
     (raised.at, raised.key) = (place, group);
-    let _ = raise(core, state.as_ref(), ErrorId::new(), now(), raised);
+    let _ = raise(core, state.as_deref(), ErrorId::new(), now(), raised);
 }

@@ -22,7 +22,7 @@ const MAX_OPEN_SPANS: usize = 32;
 const MAX_LEAN_SPANS: usize = 4;
 
 /// Adds what all three ways share and sends the draft off. `Err`: it is an echo of this exception.
-pub(super) fn raise(core: &Arc<Core>, state: Option<&Arc<SpanState>>, id: ErrorId, time: u64, raised: Raised<'_>) -> Result<(), ErrorId> {
+pub(super) fn raise(core: &Arc<Core>, state: Option<&SpanState>, id: ErrorId, time: u64, raised: Raised<'_>) -> Result<(), ErrorId> {
     // What rules or hooks of the program's may yet take out is not said of a span now.
     let told = !(raised.unfinished || core.has_hooks);
     let message = raised.links.first().filter(|_| told).map_or("", |link| link.message.as_str());
@@ -48,8 +48,8 @@ pub(super) fn raise(core: &Arc<Core>, state: Option<&Arc<SpanState>>, id: ErrorI
 }
 
 /// The exception that this is an echo of. If there is none, this one is remembered.
-fn echo_of(core: &Arc<Core>, state: Option<&Arc<SpanState>>, id: ErrorId, time: u64, raised: &Raised<'_>) -> Option<ErrorId> {
-    let trail = state.and_then(|state| state.trail.as_ref());
+fn echo_of(core: &Arc<Core>, state: Option<&SpanState>, id: ErrorId, time: u64, raised: &Raised<'_>) -> Option<ErrorId> {
+    let trail = state.and_then(|state| state.trail());
     let links: Vec<(&str, u64)> = raised.links.iter().map(|link| (link.message.as_str(), link.address.0[0])).collect();
     let spans: Vec<u64> = ancestry(state).take(MAX_OPEN_SPANS).map(|span| span.ids.span).collect();
     let seen = Seen {
@@ -81,12 +81,12 @@ fn echo_of(core: &Arc<Core>, state: Option<&Arc<SpanState>>, id: ErrorId, time: 
 }
 
 /// A span and those around it.
-fn ancestry(state: Option<&Arc<SpanState>>) -> impl Iterator<Item = &Arc<SpanState>> {
-    std::iter::successors(state, |span| span.parent.as_ref())
+fn ancestry(state: Option<&SpanState>) -> impl Iterator<Item = &SpanState> {
+    std::iter::successors(state, |span| span.parent.as_deref())
 }
 
 /// Records of the open spans, innermost first, and whether the last is the root: it tells who is served, so it comes along whatever the limit.
-fn open_spans(state: Option<&Arc<SpanState>>, limit: usize) -> (Vec<Vec<u8>>, bool) {
+fn open_spans(state: Option<&SpanState>, limit: usize) -> (Vec<Vec<u8>>, bool) {
     let (mut records, mut has_root) = (Vec::new(), false);
     for span in ancestry(state) {
         has_root = span.parent.is_none();
@@ -98,10 +98,10 @@ fn open_spans(state: Option<&Arc<SpanState>>, limit: usize) -> (Vec<Vec<u8>>, bo
 }
 
 /// What is known at once, but for the open spans.
-fn draft(core: &Arc<Core>, state: Option<&Arc<SpanState>>, id: ErrorId, time: u64, raised: Raised<'_>, admission: &Admission) -> Draft {
+fn draft(core: &Arc<Core>, state: Option<&SpanState>, id: ErrorId, time: u64, raised: Raised<'_>, admission: &Admission) -> Draft {
     let Admission { verdict, suppressed, slot } = *admission;
     let lean = verdict == Verdict::Lean;
-    let trail = state.and_then(|state| state.trail.as_ref());
+    let trail = state.and_then(|state| state.trail());
     let thread = std::thread::current();
     Draft {
         id,

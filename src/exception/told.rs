@@ -13,7 +13,7 @@ use crate::{
 /// Makes an exception of a text. `template` is what of it is the same every time.
 pub(crate) fn tell_text(
     core: &Arc<Core>,
-    state: Option<&Arc<SpanState>>,
+    state: Option<&SpanState>,
     mechanism: Mechanism,
     (type_name, message): (&str, &str),
     template: Option<&str>,

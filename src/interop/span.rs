@@ -17,7 +17,7 @@ use crate::{
     AttributeValue,
     clock::now,
     exception::{Mechanism, capture_for, tell_text},
-    layer::{self, SpanState, core::Core},
+    layer::{self, SharedSpan, core::Core},
     scope::clean_value,
     text::cut,
     trail::{
@@ -49,7 +49,7 @@ enum Of {
 pub(super) struct Own {
     core: Arc<Core>,
     /// The span of `tracing` in which it began.
-    enclosing: Option<Arc<SpanState>>,
+    enclosing: Option<SharedSpan>,
     ids: SpanIds,
     scope: Arc<str>,
     start: u64,
@@ -71,7 +71,7 @@ impl std::fmt::Debug for Own {
 }
 
 impl Own {
-    pub(super) fn new(core: Arc<Core>, enclosing: Option<Arc<SpanState>>, ids: SpanIds, scope: Arc<str>, builder: SpanBuilder) -> Self {
+    pub(super) fn new(core: Arc<Core>, enclosing: Option<SharedSpan>, ids: SpanIds, scope: Arc<str>, builder: SpanBuilder) -> Self {
         let cut = |mut parts: Vec<KeyValue>| {
             parts.truncate(MAX_PARTS);
             parts
@@ -163,7 +163,7 @@ impl OtelSpan {
         state.append_fields_of(&buf[..length]);
     }
 
-    fn state(&self) -> Option<Arc<SpanState>> {
+    fn state(&self) -> Option<SharedSpan> {
         let Of::Tracing { core, id, span } = &self.of else { return None };
         core.spans.get(*id).map(|handle| handle.state).filter(|state| state.ids.span == *span)
     }
@@ -257,7 +257,7 @@ impl OtelSpan {
         };
         let attribute = |key: &str| event.attributes.iter().find(|known| known.key.as_str() == key).map(|known| known.value.to_string());
         let Some(message) = attribute("exception.message") else { return false };
-        tell_text(core, state.as_ref(), Mechanism::Capture, (&attribute("exception.type").unwrap_or_default(), &message), None);
+        tell_text(core, state.as_deref(), Mechanism::Capture, (&attribute("exception.type").unwrap_or_default(), &message), None);
         true
     }
 

@@ -53,7 +53,7 @@ impl Tracer for OtelTracer {
             let id = id.cast_unsigned();
             let Some(state) = core.spans.get(id).map(|handle| handle.state) else { return OtelSpan::none() };
             let state = if parent_context.is_valid() && parent_context.span_id().to_bytes() != state.ids.span.to_be_bytes() {
-                if let Some(trail) = state.trail.as_ref().filter(|_| parent_context.is_remote()) {
+                if let Some(trail) = state.trail().filter(|_| parent_context.is_remote()) {
                     trail.set_trace_state(parent_context.trace_state().header());
                 }
                 layer::reparent(&core, id, &state, ids_of(parent_context), parent_context.is_remote())

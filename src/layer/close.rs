@@ -3,7 +3,7 @@
 use std::{borrow::Cow, sync::Arc};
 
 use super::{
-    CrumbtrailLayer, SpanState,
+    CrumbtrailLayer, SharedSpan, SpanState,
     core::Core,
     current::{self, Instance, Thread},
     user,
@@ -13,7 +13,6 @@ use crate::{
     ledger::Signal,
     propagation::without_threshold,
     trail::{
-        Trail,
         callsite::feeds,
         record::{self, Kind, flag},
     },
@@ -24,7 +23,7 @@ const KEPT: u8 = flag::KEPT_ERROR | flag::KEPT_SLOW;
 
 impl CrumbtrailLayer {
     /// A span has ended; its state is nobody else's to find.
-    pub(super) fn close(&self, thread: &Thread, id: u64, mut state: Arc<SpanState>) {
+    pub(super) fn close(&self, thread: &Thread, id: u64, mut state: SharedSpan) {
         let core = &self.core;
         let end = now();
         if core.links.is_silent(end) {
@@ -35,17 +34,21 @@ impl CrumbtrailLayer {
             match self.fate(instance, &state, end) {
                 Fate::Exported(flags) => {
                     complete(&state, core, flags);
-                    SpanState::finish(&mut state, end, flags, |record| instance.push(record, Signal::Spans, core));
+                    SpanState::finish(&mut state, end, flags, |record, _| instance.push(record, Signal::Spans, core));
                 }
-                Fate::Held(trail) => {
+                Fate::Held => {
                     complete(&state, core, KEPT);
                     let flags = if state.feeds & feeds::CRUMB == 0 { flag::NO_CRUMB } else { 0 };
-                    SpanState::finish(&mut state, end, flags, |record| instance.hold(&trail, record, core));
+                    SpanState::finish(&mut state, end, flags, |record, trail| {
+                        if let Some(trail) = trail {
+                            instance.hold(trail, record, core);
+                        }
+                    });
                     return instance.recycle(state);
                 }
                 Fate::None { missing } => instance.miss(Signal::Spans, missing, core),
             }
-            if let (Some(trail), Some(_)) = (&state.trail, &state.parent)
+            if let (Some(trail), Some(_)) = (state.trail(), &state.parent)
                 && state.feeds & feeds::CRUMB != 0
             {
                 trail.push_quietly(&record::header_only(Kind::SpanClose, state.callsite, end, state.ids));
@@ -62,7 +65,7 @@ impl CrumbtrailLayer {
         if state.ids.flags & flag::SAMPLED != 0 {
             return Fate::Exported(0);
         }
-        let Some(trail) = state.trail.as_ref() else { return Fate::None { missing: 0 } };
+        let Some(trail) = state.trail() else { return Fate::None { missing: 0 } };
         if !core.sampler.may_keep() {
             return Fate::None { missing: trail.left_out().of_one() };
         }
@@ -75,7 +78,7 @@ impl CrumbtrailLayer {
             return Fate::None { missing };
         }
         match trail.kept() {
-            0 => Fate::Held(trail.clone()),
+            0 => Fate::Held,
             kept if is_root && trail.is_cut() => Fate::Exported(kept | flag::CUT_TRAIL),
             kept => Fate::Exported(kept),
         }
@@ -84,7 +87,7 @@ impl CrumbtrailLayer {
 
 /// Adds what is said of a span only when it leaves.
 fn complete(state: &SpanState, core: &Core, flags: u8) {
-    let trail = state.trail.as_ref();
+    let trail = state.trail();
     if let Some(text) = trail.and_then(|trail| trail.trace_state()) {
         // What is kept, or held to be kept, is so with a probability that nobody knows.
         let text = if flags & KEPT == 0 { Cow::Borrowed(text) } else { Cow::Owned(without_threshold(text)) };
@@ -100,14 +103,14 @@ enum Fate {
     /// With these flags besides its own.
     Exported(u8),
     /// Its trace may yet be kept: it goes into the trail, whole.
-    Held(Arc<Trail>),
+    Held,
     /// Nobody wants it. Where its request was left out for want of room, so many spans are to be counted.
     None { missing: u64 },
 }
 
 /// Keeps a request's spans, those that have ended and those that will, because of an exception in it.
 pub(crate) fn keep_failed(core: &Arc<Core>, state: &SpanState) {
-    if let Some(trail) = state.trail.as_ref().filter(|_| core.exports_spans && state.ids.flags & flag::SAMPLED == 0) {
+    if let Some(trail) = state.trail().filter(|_| core.exports_spans && state.ids.flags & flag::SAMPLED == 0) {
         current::at(|thread| thread.instance(core, |instance| instance.keep(trail, flag::KEPT_ERROR, core)));
     }
 }

@@ -38,8 +38,6 @@ pub(crate) struct Core {
     pub(crate) propagators: Propagators,
     pub(crate) stacktraces: bool,
     pub(crate) exports_spans: bool,
-    /// There is a layer in a subscriber that has others: what is said of a span is said through `tracing`.
-    pub(crate) has_company: AtomicBool,
     pub(crate) callsites: CallsiteTable,
     pub(crate) spans: OpenSpans,
     /// Ids and handles of spans, where there is no Registry.
@@ -55,6 +53,8 @@ pub(crate) struct Core {
     /// The addresses of clients may be told.
     #[cfg(feature = "tower")]
     pub(crate) tells_clients: bool,
+    #[cfg(feature = "tower")]
+    writes_requests: std::sync::OnceLock<bool>,
     pub(crate) statics: Statics,
     #[cfg(feature = "tower")]
     pub(crate) requests: Arc<crate::metrics::requests::RequestMetrics>,
@@ -135,7 +135,6 @@ impl Core {
             propagators: config.propagators,
             exports_spans: config.exports_spans,
             stacktraces: config.stacktraces,
-            has_company: AtomicBool::new(false),
             callsites: CallsiteTable::new(config.scrubber.clone()),
             spans: OpenSpans::new(),
             slab: Slab::new(),
@@ -146,6 +145,8 @@ impl Core {
             faults: AtomicU64::new(0),
             #[cfg(feature = "tower")]
             tells_clients: config.scrubber.key("client.address") == crate::scrub::Treatment::Keep,
+            #[cfg(feature = "tower")]
+            writes_requests: std::sync::OnceLock::new(),
             scrubber: config.scrubber,
             statics: Statics::of_this_process(),
             #[cfg(feature = "tower")]
@@ -165,6 +166,13 @@ impl Core {
             no_request: Once::new(),
             closed: AtomicBool::new(false),
         }
+    }
+
+    /// Whether nothing is to be done to the fields of a request's span but what an encoder does. Asked for the same names every time.
+    #[cfg(feature = "tower")]
+    pub(crate) fn writes_requests(&self, fields: &[&str]) -> bool {
+        let keeps = |name: &&str| self.scrubber.key(name) == crate::scrub::Treatment::Keep;
+        *self.writes_requests.get_or_init(|| !self.scrubber.has_rules() && fields.iter().all(keeps))
     }
 
     pub(crate) fn is_closed(&self) -> bool {

@@ -13,7 +13,7 @@ use crate::{
 
 /// Adds a breadcrumb to the trail of a span's request; `of_exception`: an exception's own, which does not count as something that happened since.
 pub(crate) fn leave_breadcrumb(core: &Core, state: &SpanState, of_exception: bool, make: impl FnOnce() -> Breadcrumb) {
-    let Some(trail) = &state.trail else { return };
+    let Some(trail) = state.trail() else { return };
     let _ = current::with(|thread| {
         // The program's code, which may log: nothing of ours is held.
         let crumb = make();

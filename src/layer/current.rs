@@ -9,11 +9,11 @@ use std::{
 
 use crate::{
     exception::echo::Recent,
-    layer::{core::Core, slab, span::SpanState},
+    layer::{core::Core, slab, span::SharedSpan},
     ledger::{Lost, Signal},
     outbox::Outbox,
     trail::{
-        Trail,
+        SharedTrail, Trail,
         record::{self, Kind, SpanIds, flag, records},
     },
 };
@@ -33,6 +33,7 @@ thread_local! {
             ours: Cell::new(false),
             depth: Cell::new(0),
             scratch: Cell::new(Vec::new()),
+            written: Cell::new(None),
             instances: RefCell::new(Vec::new()),
         }
     };
@@ -43,6 +44,8 @@ pub(crate) struct Thread {
     ours: Cell<bool>,
     depth: Cell<u8>,
     scratch: Cell<Vec<u8>>,
+    /// A span's record that waits for it to be opened, and its length without padding.
+    written: Cell<Option<(Vec<u8>, usize)>>,
     instances: RefCell<Vec<Instance>>,
 }
 
@@ -59,8 +62,8 @@ pub(crate) struct Instance {
     generation: u64,
     /// The outbox fills faster than it is emptied: see [`Instance::sheds`].
     is_shedding: Cell<bool>,
-    states: Vec<Arc<SpanState>>,
-    trails: Vec<Arc<Trail>>,
+    states: Vec<SharedSpan>,
+    trails: Vec<SharedTrail>,
     /// In the slab, for this thread's next spans.
     pub(crate) free_places: Vec<u32>,
     /// Exceptions of this thread, for those that come outside of requests.
@@ -69,7 +72,7 @@ pub(crate) struct Instance {
 
 struct Entered {
     id: u64,
-    state: Arc<SpanState>,
+    state: SharedSpan,
 }
 
 /// Runs `visit` with this thread's part of a layer instance. `None`: a thread of ours has none, nor has one that is ending, nor one that is using it right now.
@@ -164,26 +167,41 @@ impl Thread {
         }
     }
 
+    /// Keeps the fields of a span that is opened next.
+    #[cfg(feature = "tower")]
+    pub(crate) fn put_written(&self, record: Vec<u8>, length: usize) {
+        self.written.set(Some((record, length)));
+    }
+
+    #[inline]
+    pub(crate) fn take_written(&self) -> Option<(Vec<u8>, usize)> {
+        self.written.take()
+    }
+
     /// This thread's part of a layer instance. `None` only if something above is using it right now, as in a panic hook.
     #[inline]
     pub(crate) fn instance<T>(&self, core: &Arc<Core>, visit: impl FnOnce(&mut Instance) -> T) -> Option<T> {
         let mut instances = self.instances.try_borrow_mut().ok()?;
-        let index = match instances.iter().position(|instance| instance.core == core.id) {
-            Some(index) => index,
-            None => {
-                instances.retain(|instance| instance.alive.strong_count() > 0);
-                instances.push(Instance::new(core));
-                instances.len() - 1
-            }
-        };
+        // Mostly there is one.
+        let is_first = instances.first().is_some_and(|first| first.core == core.id);
+        let index = if is_first { 0 } else { place_of(&mut instances, core) };
         Some(visit(&mut instances[index]))
     }
 
     /// The innermost entered span. Makes nothing, waits for nothing: a panic hook asks, too.
-    pub(crate) fn current(&self, core: &Core) -> Option<Arc<SpanState>> {
+    pub(crate) fn current(&self, core: &Core) -> Option<SharedSpan> {
         let instances = self.instances.try_borrow().ok()?;
         instances.iter().find(|instance| instance.core == core.id)?.current().cloned()
     }
+}
+
+#[cold]
+fn place_of(instances: &mut Vec<Instance>, core: &Arc<Core>) -> usize {
+    instances.iter().position(|instance| instance.core == core.id).unwrap_or_else(|| {
+        instances.retain(|instance| instance.alive.strong_count() > 0);
+        instances.push(Instance::new(core));
+        instances.len() - 1
+    })
 }
 
 impl Instance {
@@ -282,13 +300,13 @@ impl Instance {
     }
 
     #[inline]
-    pub(crate) fn current(&self) -> Option<&Arc<SpanState>> {
+    pub(crate) fn current(&self) -> Option<&SharedSpan> {
         self.entered.last().map(|entered| &entered.state)
     }
 
     /// Enters a span. One that this thread knows is moved, not counted: a poll costs no atomic operation.
     #[inline]
-    pub(crate) fn enter(&mut self, id: u64, look_up: impl FnOnce() -> Option<Arc<SpanState>>) {
+    pub(crate) fn enter(&mut self, id: u64, look_up: impl FnOnce() -> Option<SharedSpan>) {
         let known = self.recent[slot(id)].take_if(|recent| recent.id == id);
         // A state that is not closed is the only one of its id; a closed one may be another span's by now.
         match known.filter(|recent| !recent.state.is_closed()) {
@@ -310,15 +328,22 @@ impl Instance {
         }
     }
 
+    /// An open span that this thread remembers.
+    #[cfg(feature = "tower")]
+    pub(crate) fn known(&self, id: u64) -> Option<&SharedSpan> {
+        let recent = self.recent[slot(id)].as_ref().filter(|recent| recent.id == id && !recent.state.is_closed())?;
+        Some(&recent.state)
+    }
+
     /// Remembers a span that was just opened: it is likely to be entered next.
     #[inline]
-    pub(crate) fn remember(&mut self, id: u64, state: &Arc<SpanState>) {
+    pub(crate) fn remember(&mut self, id: u64, state: &SharedSpan) {
         self.recent[slot(id)] = Some(Entered { id, state: state.clone() });
     }
 
     /// A span has got another state.
     #[cfg(feature = "tracing-opentelemetry")]
-    pub(crate) fn replace(&mut self, id: u64, state: &Arc<SpanState>) {
+    pub(crate) fn replace(&mut self, id: u64, state: &SharedSpan) {
         for entered in self.entered.iter_mut().filter(|entered| entered.id == id) {
             entered.state = state.clone();
         }
@@ -338,27 +363,26 @@ impl Instance {
     }
 
     /// A state for a new span.
-    pub(crate) fn spare_state(&mut self) -> Arc<SpanState> {
+    pub(crate) fn spare_state(&mut self) -> SharedSpan {
         self.states.pop().unwrap_or_default()
     }
 
     /// An empty trail for a new root.
-    pub(crate) fn spare_trail(&mut self, core: &Core) -> Arc<Trail> {
-        self.trails.pop().unwrap_or_else(|| Arc::new(Trail::new(core.pool.clone())))
+    pub(crate) fn spare_trail(&mut self, core: &Core) -> SharedTrail {
+        self.trails.pop().unwrap_or_else(|| SharedTrail::new(Trail::new(core.pool.clone())))
     }
 
     /// Keeps a closed span's memory for the next one, if nobody else holds it any more.
     #[inline]
-    pub(crate) fn recycle(&mut self, mut state: Arc<SpanState>) {
-        let Some(unique) = Arc::get_mut(&mut state) else { return };
+    pub(crate) fn recycle(&mut self, mut state: SharedSpan) {
+        let Some(unique) = SharedSpan::get_mut(&mut state) else { return };
         let (_parent, trail) = unique.clear();
         if self.states.len() < SPARES {
             self.states.push(state);
         }
-        // Looked at before it is tried for: most spans are not the last of their trail.
-        if let Some(mut trail) = trail.filter(|trail| Arc::strong_count(trail) == 1)
+        if let Some(mut trail) = trail
             && self.trails.len() < SPARES
-            && let Some(unique) = Arc::get_mut(&mut trail)
+            && let Some(unique) = SharedTrail::get_mut(&mut trail)
         {
             unique.reset();
             self.trails.push(trail);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{CrumbtrailLayer, SpanState, core::Core, current, ids, spans::Handle};
+use super::{CrumbtrailLayer, SharedSpan, SpanState, core::Core, current, ids, spans::Handle};
 use tracing_core::span::Attributes;
 
 use crate::{
@@ -12,13 +12,13 @@ use crate::{
 };
 
 /// Gives a span another parent than `tracing` knows, and so perhaps another trace. What is in it already stays where it was.
-pub(crate) fn reparent(core: &Arc<Core>, id: u64, state: &Arc<SpanState>, parent: SpanIds, is_remote: bool) -> Arc<SpanState> {
+pub(crate) fn reparent(core: &Arc<Core>, id: u64, state: &SharedSpan, parent: SpanIds, is_remote: bool) -> SharedSpan {
     let mut under = ids::below(core, parent, is_remote);
-    if state.trail.as_ref().is_some_and(|trail| trail.left_out().is_set()) {
+    if state.trail().is_some_and(|trail| trail.left_out().is_set()) {
         // That has been decided, and told.
         under.flags &= !flag::SAMPLED;
     }
-    let moved = Arc::new(state.moved(SpanIds { span: state.ids.span, ..under }));
+    let moved = SharedSpan::new(state.moved(SpanIds { span: state.ids.span, ..under }));
     core.spans.replace(id, Handle { state: moved.clone(), own: true });
     // Who has the old one at hand looks the new one up.
     state.mark_closed();
@@ -33,7 +33,7 @@ pub(crate) fn export_span(core: &Arc<Core>, enclosing: Option<&SpanState>, ids: 
     if kept != 0 {
         record::add_flags(span, kept);
         current::at(|thread| thread.instance(core, |instance| instance.push(span, Signal::Spans, core)));
-    } else if let Some(trail) = of_trace.and_then(|state| state.trail.as_ref()) {
+    } else if let Some(trail) = of_trace.and_then(|state| state.trail()) {
         record::add_flags(span, flag::NO_CRUMB);
         current::at(|thread| {
             thread.instance(core, |instance| {

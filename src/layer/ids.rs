@@ -1,6 +1,6 @@
 //! Trace and span ids: what a new span is called, and what records in it carry. Random, never zero, from a generator of the thread's own.
 
-use std::{cell::RefCell, sync::Arc};
+use std::cell::RefCell;
 
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 
@@ -43,7 +43,7 @@ pub(crate) fn below(core: &Core, parent: SpanIds, is_remote: bool) -> SpanIds {
 #[inline]
 pub(crate) fn in_span(
     #[cfg_attr(not(feature = "tracing-opentelemetry"), expect(unused_variables))] core: &Core,
-    state: Option<&Arc<SpanState>>,
+    state: Option<&SpanState>,
 ) -> SpanIds {
     #[cfg(feature = "tracing-opentelemetry")]
     if core.interop.foreign_context {

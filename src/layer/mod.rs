@@ -9,6 +9,9 @@ mod current;
 #[cfg(feature = "tracing-opentelemetry")]
 mod foreign;
 pub(crate) mod ids;
+#[cfg(feature = "tower")]
+mod middleware;
+mod open;
 mod route;
 mod slab;
 mod span;
@@ -38,7 +41,6 @@ use crate::{
     clock::now,
     exception,
     ledger::{Lost, Signal},
-    propagation::Remote,
     scope,
     trail::{
         callsite::{Callsite, feeds},
@@ -47,15 +49,15 @@ use crate::{
     },
 };
 
-pub use self::route::Route;
 #[cfg(feature = "tower")]
-pub(crate) use self::spans::Handle as SpanHandle;
+pub(crate) use self::middleware::{Audience, Recording, open_written, record_number, recording};
+pub use self::route::Route;
 pub(crate) use self::{
     close::keep_failed,
     crumb::leave_breadcrumb,
     current::{current_ids, is_own_thread, mark_own_thread, recent},
     route::Routes,
-    span::SpanState,
+    span::{SharedSpan, SpanState},
     subscriber::SoleSubscriber,
     visit::guess,
 };
@@ -86,9 +88,6 @@ impl std::fmt::Debug for CrumbtrailLayer {
 
 impl CrumbtrailLayer {
     pub(crate) fn new(core: Arc<Core>, narrows: bool, alive: Arc<dyn Any + Send + Sync>) -> Self {
-        if !narrows {
-            core.has_company.store(true, Ordering::Relaxed);
-        }
         Self { core, narrows, _alive: alive }
     }
 
@@ -111,88 +110,8 @@ impl CrumbtrailLayer {
         if feeds == 0 && self.narrows { Interest::never() } else { Interest::always() }
     }
 
-    fn state_of(&self, id: &Id) -> Option<Arc<SpanState>> {
+    fn state_of(&self, id: &Id) -> Option<SharedSpan> {
         self.core.spans.get(id.into_u64()).map(|handle| handle.state)
-    }
-
-    fn new_span(&self, thread: &Thread, attributes: &Attributes<'_>, id: &Id, (callsite, feeds): (u32, u8)) {
-        let core = &self.core;
-        let metadata = attributes.metadata();
-        let parent = match attributes.parent() {
-            Some(explicit) => self.state_of(explicit),
-            None if attributes.is_contextual() => thread.current(core),
-            None => None,
-        };
-        let site = self.looked_at(callsite, feeds);
-        let mut buf = thread.take_scratch();
-        let mut encoder = Encoder::new(&mut buf, Kind::SpanOpen, callsite, now(), core.span_limits).with_scrubber(&core.scrubber);
-        attributes.record(&mut FieldVisitor::new(&mut encoder, &core.scrubber, site.as_deref()));
-        if encoder.failed() {
-            // A span without its fields is better than a trace without the span.
-            encoder = Encoder::new(&mut buf, Kind::SpanOpen, callsite, now(), core.span_limits);
-            core.fault_of_rule();
-        }
-        let mut length = encoder.finish();
-
-        let handle = if feeds & feeds::SPAN == 0 {
-            // Below the spans route: its parent stands for it.
-            let Some(parent) = parent else { return thread.return_scratch(buf) };
-            record::stamp_ids(&mut buf, parent.ids);
-            if let Some(trail) = parent.trail.as_ref().filter(|_| feeds & feeds::CRUMB != 0) {
-                trail.push(&buf);
-            }
-            Handle { state: parent, own: false }
-        } else {
-            let boundary = feeds & feeds::KIND != 0 && is_boundary(&buf, metadata);
-            let (enclosing, parent) = if boundary { (parent, None) } else { (None, parent) };
-            let (ids, trail, remote) = match &parent {
-                Some(parent) => (ids::of_child(parent.ids), parent.trail.clone(), None),
-                None => {
-                    let remote = Remote::take();
-                    let ids = ids::of_root(core, remote.span);
-                    #[cfg(feature = "tracing-opentelemetry")]
-                    let ids = if remote.span.is_some() || boundary { ids } else { self.joined(attributes).unwrap_or(ids) };
-                    // The program's own rules see what becomes a tag: nothing of ours is held.
-                    (ids, None, remote.into_carried().map(|(state, baggage)| (state, scope::tags_of(&baggage, core), baggage)))
-                }
-            };
-            let is_root = trail.is_none();
-            let sheds = is_root && thread.instance(core, |instance| instance.sheds(core)).unwrap_or_default();
-            let left_out = sheds.then_some(ids.flags & flag::SAMPLED != 0);
-            let ids = SpanIds { flags: if sheds { ids.flags & !flag::SAMPLED } else { ids.flags }, ..ids };
-            record::stamp_ids(&mut buf, ids);
-            if let Some(enclosing) = &enclosing {
-                buf.truncate(length);
-                span::append_link(&mut buf, enclosing.ids);
-                length = record::seal(&mut buf);
-            }
-            let state = thread.instance(core, |instance| {
-                let trail = trail.unwrap_or_else(|| instance.spare_trail(core));
-                if let Some(was_sampled) = left_out {
-                    trail.left_out().set(was_sampled);
-                }
-                if let Some((trace_state, tags, baggage)) = remote {
-                    trail.set_trace_state(trace_state);
-                    trail.scope().change(|data| data.take_baggage(baggage, tags));
-                }
-                if is_root && core.user_on != [false; 2] {
-                    user::tell_scope(&trail, &buf, feeds, site.as_deref());
-                }
-                if feeds & feeds::CRUMB != 0 {
-                    trail.push(&buf);
-                }
-                let mut state = instance.spare_state();
-                if let Some(fresh) = Arc::get_mut(&mut state) {
-                    fresh.open(id.into_u64(), ids, (callsite, feeds), parent, trail, &buf[..length]);
-                }
-                instance.remember(id.into_u64(), &state);
-                state
-            });
-            let Some(state) = state else { return thread.return_scratch(buf) };
-            Handle { state, own: true }
-        };
-        thread.return_scratch(buf);
-        core.spans.insert(id.into_u64(), handle);
     }
 
     fn event(&self, thread: &Thread, event: &Event<'_>) {
@@ -234,11 +153,11 @@ impl CrumbtrailLayer {
                 Some(explicit) => explicit.as_ref(),
                 None => instance.current(),
             };
-            record::stamp_ids(&mut buf, SpanIds { parent: 0, ..ids::in_span(core, state) });
+            record::stamp_ids(&mut buf, SpanIds { parent: 0, ..ids::in_span(core, state.map(|state| &**state)) });
             if feeds & feeds::EXCEPTION != 0 {
                 return Some(state.cloned());
             }
-            let trail = state.and_then(|state| state.trail.as_ref());
+            let trail = state.and_then(|state| state.trail());
             if let (Some(site), Some((record, _))) = (site.as_deref().filter(|_| feeds & feeds::SCOPE != 0), Record::split_first(&buf)) {
                 scope::take_flag(core, trail, &record, &site.fields);
             }
@@ -259,8 +178,8 @@ impl CrumbtrailLayer {
             None
         });
         if let Some(Some(state)) = raised {
-            let echo = exception::raise_event(core, state.as_ref(), &buf);
-            if let Some(trail) = state.as_ref().and_then(|state| state.trail.as_ref()).filter(|_| feeds & feeds::CRUMB != 0) {
+            let echo = exception::raise_event(core, state.as_deref(), &buf);
+            if let Some(trail) = state.as_ref().and_then(|state| state.trail()).filter(|_| feeds & feeds::CRUMB != 0) {
                 if let Some(echo) = echo {
                     buf.truncate(length);
                     record::append_bytes(&mut buf, record::key::ECHO, &echo.to_bytes());
@@ -375,7 +294,7 @@ impl CrumbtrailLayer {
                 return thread.return_scratch(buf);
             }
             let length = encoder.finish();
-            if let Some(trail) = state.trail.as_ref().filter(|_| state.parent.is_none() && core.user_on != [false; 2]) {
+            if let Some(trail) = state.trail().filter(|_| state.parent.is_none() && core.user_on != [false; 2]) {
                 user::tell_scope(trail, &buf, state.feeds, site.as_deref());
             }
             state.append_fields_of(&buf[..length]);
@@ -457,12 +376,6 @@ impl<S> Filter<S> for RouteFilter {
     }
 }
 
-/// Spans of `otel.kind` server or consumer begin a trail and a trace of their own.
-fn is_boundary(record: &[u8], metadata: &Metadata<'_>) -> bool {
-    let Some(field) = metadata.fields().field("otel.kind") else { return false };
-    text_of(record, field.index() as u16).is_some_and(|kind| kind.eq_ignore_ascii_case("server") || kind.eq_ignore_ascii_case("consumer"))
-}
-
 fn bridged_target<'a>(record: &'a [u8], metadata: &Metadata<'_>) -> &'a str {
     let field = metadata.fields().field("log.target");
     field.and_then(|field| text_of(record, field.index() as u16)).unwrap_or("log")
@@ -477,14 +390,8 @@ fn text_of(record: &[u8], wanted: u16) -> Option<&str> {
 }
 
 /// The innermost span entered on this thread, as this layer instance sees it.
-pub(crate) fn current_state(core: &Arc<Core>) -> Option<Arc<SpanState>> {
+pub(crate) fn current_state(core: &Arc<Core>) -> Option<SharedSpan> {
     current::at(|thread| thread.current(core))?
-}
-
-/// Adds a number to a span, under one of its callsite's fields. As `Span::record`, for a subscriber that has no other layer.
-#[cfg(feature = "tower")]
-pub(crate) fn record_number(state: &SpanState, field: u16, value: u64) {
-    state.append(|body| record::append_u64(body, field, value));
 }
 
 /// 128 random bits.

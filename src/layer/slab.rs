@@ -77,8 +77,9 @@ impl Slab {
     pub(crate) fn vacate(&self, id: u64, own: &mut Vec<u32>) -> Option<u64> {
         let place = self.of(id)?;
         let parent = place.parent.load(Ordering::Relaxed);
-        // Ids of its span are no more.
-        place.handles.fetch_add(1 << 32, Ordering::Relaxed);
+        // Ids of its span are no more. Nobody else changes a place without handles.
+        let handles = place.handles.load(Ordering::Relaxed);
+        place.handles.store(handles.wrapping_add(1 << 32), Ordering::Relaxed);
         own.push(number(id));
         if own.len() > OWN {
             self.free.lock().unwrap_or_else(PoisonError::into_inner).extend(own.drain(..OWN / 2));

@@ -1,7 +1,7 @@
 //! What the layer keeps of a span while it is open: its identity, its parent, its trail, and its record so far.
 
 use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
+    Mutex, MutexGuard, PoisonError,
     atomic::{AtomicBool, Ordering},
 };
 
@@ -14,10 +14,13 @@ use crate::interop::VERSIONS;
 use crate::{
     text::cut,
     trail::{
-        Trail,
+        SharedTrail, Trail,
         record::{self, HEADER_BYTES, Kind, SpanIds, flag, key},
     },
 };
+
+/// An [`Arc`](std::sync::Arc) without weak references: whether somebody else holds it is read, not locked.
+pub(crate) type SharedSpan = triomphe::Arc<SpanState>;
 
 /// An open span. Immutable but for its body, whose lock no user code ever runs under; so a panic hook may take it.
 #[derive(Default)]
@@ -29,8 +32,11 @@ pub(crate) struct SpanState {
     /// What the callsite feeds.
     pub(crate) feeds: u8,
     /// The enclosing span of the same trace.
-    pub(crate) parent: Option<Arc<SpanState>>,
-    pub(crate) trail: Option<Arc<Trail>>,
+    pub(crate) parent: Option<SharedSpan>,
+    /// Its request's. None: its parent has it, or that one's, not far up; so that most spans do not count in it.
+    trail: Option<SharedTrail>,
+    /// How far up.
+    trail_above: u8,
     /// Its entries in the bridges' registries; 0: nobody has asked for one.
     #[cfg(feature = "tracing-opentelemetry")]
     pub(crate) shadows: [AtomicU64; VERSIONS],
@@ -46,6 +52,8 @@ pub(crate) struct SpanState {
 const MAX_BODY: usize = 32 * 1024;
 /// Bytes of what an error status says.
 const MAX_DESCRIPTION: usize = 256;
+/// How far up a span looks for its trail.
+const MAX_ABOVE: u8 = 4;
 /// Capacity a recycled body keeps.
 const KEEP_CAPACITY: usize = 1024;
 
@@ -56,15 +64,15 @@ impl SpanState {
         tracing_id: u64,
         ids: SpanIds,
         (callsite, feeds): (u32, u8),
-        parent: Option<Arc<SpanState>>,
-        trail: Arc<Trail>,
+        parent: Option<SharedSpan>,
+        trail: Option<SharedTrail>,
         record: &[u8],
     ) {
         self.tracing_id = tracing_id;
         self.ids = ids;
         (self.callsite, self.feeds) = (callsite, feeds);
-        self.parent = parent;
-        self.trail = Some(trail);
+        self.trail_above = if trail.is_some() { 0 } else { parent.as_ref().map_or(0, |parent| parent.trail_above + 1) };
+        (self.parent, self.trail) = (parent, trail);
         *self.closed.get_mut() = false;
         #[cfg(feature = "tracing-opentelemetry")]
         {
@@ -77,7 +85,7 @@ impl SpanState {
     }
 
     /// Empties the state for its next span and returns what it held.
-    pub(crate) fn clear(&mut self) -> (Option<Arc<SpanState>>, Option<Arc<Trail>>) {
+    pub(crate) fn clear(&mut self) -> (Option<SharedSpan>, Option<SharedTrail>) {
         let body = self.body.get_mut().unwrap_or_else(PoisonError::into_inner);
         body.clear();
         body.shrink_to(KEEP_CAPACITY);
@@ -103,11 +111,36 @@ impl SpanState {
             feeds: self.feeds,
             parent: self.parent.clone(),
             trail: self.trail.clone(),
+            trail_above: self.trail_above,
             shadows: self.shadows.each_ref().map(|shadow| AtomicU64::new(shadow.load(Ordering::Relaxed))),
             settled: self.settled.each_ref().map(|settled| AtomicBool::new(settled.load(Ordering::Relaxed))),
             closed: AtomicBool::new(false),
             body: Mutex::new(body),
         }
+    }
+
+    /// Its request's.
+    #[inline]
+    pub(crate) fn trail(&self) -> Option<&Trail> {
+        self.shared_trail().map(|trail| &**trail)
+    }
+
+    /// The same, for who keeps it longer than the span.
+    #[inline]
+    pub(crate) fn shared_trail(&self) -> Option<&SharedTrail> {
+        let mut span = self;
+        loop {
+            match &span.trail {
+                Some(trail) => return Some(trail),
+                None => span = span.parent.as_deref()?,
+            }
+        }
+    }
+
+    /// What a child is to have of it.
+    #[inline]
+    pub(crate) fn trail_for_child(&self) -> Option<SharedTrail> {
+        if self.trail_above < MAX_ABOVE { None } else { self.shared_trail().cloned() }
     }
 
     /// When it was opened.
@@ -174,22 +207,25 @@ impl SpanState {
     /// What its trace was marked with, when it was kept although it is not sampled.
     #[inline]
     pub(crate) fn kept(&self) -> u8 {
-        if self.ids.flags & flag::SAMPLED != 0 { 0 } else { self.trail.as_ref().map_or(0, |trail| trail.kept()) }
+        if self.ids.flags & flag::SAMPLED != 0 { 0 } else { self.trail().map_or(0, |trail| trail.kept()) }
     }
 
-    /// The whole span as one finished record with these flags, for `take` to read.
-    pub(crate) fn finish(this: &mut Arc<Self>, end: u64, flags: u8, take: impl FnOnce(&[u8])) {
-        let finish = |body: &mut Vec<u8>| {
+    /// The whole span as one finished record with these flags, for `take` to read; and its trail.
+    pub(crate) fn finish(this: &mut SharedSpan, end: u64, flags: u8, take: impl FnOnce(&[u8], Option<&Trail>)) {
+        let finish = |body: &mut Vec<u8>, trail: Option<&Trail>| {
             record::append_u64(body, key::END_TIME, end);
             record::set_kind(body, Kind::Span);
             record::add_flags(body, flags);
             record::seal(body);
-            take(body);
+            take(body, trail);
         };
         // A span that closes is mostly nobody else's any more; then there is nothing to lock.
-        match Arc::get_mut(this) {
-            Some(unique) => finish(unique.body.get_mut().unwrap_or_else(PoisonError::into_inner)),
-            None => finish(&mut this.body()),
+        match SharedSpan::get_mut(this) {
+            Some(Self { body, trail, parent, .. }) => {
+                let trail = trail.as_deref().or_else(|| parent.as_deref()?.trail());
+                finish(body.get_mut().unwrap_or_else(PoisonError::into_inner), trail)
+            }
+            None => finish(&mut this.body(), this.trail()),
         }
     }
 

@@ -1,28 +1,30 @@
 //! The open spans of a layer instance, by id.
 //!
-//! A table of slots, each with its own lock, found by hashing the id: two spans meet at a lock only if they hash alike. That is cheaper than the Registry's extensions (a slab look-up, a shared lock and a box for each span), and two instances never meet. A span whose slot is taken goes to a locked map.
+//! A table of slots, each with its own lock, found by hashing the id: two spans meet at a lock only if they hash alike, for as long as a pointer is copied. (So it is one that spins: a mutex has to look for sleepers when it is released, which costs as much again.) That is cheaper than the Registry's extensions (a slab look-up, a shared lock and a box for each span), and two instances never meet. A span whose slot is taken goes to a locked map.
 
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, PoisonError,
+        Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
 };
 
-use super::span::SpanState;
+use spin::{Yield, mutex::SpinMutex};
+
+use super::span::SharedSpan;
 
 /// Which state a span has, or whose it shares.
 #[derive(Clone)]
 pub(crate) struct Handle {
-    pub(crate) state: Arc<SpanState>,
+    pub(crate) state: SharedSpan,
     /// `false`: the span is below the spans route; it passes its parent's state on.
     pub(crate) own: bool,
 }
 
 /// The span that has this place, and its id. On a cache line of its own: threads keep to the same few places.
 #[repr(align(64))]
-struct Slot(Mutex<Option<(u64, Handle)>>);
+struct Slot(SpinMutex<Option<(u64, Handle)>, Yield>);
 
 pub(crate) struct OpenSpans {
     slots: Box<[Slot]>,
@@ -34,11 +36,11 @@ const SLOTS: usize = 4096;
 
 impl OpenSpans {
     pub(crate) fn new() -> Self {
-        Self { slots: (0..SLOTS).map(|_| Slot(Mutex::new(None))).collect(), crowded: AtomicUsize::new(0), overflow: Mutex::default() }
+        Self { slots: (0..SLOTS).map(|_| Slot(SpinMutex::new(None))).collect(), crowded: AtomicUsize::new(0), overflow: Mutex::default() }
     }
 
     pub(crate) fn insert(&self, id: u64, handle: Handle) {
-        let mut slot = self.slot(id).lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slot = self.slot(id).lock();
         if slot.as_ref().is_none_or(|(present, _)| *present == id) {
             *slot = Some((id, handle));
         } else {
@@ -52,7 +54,7 @@ impl OpenSpans {
     #[cfg(feature = "tracing-opentelemetry")]
     pub(crate) fn replace(&self, id: u64, handle: Handle) {
         {
-            let mut slot = self.slot(id).lock().unwrap_or_else(PoisonError::into_inner);
+            let mut slot = self.slot(id).lock();
             if let Some((_, known)) = slot.as_mut().filter(|(present, _)| *present == id) {
                 *known = handle;
                 return;
@@ -64,7 +66,7 @@ impl OpenSpans {
     }
 
     pub(crate) fn get(&self, id: u64) -> Option<Handle> {
-        match &*self.slot(id).lock().unwrap_or_else(PoisonError::into_inner) {
+        match &*self.slot(id).lock() {
             Some((found, handle)) if *found == id => return Some(handle.clone()),
             _ => {}
         }
@@ -77,7 +79,7 @@ impl OpenSpans {
     /// Takes a span out. What is dropped is dropped after the locks.
     pub(crate) fn remove(&self, id: u64) -> Option<Handle> {
         {
-            let mut slot = self.slot(id).lock().unwrap_or_else(PoisonError::into_inner);
+            let mut slot = self.slot(id).lock();
             if slot.as_ref().is_some_and(|(found, _)| *found == id) {
                 return slot.take().map(|(_, handle)| handle);
             }
@@ -92,7 +94,7 @@ impl OpenSpans {
         removed
     }
 
-    fn slot(&self, id: u64) -> &Mutex<Option<(u64, Handle)>> {
+    fn slot(&self, id: u64) -> &SpinMutex<Option<(u64, Handle)>, Yield> {
         // An id is a place in the Registry's memory, and above it how often that was used: a place has the same slot every time, so that a service uses few of them, which stay in the cache. (Should another subscriber's ids be made otherwise, they only meet more often.)
         let place = id & ((1 << 51) - 1);
         // Fibonacci hashing: places count up within pages and threads.
@@ -108,27 +110,27 @@ mod tests {
     #[test]
     fn spans_that_hash_alike_keep_apart() {
         let spans = OpenSpans::new();
-        let states: Vec<(u64, Arc<SpanState>)> = (1..=3 * SLOTS as u64).map(|id| (id, Arc::default())).collect();
+        let states: Vec<(u64, SharedSpan)> = (1..=3 * SLOTS as u64).map(|id| (id, SharedSpan::default())).collect();
         for (id, state) in &states {
             spans.insert(*id, Handle { state: state.clone(), own: true });
         }
         for (id, state) in &states {
-            assert!(Arc::ptr_eq(&spans.get(*id).unwrap().state, state));
+            assert!(SharedSpan::ptr_eq(&spans.get(*id).unwrap().state, state));
         }
         #[cfg(feature = "tracing-opentelemetry")]
         {
-            let (crowded, fresh) = (2 * SLOTS as u64 + 1, Arc::<SpanState>::default());
+            let (crowded, fresh) = (2 * SLOTS as u64 + 1, SharedSpan::default());
             // Whoever had the slot before has gone.
             states.iter().filter(|(id, _)| *id != crowded).for_each(|(id, _)| drop(spans.remove(*id)));
             spans.replace(crowded, Handle { state: fresh.clone(), own: true });
-            assert!(Arc::ptr_eq(&spans.get(crowded).unwrap().state, &fresh));
-            assert!(Arc::ptr_eq(&spans.remove(crowded).unwrap().state, &fresh) && spans.remove(crowded).is_none());
+            assert!(SharedSpan::ptr_eq(&spans.get(crowded).unwrap().state, &fresh));
+            assert!(SharedSpan::ptr_eq(&spans.remove(crowded).unwrap().state, &fresh) && spans.remove(crowded).is_none());
             spans.replace(crowded, Handle { state: fresh, own: true });
             assert!(spans.get(crowded).is_none(), "it has closed");
             states.iter().for_each(|(id, state)| spans.insert(*id, Handle { state: state.clone(), own: true }));
         }
         for (id, state) in &states {
-            assert!(Arc::ptr_eq(&spans.remove(*id).unwrap().state, state));
+            assert!(SharedSpan::ptr_eq(&spans.remove(*id).unwrap().state, state));
             assert!(spans.get(*id).is_none() && spans.remove(*id).is_none());
         }
         assert_eq!(spans.crowded.load(Ordering::Relaxed), 0);

@@ -1,7 +1,5 @@
 //! Whom a request is for, on its logs and spans. Comes in: fields of root spans, the scope. Goes out: `user.*` on records that are to say so.
 
-use std::sync::Arc;
-
 use super::core::Core;
 use crate::{
     User, scope,
@@ -21,7 +19,7 @@ pub(super) fn tell_scope(trail: &Trail, record: &[u8], feeds: u8, site: Option<&
 
 /// Adds who a log record is for; `length` is the record's without padding.
 #[cold]
-pub(super) fn append(buf: &mut Vec<u8>, length: usize, core: &Core, trail: Option<&Arc<Trail>>) {
+pub(super) fn append(buf: &mut Vec<u8>, length: usize, core: &Core, trail: Option<&Trail>) {
     buf.truncate(length);
     append_to(buf, core, trail);
     record::seal(buf);
@@ -32,7 +30,7 @@ pub(super) fn is_named_by(site: &Callsite) -> bool {
     site.fields.iter().any(|field| scope::is_of_user(field))
 }
 
-pub(super) fn append_to(buf: &mut Vec<u8>, core: &Core, trail: Option<&Arc<Trail>>) {
+pub(super) fn append_to(buf: &mut Vec<u8>, core: &Core, trail: Option<&Trail>) {
     let of_request = trail.and_then(|trail| trail.scope().get()).filter(|data| data.user.is_some() || data.denies_user());
     let Some(data) = of_request.or_else(|| core.process_scope.get()) else { return };
     for (key, value) in data.user.iter().flat_map(User::attributes) {

@@ -4,7 +4,7 @@
 
 use std::{
     collections::HashMap,
-    hash::{BuildHasherDefault, Hash, Hasher},
+    hash::{BuildHasherDefault, Hasher},
     sync::{
         Arc, Mutex, OnceLock, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicI64, Ordering},
@@ -39,7 +39,7 @@ pub(crate) enum Side {
 }
 
 /// One attribute of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Attribute<'a> {
     Str(&'a str),
     Int(i64),
@@ -201,7 +201,8 @@ impl Series {
 
     fn is_of(&self, attributes: &[(&'static str, Attribute<'_>)]) -> bool {
         let is_same = |own: &KeyValue, (key, value): &(&str, Attribute<'_>)| {
-            own.key.as_str() == *key
+            // Literals: mostly the very same.
+            (std::ptr::eq(own.key.as_str(), *key) || own.key.as_str() == *key)
                 && match (&own.value, value) {
                     (Value::String(own), Attribute::Str(text)) => own.as_str() == *text,
                     (Value::I64(own), Attribute::Int(number)) => own == number,
@@ -246,35 +247,22 @@ impl Hasher for AsItIs {
     }
 }
 
-/// A word at a time. Who finds attributes that hash alike gains little: there are only so many series.
+/// A multiplication for each word. Who finds attributes that hash alike gains little: there are only so many series.
 fn quick_hash(attributes: &[(&'static str, Attribute<'_>)]) -> u64 {
-    struct Quick(u64);
-
-    impl Hasher for Quick {
-        fn finish(&self) -> u64 {
-            self.0
-        }
-
-        fn write(&mut self, bytes: &[u8]) {
-            let (words, rest) = bytes.as_chunks::<8>();
-            words.iter().for_each(|word| self.write_u64(u64::from_le_bytes(*word)));
-            let mut last = [0; 8];
-            last[..rest.len()].copy_from_slice(rest);
-            self.write_u64(u64::from_le_bytes(last));
-        }
-
-        fn write_u64(&mut self, word: u64) {
-            self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        }
-    }
-
-    let mut hasher = Quick(0);
-    for (key, value) in attributes {
+    let mix = |hash: u64, word: u64| (hash.rotate_left(5) ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    attributes.iter().fold(0, |hash, (key, value)| {
         // Keys are literals: which of them it is says their place.
-        hasher.write_u64(key.as_ptr().addr() as u64);
-        value.hash(&mut hasher);
-    }
-    hasher.finish()
+        let hash = hash ^ key.as_ptr().addr() as u64;
+        match value {
+            Attribute::Int(number) => mix(hash, *number as u64),
+            Attribute::Str(text) => {
+                let (words, rest) = text.as_bytes().as_chunks::<8>();
+                let hash = words.iter().fold(hash, |hash, word| mix(hash, u64::from_le_bytes(*word)));
+                let rest = rest.iter().fold(text.len() as u64, |rest, byte| rest << 8 | u64::from(*byte));
+                mix(hash, rest)
+            }
+        }
+    })
 }
 
 fn key_value((key, value): &(&'static str, Attribute<'_>)) -> KeyValue {

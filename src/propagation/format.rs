@@ -61,6 +61,20 @@ impl Propagators {
         self.0 & 1 << propagator as u8 != 0
     }
 
+    /// Whether one of them begins with this header (in lower case): without any, there is nothing to extract.
+    #[cfg(feature = "tower")]
+    pub(crate) fn read(self, header: &str) -> bool {
+        let propagator = match header {
+            "traceparent" => Propagator::TraceContext,
+            "baggage" => Propagator::Baggage,
+            "b3" => Propagator::B3,
+            "x-b3-traceid" => Propagator::B3Multi,
+            "uber-trace-id" => Propagator::Jaeger,
+            _ => return false,
+        };
+        self.has(propagator)
+    }
+
     /// Whether one of them tells the trace.
     pub(crate) fn tell_traces(self) -> bool {
         self.0 & !(1 << Propagator::Baggage as u8) != 0

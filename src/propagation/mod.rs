@@ -90,7 +90,7 @@ pub fn inject(mut set: impl FnMut(&'static str, String)) {
     }
     let Some(state) = layer::current_state(&core) else { return };
     let context = SpanContext::of(state.current_ids());
-    let trail = state.trail.as_deref();
+    let trail = state.trail();
     let trace_state =
         trail.and_then(|trail| trail.trace_state()).map(|text| if state.kept() == 0 { text.to_owned() } else { without_threshold(text) });
     let scope = trail.and_then(|trail| trail.scope().get());
@@ -111,13 +111,13 @@ pub fn inject(mut set: impl FnMut(&'static str, String)) {
 /// assert_eq!(tenant.as_deref(), Some("acme ltd"));
 /// ```
 pub fn baggage(key: &str) -> Option<String> {
-    let scope = layer::current_state(&active_core()?)?.trail.as_ref()?.scope().get()?;
+    let scope = layer::current_state(&active_core()?)?.trail()?.scope().get()?;
     scope.baggage.get(key)
 }
 
 /// Sets an entry of the current request's baggage, which goes along with everything that is called from now on: to other companies, too, so nothing secret. An entry that is no valid one, or one too many, is left out.
 pub fn set_baggage(key: &str, value: &str) {
-    let trail = active_core().and_then(|core| layer::current_state(&core)).and_then(|state| state.trail.clone());
+    let trail = active_core().and_then(|core| layer::current_state(&core)).and_then(|state| state.shared_trail().cloned());
     if let (Some(trail), Some(entry)) = (trail, Entry::new(key, value)) {
         trail.scope().change(|data| data.baggage.insert(entry));
     }

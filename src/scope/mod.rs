@@ -206,7 +206,7 @@ impl Scope {
     fn change(&self, core: &Arc<Core>, change: impl FnOnce(&mut ScopeData)) {
         match self.of {
             Of::Process => core.process_scope.change(change),
-            Of::Request => match layer::current_state(core).and_then(|state| state.trail.clone()) {
+            Of::Request => match layer::current_state(core).and_then(|state| state.shared_trail().cloned()) {
                 Some(trail) => trail.scope().change(change),
                 None => core.say_once_no_request(),
             },
@@ -313,7 +313,7 @@ pub(crate) fn tags_of(baggage: &Baggage, core: &Core) -> Vec<(String, AttributeV
 }
 
 /// Takes an evaluated flag from an event.
-pub(crate) fn take_flag(core: &Core, trail: Option<&Arc<Trail>>, record: &Record<'_>, fields: &[&'static str]) {
+pub(crate) fn take_flag(core: &Core, trail: Option<&Trail>, record: &Record<'_>, fields: &[&'static str]) {
     let Some(flag) = FlagEvaluation::from_record(record, fields) else { return };
     match trail {
         Some(trail) => trail.scope().change(|data| data.evaluated(flag)),

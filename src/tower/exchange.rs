@@ -3,9 +3,8 @@
 use std::{
     borrow::Cow,
     error::Error,
-    fmt,
     ops::{Deref, DerefMut},
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
 };
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, response};
@@ -15,8 +14,8 @@ use super::grpc;
 use crate::{
     Breadcrumb, ErrorId, Mechanism,
     clock::now,
-    exception::{self, active_core},
-    layer::{self, SpanHandle, SpanState, core::Core},
+    exception,
+    layer::{self, Audience, Recording, SharedSpan, core::Core},
     metrics::requests::{Attribute, METHODS, Side},
     trail::record::flag,
 };
@@ -40,6 +39,7 @@ impl DerefMut for Exchange {
 
 pub(super) struct Inner {
     core: Arc<Core>,
+    audience: Audience,
     span: Span,
     side: Side,
     started: u64,
@@ -89,14 +89,16 @@ pub(super) struct Beginning {
 
 impl Exchange {
     /// `open` makes the span.
-    pub(super) fn begin(core: Arc<Core>, beginning: Beginning, open: impl FnOnce(&Beginning) -> Span) -> Self {
-        let span = open(&beginning);
+    pub(super) fn begin(recording: Recording, beginning: Beginning, open: impl FnOnce(&Recording, &Beginning) -> Span) -> Self {
+        let span = open(&recording, &beginning);
+        let Recording { core, audience } = recording;
         let Beginning { side, method, is_https, version, route, server } = beginning;
         if side == Side::HttpServer {
             core.requests.count_active(method, is_https, 1);
         }
         Self(Box::new(Inner {
             core,
+            audience,
             span,
             side,
             started: now(),
@@ -179,7 +181,7 @@ impl Inner {
 
     /// The last exception that was told in this request.
     pub(super) fn told(&self) -> Option<ErrorId> {
-        self.state()?.trail.as_ref()?.recent().last()
+        self.state()?.trail()?.recent().last()
     }
 
     /// Puts the id of the exception into a response that says that something went wrong.
@@ -197,25 +199,21 @@ impl Inner {
     }
 
     /// `Span::record` finds the field by its name, and the span by way of every layer: where there is none but ours, that is saved.
-    fn say_status(&self, status: StatusCode, handle: Option<&SpanHandle>) {
+    fn say_status(&self, status: StatusCode) {
         const FIELD: &str = "http.response.status_code";
-        if !self.core.has_company.load(Ordering::Relaxed)
-            && let (Some(handle), Some(field)) = (handle, self.span.metadata().and_then(|metadata| metadata.fields().field(FIELD)))
-            // Not its parent's, which stands for it where its own route is off.
-            && handle.own
+        if self.audience == Audience::Ours
+            && let (Some(id), Some(field)) = (self.span.id(), self.span.metadata().and_then(|metadata| metadata.fields().field(FIELD)))
         {
-            return layer::record_number(&handle.state, field.index() as u16, status.as_u16().into());
+            return layer::record_number(&self.core, id.into_u64(), field.index() as u16, status.as_u16().into());
         }
         self.span.record(FIELD, status.as_u16());
     }
 
     /// What is kept of its span. Asked for only where something is to be told of it.
-    fn state(&self) -> Option<Arc<SpanState>> {
-        self.handle().map(|handle| handle.state)
-    }
-
-    fn handle(&self) -> Option<SpanHandle> {
-        self.core.spans.get(self.span.id()?.into_u64())
+    fn state(&self) -> Option<SharedSpan> {
+        // Another subscriber's span has an id that is another span's here.
+        let id = self.span.id().filter(|_| self.audience != Audience::Others)?;
+        Some(self.core.spans.get(id.into_u64())?.state)
     }
 
     fn is_rpc(&self) -> bool {
@@ -246,18 +244,18 @@ impl Inner {
     }
 
     fn tell(&self, type_name: &str, message: &str, template: &str) {
-        self.enter(|| exception::tell_text(&self.core, self.state().as_ref(), Mechanism::Response, (type_name, message), Some(template)));
+        self.enter(|| exception::tell_text(&self.core, self.state().as_deref(), Mechanism::Response, (type_name, message), Some(template)));
     }
 
     /// As the span is called.
     fn what(&self) -> String {
         match &self.route {
             Some(route) if self.is_rpc() => route.to_string(),
-            route => SpanName(self.method, route.as_deref()).to_string(),
+            route => span_name(self.method, route.as_deref()).into_owned(),
         }
     }
 
-    fn measure(&self, nanos: u64, handle: Option<&SpanHandle>) {
+    fn measure(&self, nanos: u64) {
         let text = |text: &'static str| Some(Attribute::Str(text));
         let route = self.route.as_deref().map(Attribute::Str);
         let error_type = self.error_type.as_deref().map(Attribute::Str);
@@ -296,8 +294,8 @@ impl Inner {
             }
         }
         let sampled = || {
-            let handle = handle.filter(|_| self.core.exports_spans)?;
-            Some(handle.state.current_ids()).filter(|ids| ids.flags & flag::SAMPLED != 0)
+            let state = self.state().filter(|_| self.core.exports_spans)?;
+            Some(state.current_ids()).filter(|ids| ids.flags & flag::SAMPLED != 0)
         };
         self.core.requests.record(self.side, &attributes[..count], nanos, sampled);
     }
@@ -337,9 +335,8 @@ impl Drop for Inner {
             // Whoever called has gone, or does not wait any longer: nobody's error status.
             self.error_type = Some(Cow::Borrowed("aborted"));
         }
-        let handle = self.handle();
         if let Some(status) = self.status.filter(|_| !self.is_rpc()) {
-            self.say_status(status, handle.as_ref());
+            self.say_status(status);
         }
         if let Some(status) = self.grpc_status {
             self.span.record("rpc.status_code", status.name());
@@ -350,7 +347,7 @@ impl Drop for Inner {
                 self.span.record("otel.status_code", "error");
             }
         }
-        self.measure(nanos, handle.as_ref());
+        self.measure(nanos);
         match self.side {
             Side::HttpServer => self.core.requests.count_active(self.method, self.is_https, -1),
             Side::HttpClient | Side::RpcClient => self.leave_breadcrumb(nanos),
@@ -360,21 +357,15 @@ impl Drop for Inner {
 }
 
 /// The telemetry that records here.
-pub(super) fn recording() -> Option<Arc<Core>> {
-    active_core().filter(|core| !core.is_closed())
+pub(super) fn recording() -> Option<Recording> {
+    layer::recording().filter(|recording| !recording.core.is_closed())
 }
 
 /// `GET /cart/{id}`, or `GET`: what a span is called. `HTTP` where the method is none that is known: it may be anything.
-pub(super) struct SpanName<'a>(pub(super) &'static str, pub(super) Option<&'a str>);
-
-impl fmt::Display for SpanName<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0 == "_OTHER" { "HTTP" } else { self.0 })?;
-        self.1.map_or(Ok(()), |route| {
-            f.write_str(" ")?;
-            f.write_str(route)
-        })
-    }
+pub(super) fn span_name(method: &'static str, route: Option<&str>) -> Cow<'static, str> {
+    let method = if method == "_OTHER" { "HTTP" } else { method };
+    // Not formatted: it is made for every request.
+    route.map_or(Cow::Borrowed(method), |route| Cow::Owned([method, " ", route].concat()))
 }
 
 /// The span of an RPC, from either side: the target of a span is its callsite's.

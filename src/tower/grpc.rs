@@ -1,10 +1,14 @@
 //! What gRPC puts where HTTP has a status: a code in a header or trailer.
 
-use http::{HeaderMap, header::CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, header::CONTENT_TYPE};
 
 /// Whether a request is one of gRPC, gRPC-Web included.
 pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
-    headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+    headers.get(CONTENT_TYPE).is_some_and(is_type_of_grpc)
+}
+
+pub(super) fn is_type_of_grpc(content_type: &HeaderValue) -> bool {
+    content_type.as_bytes().starts_with(b"application/grpc")
 }
 
 /// A status, by its code.

@@ -111,6 +111,14 @@ impl<'a> Encoder<'a> {
         }
     }
 
+    /// A text that is clean already.
+    #[cfg(feature = "tower")]
+    pub(crate) fn clean(&mut self, key: u16, value: &str) {
+        let scrubber = self.scrubber.take();
+        self.str(key, value);
+        self.scrubber = scrubber;
+    }
+
     pub(crate) fn bytes(&mut self, key: u16, value: &[u8]) {
         if self.admit(4) {
             self.head(key, tag::BYTES);

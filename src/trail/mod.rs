@@ -19,6 +19,8 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU8, Ordering},
 };
 
+use spin::{Yield, mutex::SpinMutex};
+
 use self::{
     left_out::LeftOut,
     pool::{Chunk, Pool},
@@ -30,10 +32,14 @@ use crate::{exception::echo::Recent, scope::ScopeCell};
 /// Bytes of one record in a trail at most; longer ones are shortened on their way in, so that no single event empties the trail.
 pub(crate) const MAX_RECORD_BYTES: usize = 2 * 1024;
 
+/// An [`Arc`] without weak references: whether somebody else holds it is read, not locked.
+pub(crate) type SharedTrail = triomphe::Arc<Trail>;
+
 /// The records of one request; and what is known of the request besides.
 pub(crate) struct Trail {
     ring: Ring,
-    writer: WriterLock,
+    /// One at a time. Two threads meet here only when they write into the same request at the same moment, for the time of a copy; no user code ever runs under it. Half the price of a mutex, whose release has to look for sleepers.
+    writer: SpinMutex<(), Yield>,
     store: Store,
     scope: ScopeCell,
     /// The caller's, if it sent one.
@@ -52,7 +58,7 @@ impl Trail {
     pub(crate) fn new(pool: Arc<Pool>) -> Self {
         Self {
             ring: Ring::new(),
-            writer: WriterLock::default(),
+            writer: SpinMutex::new(()),
             store: Store { chunks: [const { OnceLock::new() }; MAX_CHUNKS], pool },
             scope: ScopeCell::default(),
             trace_state: OnceLock::new(),
@@ -211,30 +217,6 @@ impl Drop for Trail {
         for chunk in self.store.chunks.iter_mut().filter_map(OnceLock::take) {
             self.store.pool.give_back(chunk);
         }
-    }
-}
-
-/// One writer at a time. Two threads meet here only when they write into the same request at the same moment, for the time of a copy; no user code ever runs under it. Half the price of a mutex, whose release has to look for sleepers.
-#[derive(Default)]
-struct WriterLock(AtomicBool);
-
-struct Writing<'a>(&'a AtomicBool);
-
-impl WriterLock {
-    #[inline]
-    fn lock(&self) -> Writing<'_> {
-        while self.0.swap(true, Ordering::Acquire) {
-            // The holder is within a copy, unless it was taken off its processor.
-            std::thread::yield_now();
-        }
-        Writing(&self.0)
-    }
-}
-
-impl Drop for Writing<'_> {
-    #[inline]
-    fn drop(&mut self) {
-        self.0.store(false, Ordering::Release);
     }
 }
 

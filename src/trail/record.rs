@@ -215,6 +215,12 @@ pub(crate) fn stamp_ids(record: &mut [u8], ids: SpanIds) {
     record[40..48].copy_from_slice(&ids.parent.to_le_bytes());
 }
 
+/// Writes where a record comes from, and when.
+pub(crate) fn set_origin(record: &mut [u8], callsite: u32, time: u64) {
+    record[4..8].copy_from_slice(&callsite.to_le_bytes());
+    record[8..16].copy_from_slice(&time.to_le_bytes());
+}
+
 /// Takes a record's identity away, before it gets another.
 #[cfg(feature = "tracing-opentelemetry")]
 pub(crate) fn clear_ids(record: &mut [u8]) {

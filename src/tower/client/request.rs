@@ -7,7 +7,7 @@ use crate::{
     metrics::requests::Side,
     propagation,
     tower::{
-        exchange::{Beginning, Exchange, Route, SpanName, method_name, recording, rpc_span, version_name},
+        exchange::{Beginning, Exchange, Route, method_name, recording, rpc_span, span_name, version_name},
         grpc,
     },
 };
@@ -45,7 +45,7 @@ pub(in crate::tower) fn begin_parts(
     template: Option<&'static str>,
     headers: &mut HeaderMap,
 ) -> Option<Exchange> {
-    let core = recording()?;
+    let recording = recording()?;
     let is_rpc = grpc::is_grpc(headers);
     let is_https = uri.scheme().is_some_and(|scheme| *scheme == http::uri::Scheme::HTTPS);
     let beginning = Beginning {
@@ -56,7 +56,7 @@ pub(in crate::tower) fn begin_parts(
         route: if is_rpc { Some(Route::Owned(crate::tower::server::rpc_method(uri))) } else { template.map(Route::Static) },
         server: uri.host().map(|host| (crate::text::cut(host, 255).to_owned(), uri.port_u16().or(Some(if is_https { 443 } else { 80 })))),
     };
-    let exchange = Exchange::begin(core, beginning, |beginning| {
+    let exchange = Exchange::begin(recording, beginning, |_, beginning| {
         let host = beginning.server.as_ref().map(|(host, _)| host.as_str());
         let port = beginning.server.as_ref().and_then(|(_, port)| *port);
         if is_rpc {
@@ -66,7 +66,7 @@ pub(in crate::tower) fn begin_parts(
         info_span!(
             target: "crumbtrail::client",
             "call",
-            otel.name = %SpanName(beginning.method, template),
+            otel.name = &*span_name(beginning.method, template),
             otel.kind = "client",
             http.request.method = beginning.method,
             server.address = host,

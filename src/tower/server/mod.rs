@@ -1,8 +1,10 @@
 //! Around what is served.
 
 mod future;
+mod head;
 mod request;
 mod service;
+mod span;
 
 use std::{fmt, sync::Arc};
 

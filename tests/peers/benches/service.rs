@@ -29,7 +29,7 @@ use tower::ServiceExt as _;
 use tracing::{Instrument as _, info, info_span};
 
 const CONTENDERS: [&str; 5] = ["bare", "crumbtrail", "crumbtrail_unlimited", "trace_layer_and_stock_pair", "axum_tracing_opentelemetry"];
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 7;
 /// Of saturation, each.
 const LOAD: Duration = Duration::from_millis(2_500);
 const CONNECTIONS: usize = 32;
@@ -49,7 +49,7 @@ struct Report {
 #[derive(Clone, Copy, Serialize)]
 struct Saturated {
     requests_per_second: f64,
-    /// Of the bare service's.
+    /// Of the bare service's of the same round: a machine that others share has minutes in which everything is slower.
     share: f64,
     process_us_per_request: f64,
     /// Of the records, those that were left out and counted.
@@ -81,19 +81,18 @@ fn main() {
     }
     eprintln!();
     let request_ns: BTreeMap<_, _> = calls.into_iter().map(|(name, values)| (name, median(values))).collect();
-    let medians: BTreeMap<_, _> = loads
-        .into_iter()
-        .map(|(name, values)| {
-            let of = |value: fn(&Load) -> f64| median(values.iter().map(value).collect());
-            (name, (of(|load| load.requests_per_second), of(|load| load.process_ns_per_request), of(|load| load.left_out)))
-        })
-        .collect();
-    let bare = medians["bare"].0;
-    let saturated: BTreeMap<_, _> = medians
-        .into_iter()
-        .map(|(name, (rate, cpu, left_out))| {
-            let share = rate / bare;
-            (name, Saturated { requests_per_second: rate, share, process_us_per_request: cpu / 1e3, left_out })
+    let saturated: BTreeMap<_, _> = loads
+        .iter()
+        .map(|(name, rounds)| {
+            let of = |value: fn(&Load) -> f64| median(rounds.iter().map(value).collect());
+            let shares = rounds.iter().zip(&loads["bare"]).map(|(load, bare)| load.requests_per_second / bare.requests_per_second);
+            let load = Saturated {
+                requests_per_second: of(|load| load.requests_per_second),
+                share: median(shares.collect()),
+                process_us_per_request: of(|load| load.process_ns_per_request) / 1e3,
+                left_out: of(|load| load.left_out),
+            };
+            (*name, load)
         })
         .collect();
     let cost = |name: &str| request_ns[name] - request_ns["bare"];
@@ -190,6 +189,8 @@ fn stock() -> Kept {
 /// Calls the service one request after the other; nanoseconds of this thread's CPU for each.
 fn call(contender: &str) -> f64 {
     let (router, _telemetry) = service(contender);
+    // As `axum::serve` does it: layers are applied once, not at every request.
+    let router = router.with_state(());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let batch = |requests: usize| {
         runtime.block_on(async {

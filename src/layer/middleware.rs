@@ -1,0 +1,62 @@
+//! What the middleware asks of the layer, whose spans it opens. Comes in: a request's span before it is opened, and its id after that. Goes out: the same records as by way of `tracing`, for less.
+
+use std::sync::Arc;
+
+use super::{CrumbtrailLayer, SoleSubscriber, SpanState, core::Core, current};
+use crate::trail::{
+    encode::Encoder,
+    record::{self, Kind},
+};
+
+/// The telemetry of a thread, and who hears of its spans.
+pub(crate) struct Recording {
+    pub(crate) core: Arc<Core>,
+    pub(crate) audience: Audience,
+}
+
+/// Who hears of a thread's spans.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Audience {
+    /// We alone.
+    Ours,
+    /// We among others.
+    Shared,
+    /// A subscriber that is none of ours: the program's telemetry is another's, here.
+    Others,
+}
+
+/// What records on this thread now.
+pub(crate) fn recording() -> Option<Recording> {
+    let here = tracing_core::dispatcher::get_default(|dispatch| {
+        let audience = if dispatch.is::<SoleSubscriber>() { Audience::Ours } else { Audience::Shared };
+        CrumbtrailLayer::of(dispatch).map(|layer| Recording { core: layer.core.clone(), audience })
+    });
+    here.or_else(|| Some(Recording { core: crate::telemetry::installed_core()?, audience: Audience::Others }))
+}
+
+/// Opens a span of ours, for a subscriber that has no other layer. Its fields are written here and now, by their index; `open` says that all are empty.
+pub(crate) fn open_written<T>(core: &Core, write: impl FnOnce(&mut Encoder<'_>), open: impl FnOnce() -> T) -> T {
+    current::at(|thread| {
+        let mut buf = thread.take_scratch();
+        let mut encoder = Encoder::new(&mut buf, Kind::SpanOpen, record::NO_CALLSITE, 0, core.span_limits).with_scrubber(&core.scrubber);
+        write(&mut encoder);
+        let length = encoder.finish();
+        thread.put_written(buf, length);
+    });
+    let opened = open();
+    // Where its callsite is off, nobody has taken it.
+    current::at(|thread| thread.take_written().map(|(buf, _)| thread.return_scratch(buf)));
+    opened
+}
+
+/// Looks at an open span. Nothing is locked to find one that the calling thread remembers.
+pub(crate) fn look_at<T>(core: &Arc<Core>, id: u64, look: impl Fn(&SpanState) -> T) -> Option<T> {
+    let known = current::here(core, |instance| instance.known(id).map(|state| look(state))).flatten();
+    // Not its parent's, which stands for it where its own route is off.
+    known.or_else(|| core.spans.get(id).filter(|handle| handle.own).map(|handle| look(&handle.state)))
+}
+
+/// Adds a number to a span, under one of its callsite's fields. As `Span::record`, for a subscriber that has no other layer.
+pub(crate) fn record_number(core: &Arc<Core>, id: u64, field: u16, value: u64) {
+    look_at(core, id, |state| state.append(|body| record::append_u64(body, field, value)));
+}

@@ -1,0 +1,164 @@
+//! What becomes of a span that begins: a child is part of its parent's request; a root begins one, with a trail of its own, continues a caller's, or is left out for want of room. Comes in: its attributes. Goes out: its state, for whoever finds it by its id.
+
+use tracing_core::{
+    Metadata,
+    span::{Attributes, Id},
+};
+
+use super::{
+    CrumbtrailLayer,
+    current::Thread,
+    ids,
+    span::{self, SharedSpan},
+    spans::Handle,
+    text_of, user,
+    visit::FieldVisitor,
+};
+use crate::{
+    AttributeValue,
+    clock::now,
+    propagation::{Baggage, Remote},
+    scope,
+    trail::{
+        callsite::{Callsite, feeds},
+        encode::Encoder,
+        record::{self, Kind, SpanIds, flag},
+    },
+};
+
+impl CrumbtrailLayer {
+    /// A span is opened. It gets a record, a state, and a trail if it is a root.
+    pub(super) fn new_span(&self, thread: &Thread, attributes: &Attributes<'_>, id: &Id, (callsite, feeds): (u32, u8)) {
+        let core = &self.core;
+        let metadata = attributes.metadata();
+        let parent = match attributes.parent() {
+            Some(explicit) => self.state_of(explicit),
+            None if attributes.is_contextual() => thread.current(core),
+            None => None,
+        };
+        let site = self.looked_at(callsite, feeds);
+        let (mut buf, mut length) = self.open_record(thread, attributes, (callsite, feeds), site.as_deref());
+        let handle = if feeds & feeds::SPAN == 0 {
+            // Below the spans route: its parent stands for it.
+            let Some(parent) = parent else { return thread.return_scratch(buf) };
+            record::stamp_ids(&mut buf, parent.ids);
+            if let Some(trail) = parent.trail().filter(|_| feeds & feeds::CRUMB != 0) {
+                trail.push(&buf);
+            }
+            Handle { state: parent, own: false }
+        } else {
+            let boundary = feeds & feeds::KIND != 0 && is_boundary(&buf, metadata);
+            let (enclosing, parent) = if boundary { (parent, None) } else { (None, parent) };
+            let Beginning { ids, left_out, carried } = match &parent {
+                Some(parent) => Beginning { ids: ids::of_child(parent.ids), left_out: None, carried: None },
+                None => self.begin(thread, attributes, boundary),
+            };
+            record::stamp_ids(&mut buf, ids);
+            if let Some(enclosing) = &enclosing {
+                buf.truncate(length);
+                span::append_link(&mut buf, enclosing.ids);
+                length = record::seal(&mut buf);
+            }
+            let state = thread.instance(core, |instance| {
+                let trail = match &parent {
+                    Some(parent) => parent.trail_for_child(),
+                    None => Some(instance.spare_trail(core)),
+                };
+                let mut state = instance.spare_state();
+                if let Some(fresh) = SharedSpan::get_mut(&mut state) {
+                    fresh.open(id.into_u64(), ids, (callsite, feeds), parent, trail, &buf[..length]);
+                }
+                let trail = state.trail()?;
+                if let Some(was_sampled) = left_out {
+                    trail.left_out().set(was_sampled);
+                }
+                if let Some(carried) = carried {
+                    trail.set_trace_state(carried.trace_state);
+                    trail.scope().change(|data| data.take_baggage(carried.baggage, carried.tags));
+                }
+                if state.parent.is_none() && core.user_on != [false; 2] {
+                    user::tell_scope(trail, &buf, feeds, site.as_deref());
+                }
+                if feeds & feeds::CRUMB != 0 {
+                    trail.push(&buf);
+                }
+                instance.remember(id.into_u64(), &state);
+                Some(state)
+            });
+            let state = state.flatten();
+            let Some(state) = state else { return thread.return_scratch(buf) };
+            Handle { state, own: true }
+        };
+        thread.return_scratch(buf);
+        core.spans.insert(id.into_u64(), handle);
+    }
+
+    /// What the span says of itself, without ids; and how long that is without padding.
+    fn open_record(
+        &self,
+        thread: &Thread,
+        attributes: &Attributes<'_>,
+        (callsite, feeds): (u32, u8),
+        site: Option<&Callsite>,
+    ) -> (Vec<u8>, usize) {
+        let core = &self.core;
+        if feeds & feeds::KIND != 0
+            && let Some((mut buf, length)) = thread.take_written()
+        {
+            record::set_origin(&mut buf, callsite, now());
+            return (buf, length);
+        }
+        let mut buf = thread.take_scratch();
+        let mut encoder = Encoder::new(&mut buf, Kind::SpanOpen, callsite, now(), core.span_limits).with_scrubber(&core.scrubber);
+        attributes.record(&mut FieldVisitor::new(&mut encoder, &core.scrubber, site));
+        if encoder.failed() {
+            // A span without its fields is better than a trace without the span.
+            encoder = Encoder::new(&mut buf, Kind::SpanOpen, callsite, now(), core.span_limits);
+            core.fault_of_rule();
+        }
+        let length = encoder.finish();
+        (buf, length)
+    }
+
+    /// A request begins, here or with who called.
+    fn begin(
+        &self,
+        thread: &Thread,
+        #[cfg_attr(not(feature = "tracing-opentelemetry"), expect(unused_variables))] attributes: &Attributes<'_>,
+        #[cfg_attr(not(feature = "tracing-opentelemetry"), expect(unused_variables))] boundary: bool,
+    ) -> Beginning {
+        let core = &self.core;
+        let remote = Remote::take();
+        let ids = ids::of_root(core, remote.span);
+        #[cfg(feature = "tracing-opentelemetry")]
+        let ids = if remote.span.is_some() || boundary { ids } else { self.joined(attributes).unwrap_or(ids) };
+        // The program's own rules see what becomes a tag: nothing of ours is held.
+        let carried =
+            remote.into_carried().map(|(trace_state, baggage)| Carried { trace_state, tags: scope::tags_of(&baggage, core), baggage });
+        let sheds = thread.instance(core, |instance| instance.sheds(core)).unwrap_or_default();
+        let left_out = sheds.then_some(ids.flags & flag::SAMPLED != 0);
+        Beginning { ids: SpanIds { flags: if sheds { ids.flags & !flag::SAMPLED } else { ids.flags }, ..ids }, left_out, carried }
+    }
+}
+
+/// What is known of a span before it has a state.
+struct Beginning {
+    ids: SpanIds,
+    /// For a request that is left out: whether it was sampled.
+    left_out: Option<bool>,
+    carried: Option<Carried>,
+}
+
+/// What a caller has sent along.
+struct Carried {
+    trace_state: String,
+    baggage: Baggage,
+    /// Entries of the baggage.
+    tags: Vec<(String, AttributeValue)>,
+}
+
+/// Spans of `otel.kind` server or consumer begin a trail and a trace of their own.
+fn is_boundary(record: &[u8], metadata: &Metadata<'_>) -> bool {
+    let Some(field) = metadata.fields().field("otel.kind") else { return false };
+    text_of(record, field.index() as u16).is_some_and(|kind| kind.eq_ignore_ascii_case("server") || kind.eq_ignore_ascii_case("consumer"))
+}
