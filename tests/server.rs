@@ -13,10 +13,10 @@ use axum::{
     routing::get,
 };
 use crumbtrail::{
-    Builder, MetricTemporality, Sampler, Scrubber, Signal, User,
+    Builder, MetricTemporality, Route, Sampler, Scrubber, Signal, User,
     tower::{RequestBuilderExt as _, ServerLayer},
 };
-use crumbtrail_receiver::{Point, Received, Span};
+use crumbtrail_receiver::{Log, Point, Received, Span};
 use http_body_util::{BodyExt as _, StreamBody};
 use support::{PATIENCE, Pipeline};
 use tokio::sync::mpsc;
@@ -121,43 +121,65 @@ fn a_request_is_a_span_by_the_conventions() {
 
 /// A subscriber of our own is given the fields of a request's span as they are, another's visits each.
 #[test]
-fn a_span_says_the_same_to_us_alone_and_among_others() {
-    let rule = |text: &str| text.find("cart").map(|at| at..at + 4);
-    let configurations: [fn(Builder) -> Builder; 6] = [
+fn a_request_says_the_same_to_us_alone_and_among_others() {
+    let configurations: [fn(Builder) -> Builder; 9] = [
         |builder| builder,
-        |builder| builder.with_default_pii(true),
+        |builder| builder.with_scrubber(Scrubber::none()),
         |builder| builder.with_attribute_limits(Signal::Spans, 5, 6),
+        |builder| builder.with_scrubber(Scrubber::default().with_denied("cartcode")),
+        |builder| builder.with_route(Route::Spans, "info,crumbtrail::server=off".parse().unwrap()),
+        |builder| builder.with_default_pii(true),
         |builder| builder.with_scrubber(Scrubber::default().with_denied("url.path")),
         |builder| builder.with_scrubber(Scrubber::default().with_hashed("salt", ["server.address", "http.route"])),
-        |builder| builder.with_scrubber(Scrubber::none()),
+        |builder| builder.with_scrubber(Scrubber::default().with_rule(|text| text.find("cart").map(|at| at..at + 4))),
     ];
-    let with_rule: [Box<dyn Fn(Builder) -> Builder>; 1] =
-        [Box::new(move |builder: Builder| builder.with_scrubber(Scrubber::default().with_rule(rule)))];
-    let all = configurations.into_iter().map(|configure| Box::new(configure) as Box<dyn Fn(Builder) -> Builder>).chain(with_rule);
-    for (number, configure) in all.enumerate() {
-        let spans = [true, false].map(|alone| {
+    for (number, configure) in configurations.into_iter().enumerate() {
+        let [alone, among_others] = [true, false].map(|alone| {
             let pipeline = Pipeline::new(|builder, _| configure(builder));
-            let requests = async {
-                let router = router();
-                for (method, uri) in [("GET", "/cart/7?page=2&sig=abc"), ("POST", "/nowhere"), ("BREW", "/explained")] {
-                    let request = Request::builder().method(method).uri(uri).header("host", "shop.example:8443");
-                    let request = request.header("user-agent", "test password=hunter2").header("x-forwarded-for", "203.0.113.7");
-                    answer(&router, request.body(Body::empty()).unwrap()).await;
-                }
-            };
             if alone {
-                run(&pipeline, requests)
+                run(&pipeline, all_kinds_of_requests())
             } else {
-                pipeline.run(|| block_on(requests))
+                pipeline.run(|| block_on(all_kinds_of_requests()))
             }
             let received = pipeline.received();
-            assert_eq!(received.spans.len(), 3);
             let said = |span: &Span| (span.name.clone(), span.kind, span.status.clone(), span.attributes.clone(), span.dropped_attributes);
-            received.spans.iter().map(said).collect::<Vec<_>>()
+            let crumbs = |exception: &Log| {
+                support::breadcrumbs(exception).iter().map(|crumb| (crumb["message"].clone(), crumb["data"].clone())).collect::<Vec<_>>()
+            };
+            let mut spans: Vec<_> = received.spans.iter().map(said).collect();
+            // In which order they arrive is chance.
+            spans.sort_by_key(|span| format!("{span:?}"));
+            (spans, received.exceptions().map(crumbs).collect::<Vec<_>>())
         });
-        assert_eq!(spans[0], spans[1], "configuration {number}");
-        assert_eq!(format!("{spans:?}").contains("hunter2"), number == 5, "configuration {number}");
+        assert_eq!(alone, among_others, "configuration {number}");
+        assert_eq!(alone.0.len(), if number == 4 { 1 } else { 7 }, "configuration {number}");
+        assert_eq!(alone.1.len(), 2, "configuration {number}: {alone:?}");
+        let said = format!("{alone:?}");
+        assert_eq!(said.contains("hunter2"), number == 1, "configuration {number}: {said}");
+        if [0, 3].contains(&number) {
+            assert_eq!(said.contains("0123abcd"), number == 0, "configuration {number}: {said}");
+        }
     }
+}
+
+async fn all_kinds_of_requests() {
+    let router = router();
+    let long = format!("/cart/{}", "7".repeat(10_000));
+    for (method, uri, agent) in [
+        ("GET", "/cart/7?page=2&sig=abc", &b"test password=hunter2"[..]),
+        ("POST", "/nowhere", b"cartcode=0123abcd"),
+        ("BREW", "/refused/why", b"not \xFF text"),
+        ("GET", "/refused/why", b"test/1"),
+        ("GET", &long, b""),
+    ] {
+        let request = Request::builder().method(method).uri(uri).header("host", "shop.example:8443");
+        let request = request.header("user-agent", agent).header("x-forwarded-for", "203.0.113.7");
+        answer(&router, request.body(Body::empty()).unwrap()).await;
+    }
+    answer(&router, Request::get("/missing").body(Body::empty()).unwrap()).await;
+    // Nothing of the request before is left for it.
+    let consumer = info_span!("consumer", number = 1, otel.kind = "consumer");
+    consumer.in_scope(|| error!("a message cannot be read"));
 }
 
 fn points_after_flush(pipeline: &Pipeline, name: &str) -> Vec<Point> {
@@ -178,9 +200,17 @@ fn personal_data_is_there_when_it_may_be() {
 
 #[test]
 fn an_unexplained_5xx_is_an_exception_and_an_explained_one_is_told_once() {
-    let pipeline = Pipeline::new(|builder, _| builder);
-    let ((status, unexplained, _), (_, explained, shown)) =
-        run(&pipeline, async { (answer(&router(), request("/refused/twice")).await, answer(&router(), request("/explained")).await) });
+    for alone in [true, false] {
+        let pipeline = Pipeline::new(|builder, _| builder);
+        let requests = async { (answer(&router(), request("/refused/twice")).await, answer(&router(), request("/explained")).await) };
+        let answers = if alone { run(&pipeline, requests) } else { pipeline.run(|| block_on(requests)) };
+        check_errors(&pipeline, answers);
+    }
+}
+
+type Answer = (StatusCode, Option<String>, String);
+
+fn check_errors(pipeline: &Pipeline, ((status, unexplained, _), (_, explained, shown)): (Answer, Answer)) {
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     let received = pipeline.received();
     assert_eq!(received.exceptions().count(), 2);

@@ -247,6 +247,9 @@ impl Instance {
     /// Counts records of a request that was left out.
     #[inline]
     pub(crate) fn miss(&mut self, signal: Signal, count: u64, core: &Core) {
+        if count == 0 {
+            return;
+        }
         match self.outbox.as_ref().filter(|_| self.generation == core.links.generation()) {
             Some(outbox) => outbox.miss(signal, Lost::Overload, count),
             None => core.ledger().dropped(signal, Lost::Overload, count),

@@ -21,7 +21,7 @@ pub(crate) enum Audience {
     Ours,
     /// We among others.
     Shared,
-    /// A subscriber that is none of ours: the program's telemetry is another's, here.
+    /// A subscriber that is none of ours, or does not say so (a wrapper without `downcast_raw`): the program's telemetry is another's, here.
     Others,
 }
 
@@ -43,10 +43,17 @@ pub(crate) fn open_written<T>(core: &Core, write: impl FnOnce(&mut Encoder<'_>),
         let length = encoder.finish();
         thread.put_written(buf, length);
     });
-    let opened = open();
-    // Where its callsite is off, nobody has taken it.
-    current::at(|thread| thread.take_written().map(|(buf, _)| thread.return_scratch(buf)));
-    opened
+    let _untaken = TakeBack;
+    open()
+}
+
+/// Where a callsite is off nobody takes what was written; nor, should something panic.
+struct TakeBack;
+
+impl Drop for TakeBack {
+    fn drop(&mut self) {
+        current::at(|thread| thread.take_written().map(|(buf, _)| thread.return_scratch(buf)));
+    }
 }
 
 /// Looks at an open span. Nothing is locked to find one that the calling thread remembers.

@@ -42,7 +42,8 @@ impl OpenSpans {
     pub(crate) fn insert(&self, id: u64, handle: Handle) {
         let mut slot = self.slot(id).lock();
         if slot.as_ref().is_none_or(|(present, _)| *present == id) {
-            *slot = Some((id, handle));
+            let _ended_unseen = slot.replace((id, handle));
+            drop(slot);
         } else {
             drop(slot);
             self.crowded.fetch_add(1, Ordering::Release);
@@ -56,7 +57,8 @@ impl OpenSpans {
         {
             let mut slot = self.slot(id).lock();
             if let Some((_, known)) = slot.as_mut().filter(|(present, _)| *present == id) {
-                *known = handle;
+                let _former = std::mem::replace(known, handle);
+                drop(slot);
                 return;
             }
         }

@@ -28,6 +28,8 @@ const BOUNDS: [f64; 14] = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75
 const BUCKETS: usize = BOUNDS.len() + 1;
 /// Sets of attributes of one metric at most; the rest is one, `otel.metric.overflow`.
 const MAX_SERIES: usize = 1_000;
+/// Of them with the same hash.
+const MAX_ALIKE: usize = 4;
 
 /// Who measures what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,9 +162,9 @@ impl Durations {
     #[cold]
     fn insert(&self, hash: u64, attributes: &[(&'static str, Attribute<'_>)]) -> Option<Arc<Series>> {
         let mut all = self.series.write().unwrap_or_else(PoisonError::into_inner);
-        let is_full = all.len() >= MAX_SERIES;
-        let alike = all.get(&hash).into_iter().flatten();
-        if let Some(known) = alike.into_iter().find(|series| series.is_of(attributes)) {
+        let alike = all.get(&hash).map(Vec::as_slice).unwrap_or_default();
+        let is_full = all.len() >= MAX_SERIES || alike.len() >= MAX_ALIKE;
+        if let Some(known) = alike.iter().find(|series| series.is_of(attributes)) {
             return Some(known.clone());
         }
         if is_full {
@@ -247,7 +249,7 @@ impl Hasher for AsItIs {
     }
 }
 
-/// A multiplication for each word. Who finds attributes that hash alike gains little: there are only so many series.
+/// A multiplication for each word. Who finds attributes that hash alike gains little: few of them are series.
 fn quick_hash(attributes: &[(&'static str, Attribute<'_>)]) -> u64 {
     let mix = |hash: u64, word: u64| (hash.rotate_left(5) ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     attributes.iter().fold(0, |hash, (key, value)| {

@@ -210,6 +210,8 @@ mod tests {
             propagators.inject(&context, "", None, &mut |name, value| _ = headers.insert(name, value));
             let found = propagators.extract(&|name| headers.get(name).map(String::as_str)).span_context();
             prop_assert_eq!(found, (propagator != Propagator::Baggage).then_some(context));
+            #[cfg(feature = "tower")]
+            prop_assert_eq!(headers.keys().any(|name| propagators.read(name)), found.is_some());
         }
 
         #[test]

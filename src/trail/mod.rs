@@ -38,7 +38,7 @@ pub(crate) type SharedTrail = triomphe::Arc<Trail>;
 /// The records of one request; and what is known of the request besides.
 pub(crate) struct Trail {
     ring: Ring,
-    /// One at a time. Two threads meet here only when they write into the same request at the same moment, for the time of a copy; no user code ever runs under it. Half the price of a mutex, whose release has to look for sleepers.
+    /// One at a time. Two threads meet here only when they write into the same request at the same moment, for the time of a copy, or of getting a chunk; no user code ever runs under it but its allocator. Half the price of a mutex, whose release has to look for sleepers.
     writer: SpinMutex<(), Yield>,
     store: Store,
     scope: ScopeCell,

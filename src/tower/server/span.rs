@@ -63,7 +63,7 @@ macro_rules! visited {
 }
 use visited;
 
-/// Opens a span of which nobody else is told: its fields are written at once, each by the function before its value. To visit them is most of what the span costs.
+/// Opens a span of which nobody else is told: its fields are written at once, each by the function before its value. To visit them is most of what the span costs. (With `tracing`'s feature `log-always` it is logged without them.)
 macro_rules! written {
     ($core:expr; $($($name:ident).+ = $write:ident($value:expr)),+ $(,)?) => {
         if $core.writes_requests(&[$(stringify!($($name).+)),+]) {
