@@ -22,7 +22,7 @@ fn multi_thread() -> tokio::runtime::Runtime {
 }
 
 #[test]
-fn a_request_is_one_however_deep_its_spans_are_and_whichever_end_first() {
+fn a_request_is_one_however_deep_its_spans_are_and_whichever_handle_goes_first() {
     let pipeline = Pipeline::installed();
     info_span!("the deep request").in_scope(|| {
         info!("at the top of the deep request");

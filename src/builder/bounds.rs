@@ -1,4 +1,4 @@
-//! How much it takes: of memory, of time, of the processors.
+//! How much it takes: of memory, of time, of the processors. Comes in: what the program allows. Goes out: limits for threads, worker and delivery.
 
 use std::time::Duration;
 

@@ -165,7 +165,7 @@ pub(crate) fn active_core() -> Option<Arc<Core>> {
 
 /// The layer that records on this thread now.
 pub(crate) fn scoped_core() -> Option<Arc<Core>> {
-    tracing_core::dispatcher::get_default(|dispatch| CrumbtrailLayer::of(dispatch).map(|layer| layer.core().clone()))
+    tracing_core::dispatcher::get_default(|dispatch| CrumbtrailLayer::of(dispatch).map(|(layer, _)| layer.core().clone()))
 }
 
 /// Makes the exception of an ERROR event, from its record. Returns the id of the exception it is an echo of, if it is one.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{CrumbtrailLayer, SoleSubscriber, SpanState, core::Core, current};
+use super::{CrumbtrailLayer, SpanState, core::Core, current};
 use crate::trail::{
     encode::Encoder,
     record::{self, Kind},
@@ -28,8 +28,8 @@ pub(crate) enum Audience {
 /// What records on this thread now.
 pub(crate) fn recording() -> Option<Recording> {
     let here = tracing_core::dispatcher::get_default(|dispatch| {
-        let audience = if dispatch.is::<SoleSubscriber>() { Audience::Ours } else { Audience::Shared };
-        CrumbtrailLayer::of(dispatch).map(|layer| Recording { core: layer.core.clone(), audience })
+        let (layer, is_sole) = CrumbtrailLayer::of(dispatch)?;
+        Some(Recording { core: layer.core.clone(), audience: if is_sole { Audience::Ours } else { Audience::Shared } })
     });
     here.or_else(|| Some(Recording { core: crate::telemetry::installed_core()?, audience: Audience::Others }))
 }
@@ -56,14 +56,14 @@ impl Drop for TakeBack {
     }
 }
 
-/// Looks at an open span. Nothing is locked to find one that the calling thread remembers.
-pub(crate) fn look_at<T>(core: &Arc<Core>, id: u64, look: impl Fn(&SpanState) -> T) -> Option<T> {
-    let known = current::here(core, |instance| instance.known(id).map(|state| look(state))).flatten();
-    // Not its parent's, which stands for it where its own route is off.
-    known.or_else(|| core.spans.get(id).filter(|handle| handle.own).map(|handle| look(&handle.state)))
-}
-
-/// Adds a number to a span, under one of its callsite's fields. As `Span::record`, for a subscriber that has no other layer.
+/// Adds a number to an open span, under one of its callsite's fields. As `Span::record`, for a subscriber that has no other layer: no table is locked to find a span that the calling thread remembers.
 pub(crate) fn record_number(core: &Arc<Core>, id: u64, field: u16, value: u64) {
-    look_at(core, id, |state| state.append(|body| record::append_u64(body, field, value)));
+    let add = |state: &SpanState| state.append(|body| record::append_u64(body, field, value));
+    let known = current::here(core, |instance| instance.known(id).map(|state| add(state))).flatten();
+    // Not to its parent, which stands for it where its own route is off.
+    if known.is_none()
+        && let Some(handle) = core.spans.get(id).filter(|handle| handle.own)
+    {
+        add(&handle.state);
+    }
 }

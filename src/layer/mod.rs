@@ -91,9 +91,10 @@ impl CrumbtrailLayer {
         Self { core, narrows, _alive: alive }
     }
 
-    /// The layer of a subscriber, if it has one.
-    pub(crate) fn of(dispatch: &Dispatch) -> Option<&Self> {
-        dispatch.downcast_ref::<SoleSubscriber>().map(SoleSubscriber::layer).or_else(|| dispatch.downcast_ref())
+    /// The layer of a subscriber, if it has one; and whether it has no other.
+    pub(crate) fn of(dispatch: &Dispatch) -> Option<(&Self, bool)> {
+        let sole = dispatch.downcast_ref::<SoleSubscriber>().map(|sole| (sole.layer(), true));
+        sole.or_else(|| dispatch.downcast_ref().map(|layer| (layer, false)))
     }
 
     pub(crate) fn core(&self) -> &Arc<Core> {

@@ -1,4 +1,4 @@
-//! The open spans of a layer instance, by id.
+//! The open spans of a layer instance, by id. Comes in: the states of spans that open and close, on any thread. Goes out: the state behind an id, for a thread that does not remember it.
 //!
 //! A table of slots, each with its own lock, found by hashing the id: two spans meet at a lock only if they hash alike, for as long as a pointer is copied. (So it is one that spins: a mutex has to look for sleepers when it is released, which costs as much again.) That is cheaper than the Registry's extensions (a slab look-up, a shared lock and a box for each span), and two instances never meet. A span whose slot is taken goes to a locked map.
 

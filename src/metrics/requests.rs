@@ -324,3 +324,25 @@ impl Active {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry::metrics::MeterProvider as _;
+
+    use super::*;
+
+    #[test]
+    fn series_are_bounded_also_where_they_hash_alike() {
+        let meter = opentelemetry_sdk::metrics::SdkMeterProvider::default().meter("test");
+        let routes: Vec<String> = (0..2 * MAX_SERIES).map(|number| format!("/{number}")).collect();
+        let series_of = |hash: fn(usize) -> u64| {
+            let durations = Durations::new(&meter, "test", "");
+            let of = |number: usize| durations.insert(hash(number), &[("http.route", Attribute::Str(&routes[number]))]);
+            let known: Vec<_> = (0..routes.len()).filter_map(|number| Some((number, of(number)?))).collect();
+            assert!(known.iter().all(|(number, series)| Arc::ptr_eq(series, &of(*number).expect("it is known"))));
+            known.len()
+        };
+        assert_eq!(series_of(|number| number as u64), MAX_SERIES);
+        assert_eq!(series_of(|_| 7), MAX_ALIKE);
+    }
+}

@@ -63,7 +63,7 @@ impl Propagators {
 
     /// Whether one of them begins with this header (in lower case): without any, there is nothing to extract.
     #[cfg(feature = "tower")]
-    pub(crate) fn read(self, header: &str) -> bool {
+    pub(crate) fn recognize(self, header: &str) -> bool {
         let propagator = match header {
             "traceparent" => Propagator::TraceContext,
             "baggage" => Propagator::Baggage,
@@ -211,7 +211,7 @@ mod tests {
             let found = propagators.extract(&|name| headers.get(name).map(String::as_str)).span_context();
             prop_assert_eq!(found, (propagator != Propagator::Baggage).then_some(context));
             #[cfg(feature = "tower")]
-            prop_assert_eq!(headers.keys().any(|name| propagators.read(name)), found.is_some());
+            prop_assert_eq!(headers.keys().any(|name| propagators.recognize(name)), found.is_some());
         }
 
         #[test]

@@ -1,7 +1,7 @@
 //! Around what is served.
 
 mod future;
-mod head;
+mod headers;
 mod request;
 mod service;
 mod span;

@@ -1,13 +1,14 @@
-//! What the head of a request says.
+//! What the head of a request says. Comes in: a request, before anything is done with it. Goes out: its open exchange, and what hooks are told.
 
-use super::{Config, head::Headers, span};
+use http::{Extensions, HeaderMap, Method, Request, Uri, Version};
+
+use super::{Config, headers::Headers, span};
 use crate::{
     layer::Recording,
     metrics::requests::Side,
     propagation,
     tower::exchange::{Beginning, Exchange, Route, method_name, recording, version_name},
 };
-use http::{Extensions, HeaderMap, Method, Request, Uri, Version};
 
 /// The head of a request, for hooks.
 #[derive(Clone, Copy, Debug)]

@@ -1,8 +1,8 @@
-//! The span of a request that is served.
+//! The span of a request that is served. Comes in: the head of the request, and who hears of spans here. Goes out: an open span; its fields visited by all who listen, or written at once where that is only us.
 
 use tracing::{Span, field::Empty, info_span};
 
-use super::{RequestInfo, head::Headers};
+use super::{RequestInfo, headers::Headers};
 use crate::{
     layer::{self, Audience, Recording},
     tower::exchange::{Beginning, clean_query, rpc_span, span_name},

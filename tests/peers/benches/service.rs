@@ -8,7 +8,7 @@
 //! - *Saturated*: a hello-world axum service in a process of its own, one runtime thread, under a load generator on
 //!   loopback; everything is exported over OTLP/HTTP to a receiver that only says thanks. Requests a second, CPU of the
 //!   whole process for each, and of ours how many of the records were left out for want of time (counted by it; the stock
-//!   pair does not say). `crumbtrail_unlimited` is a worker that keeps to no share of the processors.
+//!   pair does not say). The share of the bare service's requests is the median of the rounds' shares. `crumbtrail_unlimited` is a worker that keeps to no share of the processors.
 //!
 //! Every request has two nested spans and three INFO events besides what the middleware makes.
 

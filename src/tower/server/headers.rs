@@ -1,4 +1,4 @@
-//! The headers that are looked at, found in one pass: to look one up by its name hashes the name, and there would be eight.
+//! The headers that are looked at. Comes in: all of a request's. Goes out: those that its span and its trace are made from, found in one pass: to look one up by its name hashes the name, and there would be eight.
 
 use http::{HeaderMap, HeaderValue};
 
@@ -24,7 +24,7 @@ impl<'a> Headers<'a> {
                 "content-type" => &mut found.content_type,
                 "x-forwarded-proto" => &mut found.forwarded_proto,
                 name => {
-                    found.carry_context |= propagators.read(name);
+                    found.carry_context |= propagators.recognize(name);
                     continue;
                 }
             };
