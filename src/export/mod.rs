@@ -74,6 +74,8 @@ pub(crate) struct Exporter {
     #[cfg(feature = "testing")]
     shares_names: bool,
     attributes: Attributes,
+    /// It was said that trails have too little memory.
+    told_starved: bool,
     pub(crate) logs: Batch<LogRecord>,
     pub(crate) spans: Batch<Span>,
 }
@@ -99,6 +101,7 @@ impl Exporter {
             #[cfg(feature = "testing")]
             shares_names: false,
             attributes: Attributes::default(),
+            told_starved: false,
             logs: Batch::default(),
             spans: Batch::default(),
         }
@@ -223,6 +226,12 @@ impl Exporter {
     /// What is to be done now and then.
     pub(crate) fn housekeeping(&mut self) {
         self.resolver.iter_mut().for_each(Resolver::sweep);
+        if !self.told_starved && self.core.pool.starved() > 0 {
+            self.told_starved = true;
+            crate::diagnose(format_args!(
+                "more requests are open than the memory of their breadcrumbs holds, so some exceptions have few or none; Builder::with_trail_memory gives more"
+            ));
+        }
     }
 }
 

@@ -24,6 +24,8 @@ const MAX_DEPTH: u8 = 2;
 const SPARES: usize = 16;
 /// Spans a thread remembers.
 const RECENT: usize = 8;
+/// Spans entered at once from which on it is looked whether some have ended.
+const MANY_ENTERED: usize = 16;
 /// A scratch buffer that grew beyond this is not kept.
 const KEEP_SCRATCH: usize = 64 * 1024;
 
@@ -134,8 +136,8 @@ pub(crate) fn current_ids() -> Option<SpanIds> {
             instances
                 .iter()
                 .filter(|instance| instance.propagates)
-                .find_map(|instance| instance.entered.last())
-                .map(|entered| entered.state.current_ids())
+                .find_map(Instance::innermost)
+                .map(|state| state.current_ids())
         })
         .ok()?
 }
@@ -184,19 +186,19 @@ impl Thread {
         let mut instances = self.instances.try_borrow_mut().ok()?;
         // Mostly there is one.
         let is_first = instances.first().is_some_and(|first| first.core == core.id);
-        let index = if is_first { 0 } else { place_of(&mut instances, core) };
+        let index = if is_first { 0 } else { index_of(&mut instances, core) };
         Some(visit(&mut instances[index]))
     }
 
     /// The innermost entered span. Makes nothing, waits for nothing: a panic hook asks, too.
     pub(crate) fn current(&self, core: &Core) -> Option<SharedSpan> {
         let instances = self.instances.try_borrow().ok()?;
-        instances.iter().find(|instance| instance.core == core.id)?.current().cloned()
+        instances.iter().find(|instance| instance.core == core.id)?.innermost().cloned()
     }
 }
 
 #[cold]
-fn place_of(instances: &mut Vec<Instance>, core: &Arc<Core>) -> usize {
+fn index_of(instances: &mut Vec<Instance>, core: &Arc<Core>) -> usize {
     instances.iter().position(|instance| instance.core == core.id).unwrap_or_else(|| {
         instances.retain(|instance| instance.alive.strong_count() > 0);
         instances.push(Instance::new(core));
@@ -302,14 +304,32 @@ impl Instance {
         }
     }
 
+    /// The innermost span that is entered here, after [`let_go_of_closed`](Self::let_go_of_closed).
     #[inline]
-    pub(crate) fn current(&self) -> Option<&SharedSpan> {
+    pub(crate) fn top(&self) -> Option<&SharedSpan> {
         self.entered.last().map(|entered| &entered.state)
+    }
+
+    /// The innermost that is open, where nothing can be changed.
+    fn innermost(&self) -> Option<&SharedSpan> {
+        self.entered.iter().rev().map(|entered| &entered.state).find(|state| !state.is_closed())
+    }
+
+    /// A guard that is held over an `await` may be dropped on another thread: its span is left there, and stays entered here. Once it has ended it is nobody's any more, and must not seem to be what this thread is doing.
+    #[inline]
+    pub(crate) fn let_go_of_closed(&mut self) {
+        while self.entered.last().is_some_and(|entered| entered.state.is_closed()) {
+            self.entered.pop();
+        }
     }
 
     /// Enters a span. One that this thread knows is moved, not counted: a poll costs no atomic operation.
     #[inline]
     pub(crate) fn enter(&mut self, id: u64, look_up: impl FnOnce() -> Option<SharedSpan>) {
+        // Now and then also those below one that is open.
+        if self.entered.len() >= MANY_ENTERED && self.entered.len().is_power_of_two() {
+            self.entered.retain(|entered| !entered.state.is_closed());
+        }
         let known = self.recent[slot(id)].take_if(|recent| recent.id == id);
         // A state that is not closed is the only one of its id; a closed one may be another span's by now.
         match known.filter(|recent| !recent.state.is_closed()) {
@@ -326,7 +346,7 @@ impl Instance {
             _ => self.entered.iter().rposition(|entered| entered.id == id).map(|index| self.entered.remove(index)),
         };
         // A span that passes its parent's state on has that state under another id, which is not to be remembered.
-        if let Some(left) = left.filter(|left| left.state.tracing_id == left.id) {
+        if let Some(left) = left.filter(|left| left.state.tracing_id == left.id && !left.state.is_closed()) {
             self.recent[slot(id)] = Some(left);
         }
     }
@@ -355,7 +375,8 @@ impl Instance {
 
     /// The id of the innermost entered span.
     #[inline]
-    pub(crate) fn current_id(&self) -> Option<u64> {
+    pub(crate) fn current_id(&mut self) -> Option<u64> {
+        self.let_go_of_closed();
         self.entered.last().map(|entered| entered.id)
     }
 
@@ -378,17 +399,23 @@ impl Instance {
     /// Keeps a closed span's memory for the next one, if nobody else holds it any more.
     #[inline]
     pub(crate) fn recycle(&mut self, mut state: SharedSpan) {
-        let Some(unique) = SharedSpan::get_mut(&mut state) else { return };
+        let is_root = state.parent.is_none();
+        let Some(unique) = SharedSpan::get_mut(&mut state) else {
+            // Some thread remembers it, and may sleep for long.
+            return state.trail().filter(|_| is_root).into_iter().for_each(Trail::retire);
+        };
         let (_parent, trail) = unique.clear();
         if self.states.len() < SPARES {
             self.states.push(state);
         }
-        if let Some(mut trail) = trail
-            && self.trails.len() < SPARES
-            && let Some(unique) = SharedTrail::get_mut(&mut trail)
-        {
-            unique.reset();
-            self.trails.push(trail);
+        let Some(mut trail) = trail else { return };
+        match SharedTrail::get_mut(&mut trail).filter(|_| self.trails.len() < SPARES) {
+            Some(unique) => {
+                unique.reset();
+                self.trails.push(trail);
+            }
+            None if is_root => trail.retire(),
+            None => {}
         }
     }
 }

@@ -150,9 +150,10 @@ impl CrumbtrailLayer {
         };
         let log = feeds & feeds::LOG != 0;
         let raised = thread.instance(core, |instance| {
+            instance.let_go_of_closed();
             let state = match &explicit {
                 Some(explicit) => explicit.as_ref(),
-                None => instance.current(),
+                None => instance.top(),
             };
             record::stamp_ids(&mut buf, SpanIds { parent: 0, ..ids::in_span(core, state.map(|state| &**state)) });
             if feeds & feeds::EXCEPTION != 0 {

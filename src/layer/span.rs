@@ -241,6 +241,16 @@ impl SpanState {
     }
 }
 
+/// Its parents one by one, if nobody else has them: one that drops the next from within would need a stack as deep as the spans are.
+impl Drop for SpanState {
+    fn drop(&mut self) {
+        let mut next = self.parent.take();
+        while let Some(Ok(mut parent)) = next.map(SharedSpan::try_unwrap) {
+            next = parent.parent.take();
+        }
+    }
+}
+
 /// Appends a link to an open record.
 pub(crate) fn append_link(body: &mut Vec<u8>, to: SpanIds) {
     let mut link = [0; 24];

@@ -24,7 +24,7 @@ use spin::{Yield, mutex::SpinMutex};
 use self::{
     left_out::LeftOut,
     pool::{Chunk, Pool},
-    ring::{CHUNK_WORDS, Chunks, MAX_CHUNKS, Ring, Written},
+    ring::{CHUNK_WORDS, Chunks, Grow, MAX_CHUNKS, Ring, Written},
     sync::AtomicU64,
 };
 use crate::{exception::echo::Recent, scope::ScopeCell};
@@ -38,9 +38,9 @@ pub(crate) type SharedTrail = triomphe::Arc<Trail>;
 /// The records of one request; and what is known of the request besides.
 pub(crate) struct Trail {
     ring: Ring,
-    /// One at a time. Two threads meet here only when they write into the same request at the same moment, for the time of a copy, or of getting a chunk; no user code ever runs under it but its allocator. Half the price of a mutex, whose release has to look for sleepers.
-    writer: SpinMutex<(), Yield>,
-    store: Store,
+    /// Its memory, and the right to write. One at a time. Two threads meet here only when they write into the same request at the same moment, for the time of a copy, or of getting a chunk; no user code ever runs under it but its allocator. Half the price of a mutex, whose release has to look for sleepers.
+    store: SpinMutex<Store, Yield>,
+    pool: Arc<Pool>,
     scope: ScopeCell,
     /// The caller's, if it sent one.
     trace_state: OnceLock<Box<str>>,
@@ -58,8 +58,8 @@ impl Trail {
     pub(crate) fn new(pool: Arc<Pool>) -> Self {
         Self {
             ring: Ring::new(),
-            writer: SpinMutex::new(()),
-            store: Store { chunks: [const { OnceLock::new() }; MAX_CHUNKS], pool },
+            store: SpinMutex::new(Store::default()),
+            pool,
             scope: ScopeCell::default(),
             trace_state: OnceLock::new(),
             recent: Mutex::default(),
@@ -102,15 +102,15 @@ impl Trail {
         }
         let words = record.as_chunks::<8>().0;
         let written = {
-            let _one_writer = self.writer.lock();
+            let mut store = self.store.lock();
             if !may() {
                 return false;
             }
-            self.ring.push(&self.store, words)
+            self.ring.push(&mut Writer { store: &mut store, pool: &self.pool }, words)
         };
         if written != Written::Kept {
             self.starved.store(true, Ordering::Relaxed);
-            self.store.pool.count_starved();
+            self.pool.count_starved();
         }
         true
     }
@@ -127,7 +127,7 @@ impl Trail {
 
     /// From now on the trace's spans are kept. `false`: they were already, or it is too late.
     pub(crate) fn keep(&self, why: u8) -> bool {
-        let _one_writer = self.writer.lock();
+        let _one_writer = self.store.lock();
         if self.left_out.is_settled() {
             return false;
         }
@@ -147,7 +147,7 @@ impl Trail {
 
     /// The root has ended. Returns how many spans are missing because the trace is not kept; `None` if it is.
     pub(crate) fn settle(&self) -> Option<u64> {
-        let _one_writer = self.writer.lock();
+        let _one_writer = self.store.lock();
         (self.kept() == 0).then(|| self.left_out.settle())
     }
 
@@ -156,15 +156,37 @@ impl Trail {
         self.ring.has_overwritten() || self.starved.load(Ordering::Relaxed)
     }
 
-    /// The newest records, at most `limit` bytes of them, oldest first. Takes no lock.
+    /// The newest records, at most `limit` bytes of them, oldest first. Copies without a lock; to find its memory it waits for a writer's copy, and no longer: a panic hook may be reading for the very thread that writes.
     pub(crate) fn read(&self, limit: usize) -> Vec<u8> {
         let mut words = Vec::with_capacity(CHUNK_WORDS);
-        self.ring.read(&self.store, limit / 8, &mut words);
+        self.ring.read(|| self.chunks(), limit / 8, &mut words);
         let mut bytes = Vec::with_capacity(words.len() * 8);
         for word in words {
             bytes.extend_from_slice(&word.to_le_bytes());
         }
         bytes
+    }
+
+    /// Its memory as it is now; none if it cannot be had.
+    fn chunks(&self) -> Store {
+        const PATIENCE: usize = 1 << 12;
+        for _ in 0..PATIENCE {
+            if let Some(store) = self.store.try_lock() {
+                return store.clone();
+            }
+            std::thread::yield_now();
+        }
+        Store::default()
+    }
+
+    /// The request is over: gives the memory back, whoever still holds on to the trail.
+    pub(crate) fn retire(&self) {
+        let store = {
+            let mut store = self.store.lock();
+            self.ring.empty();
+            std::mem::take(&mut *store)
+        };
+        store.chunks.into_iter().flatten().for_each(|chunk| self.pool.give_back(chunk));
     }
 
     /// Who the request is for, and more.
@@ -199,9 +221,11 @@ impl Trail {
         *self.starved.get_mut() = false;
         self.left_out = LeftOut::default();
         self.recent.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
-        let kept = usize::from(!self.store.pool.is_scarce());
-        for chunk in self.store.chunks.iter_mut().skip(kept).filter_map(OnceLock::take) {
-            self.store.pool.give_back(chunk);
+        let store = self.store.get_mut();
+        // A small one is for when memory is short.
+        let kept = usize::from(store.chunk_words() == CHUNK_WORDS && !self.pool.is_scarce());
+        for chunk in store.chunks.iter_mut().skip(kept).filter_map(Option::take) {
+            self.pool.give_back(chunk);
         }
     }
 
@@ -214,40 +238,57 @@ impl Trail {
 
 impl Drop for Trail {
     fn drop(&mut self) {
-        for chunk in self.store.chunks.iter_mut().filter_map(OnceLock::take) {
-            self.store.pool.give_back(chunk);
+        for chunk in self.store.get_mut().chunks.iter_mut().filter_map(Option::take) {
+            self.pool.give_back(chunk);
         }
     }
 }
 
-/// The chunks a trail has taken so far.
+/// The chunks a trail has taken so far, all of the size of the first.
+#[derive(Clone, Default)]
 struct Store {
-    chunks: [OnceLock<Chunk>; MAX_CHUNKS],
-    pool: Arc<Pool>,
+    chunks: [Option<Chunk>; MAX_CHUNKS],
 }
 
 impl Chunks for Store {
     fn get(&self, index: usize) -> Option<&[AtomicU64]> {
-        Some(self.chunks[index].get()?.as_slice())
-    }
-
-    fn grow(&self, index: usize) -> bool {
-        let Some(chunk) = self.pool.take() else { return false };
-        match self.chunks[index].set(chunk) {
-            Ok(()) => true,
-            Err(chunk) => {
-                self.pool.give_back(chunk);
-                true
-            }
-        }
+        self.chunks[index].as_deref()
     }
 
     fn chunk_words(&self) -> usize {
-        CHUNK_WORDS
+        self.chunks[0].as_deref().map_or(CHUNK_WORDS, <[_]>::len)
     }
 
     fn max_chunks(&self) -> usize {
         MAX_CHUNKS
+    }
+}
+
+/// Who adds to a trail.
+struct Writer<'a> {
+    store: &'a mut Store,
+    pool: &'a Pool,
+}
+
+impl Chunks for Writer<'_> {
+    fn get(&self, index: usize) -> Option<&[AtomicU64]> {
+        self.store.get(index)
+    }
+
+    fn chunk_words(&self) -> usize {
+        self.store.chunk_words()
+    }
+
+    fn max_chunks(&self) -> usize {
+        MAX_CHUNKS
+    }
+}
+
+impl Grow for Writer<'_> {
+    fn grow(&mut self, index: usize) -> bool {
+        let chunk = if index == 0 { self.pool.take_first() } else { self.pool.take(self.store.chunk_words()) };
+        self.store.chunks[index] = chunk;
+        self.store.chunks[index].is_some()
     }
 }
 
@@ -297,7 +338,7 @@ mod tests {
                 let bytes: usize = sizes.iter().map(|size| event(0, *size).len()).sum();
                 prop_assert!(trail.ring.len() * 8 >= bytes.min(MAX_CHUNKS * CHUNK_WORDS * 8 - 2 * MAX_RECORD_BYTES));
             }
-            prop_assert_eq!(pool.in_use(), chunks.min(pool.in_use()));
+            prop_assert!(pool.in_use() <= chunks * CHUNK_WORDS);
             drop(trail);
             prop_assert_eq!(pool.in_use(), 0);
         }
@@ -324,6 +365,29 @@ mod tests {
         let (second, _) = Record::split_first(rest).unwrap();
         assert!(second.truncated());
         assert_eq!(second.fields().count(), 5, "every field is still there, its text shorter");
+    }
+
+    /// Field report B11: more open requests than large chunks. Each has its newest records all the same.
+    #[test]
+    fn many_trails_share_little_memory_and_give_it_back_when_they_are_over() {
+        let pool = Arc::new(Pool::new(16 * CHUNK_WORDS * 8));
+        let trails: Vec<_> = (0..40).map(|_| Trail::new(pool.clone())).collect();
+        for (trail, number) in trails.iter().flat_map(|trail| (0..100).map(move |number| (trail, number))) {
+            trail.push(&event(number, 20));
+        }
+        for trail in &trails {
+            let read = numbers(&trail.read(usize::MAX));
+            assert!(read.ends_with(&[98, 99]), "{read:?}");
+        }
+        let reader = trails[0].chunks();
+        // Whoever still holds on to them.
+        trails.iter().for_each(Trail::retire);
+        assert_eq!(pool.in_use(), 0);
+        assert!(trails.iter().all(|trail| trail.read(usize::MAX).is_empty()));
+        let fresh = Trail::new(pool.clone());
+        fresh.push(&event(7, 20));
+        assert!(!reader.chunks.iter().flatten().any(|chunk| fresh.chunks().chunks.iter().flatten().any(|other| Chunk::ptr_eq(chunk, other))));
+        assert_eq!(numbers(&fresh.read(usize::MAX)), [7]);
     }
 
     #[test]

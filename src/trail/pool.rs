@@ -1,4 +1,4 @@
-//! The bounded memory of all trails. A trail takes a chunk when it needs one; when the bound is reached there is none, and that is counted.
+//! The bounded memory of all trails. A trail takes a chunk when it needs one; when memory gets short new trails get small chunks, and when the bound is reached none, which is counted.
 
 use std::sync::{
     Mutex, PoisonError,
@@ -7,38 +7,57 @@ use std::sync::{
 
 use super::ring::CHUNK_WORDS;
 
-/// 4 KiB of a trail.
-pub(crate) type Chunk = Box<[AtomicU64; CHUNK_WORDS]>;
+/// A part of a trail: 4 KiB, or 512 bytes where memory is short. Shared with readers, who may look at it for a moment longer than its trail has it.
+pub(crate) type Chunk = triomphe::Arc<[AtomicU64]>;
+
+/// Words in a small chunk: 512 bytes, some five events.
+pub(crate) const SMALL_WORDS: usize = 64;
 
 /// Hands out chunks up to a bound. The lock is held for a push or a pop, and taken only when a thread's own stock of trails does not serve.
 pub(crate) struct Pool {
+    /// Words.
     limit: usize,
+    /// Words that only small chunks may take, so that many requests have some breadcrumbs rather than a few have all.
+    reserve: usize,
     in_use: AtomicUsize,
     free: Mutex<Vec<Chunk>>,
     starved: AtomicU64,
 }
 
 impl Pool {
-    /// A pool of at most `bytes`, allocated as needed.
+    /// A pool of at most `bytes`, allocated as needed. A quarter is for small chunks, if there is enough to divide.
     pub(crate) fn new(bytes: usize) -> Self {
-        Self { limit: bytes / (CHUNK_WORDS * 8), in_use: AtomicUsize::new(0), free: Mutex::new(Vec::new()), starved: AtomicU64::new(0) }
+        let limit = bytes / (CHUNK_WORDS * 8) * CHUNK_WORDS;
+        let reserve = if limit >= 16 * CHUNK_WORDS { limit / 4 } else { 0 };
+        Self { limit, reserve, in_use: AtomicUsize::new(0), free: Mutex::new(Vec::new()), starved: AtomicU64::new(0) }
     }
 
-    pub(crate) fn take(&self) -> Option<Chunk> {
-        let taken = self.in_use.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| (used < self.limit).then_some(used + 1));
+    /// A trail's first chunk: a small one if there is not enough for all to have large ones.
+    pub(crate) fn take_first(&self) -> Option<Chunk> {
+        self.take(CHUNK_WORDS).or_else(|| self.take(SMALL_WORDS))
+    }
+
+    /// A chunk of this many words, as the trail's first has.
+    pub(crate) fn take(&self, words: usize) -> Option<Chunk> {
+        let limit = self.limit - if words == CHUNK_WORDS { self.reserve } else { 0 };
+        let taken = self.in_use.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| (used + words <= limit).then_some(used + words));
         taken.ok()?;
-        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        Some(free.unwrap_or_else(|| Box::new([const { AtomicU64::new(0) }; CHUNK_WORDS])))
+        let free = if words == CHUNK_WORDS { self.free.lock().unwrap_or_else(PoisonError::into_inner).pop() } else { None };
+        Some(free.unwrap_or_else(|| (0..words).map(|_| AtomicU64::new(0)).collect()))
     }
 
-    pub(crate) fn give_back(&self, chunk: Chunk) {
-        self.free.lock().unwrap_or_else(PoisonError::into_inner).push(chunk);
-        self.in_use.fetch_sub(1, Ordering::Relaxed);
+    /// Takes a chunk back. One that a reader still looks at is let go of instead of being used again.
+    pub(crate) fn give_back(&self, mut chunk: Chunk) {
+        let words = chunk.len();
+        if words == CHUNK_WORDS && Chunk::get_mut(&mut chunk).is_some() {
+            self.free.lock().unwrap_or_else(PoisonError::into_inner).push(chunk);
+        }
+        self.in_use.fetch_sub(words, Ordering::Relaxed);
     }
 
-    /// More than half is taken: threads should not keep spares.
+    /// More than an eighth is taken: threads should not keep spares. What idle threads have is nobody's use.
     pub(crate) fn is_scarce(&self) -> bool {
-        self.in_use.load(Ordering::Relaxed) * 2 > self.limit
+        self.in_use.load(Ordering::Relaxed) * 8 > self.limit
     }
 
     pub(crate) fn count_starved(&self) {
@@ -50,7 +69,7 @@ impl Pool {
         self.starved.load(Ordering::Relaxed)
     }
 
-    /// Chunks with trails now.
+    /// Words with trails now.
     #[cfg(test)]
     pub(crate) fn in_use(&self) -> usize {
         self.in_use.load(Ordering::Relaxed)

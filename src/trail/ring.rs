@@ -17,16 +17,20 @@ pub(crate) const CHUNK_WORDS: usize = 512;
 /// Chunks in one trail at most: 16 KiB.
 pub(crate) const MAX_CHUNKS: usize = 4;
 
-/// Where the ring gets its memory: chunks are asked for in order, each once, and stay until [`Ring::reset`].
+/// The ring's memory, as a reader sees it.
 pub(crate) trait Chunks {
     /// The words of chunk `index`, if it is there already.
     fn get(&self, index: usize) -> Option<&[AtomicU64]>;
-    /// Makes chunk `index` present; `false` when the pool is dry.
-    fn grow(&self, index: usize) -> bool;
     /// Words in one chunk; a power of two.
     fn chunk_words(&self) -> usize;
     /// Chunks at most; a power of two.
     fn max_chunks(&self) -> usize;
+}
+
+/// The same for the writer: chunks are asked for in order, each once, and stay until the ring is [emptied](Ring::empty).
+pub(crate) trait Grow: Chunks {
+    /// Makes chunk `index` present; `false` when the pool is dry.
+    fn grow(&mut self, index: usize) -> bool;
 }
 
 /// What became of a record.
@@ -40,7 +44,7 @@ pub(crate) enum Written {
     Refused,
 }
 
-/// The ring's two positions over borrowed [`Chunks`].
+/// The ring's two positions; its [`Chunks`] are the caller's.
 pub(crate) struct Ring {
     head: AtomicU64,
     tail: AtomicU64,
@@ -51,9 +55,14 @@ impl Ring {
         Self { head: AtomicU64::new(0), tail: AtomicU64::new(0) }
     }
 
-    /// Empties the ring. Needs exclusive access, so no reader can be in it.
+    /// Begins anew. Needs exclusive access, so no reader can be in it.
     pub(crate) fn reset(&mut self) {
         *self = Self::new();
+    }
+
+    /// Empties the ring, whose chunks are to go. The caller is its writer; a reader finds nothing, or no chunk.
+    pub(crate) fn empty(&self) {
+        self.tail.store(self.head.load(Ordering::Relaxed), Ordering::Release);
     }
 
     /// Whether older records have made way for newer ones.
@@ -62,10 +71,14 @@ impl Ring {
     }
 
     /// Writes one record of whole little-endian words. The caller holds the trail's lock: there is one writer at a time.
-    pub(crate) fn push(&self, chunks: &impl Chunks, record: &[[u8; 8]]) -> Written {
+    pub(crate) fn push(&self, chunks: &mut impl Grow, record: &[[u8; 8]]) -> Written {
+        // How large its chunks are is known when there is one.
+        if record.is_empty() || (chunks.get(0).is_none() && !chunks.grow(0)) {
+            return Written::Refused;
+        }
         let size = chunks.chunk_words();
         let capacity = size * chunks.max_chunks();
-        if record.is_empty() || record.len() > capacity {
+        if record.len() > capacity {
             return Written::Refused;
         }
         let mut outcome = Written::Kept;
@@ -107,13 +120,14 @@ impl Ring {
         outcome
     }
 
-    /// Copies every whole record, oldest first, at most `limit` words of the newest. Safe beside a writer.
-    pub(crate) fn read(&self, chunks: &impl Chunks, limit: usize, out: &mut Vec<u64>) {
-        let size = chunks.chunk_words();
+    /// Copies every whole record, oldest first, at most `limit` words of the newest. Safe beside a writer. `chunks` is called when it is known how far to read: every chunk up to there is present then, or all of them are gone.
+    pub(crate) fn read<C: Chunks>(&self, chunks: impl FnOnce() -> C, limit: usize, out: &mut Vec<u64>) {
         // Tail first: a writer in between then costs the copy its oldest records, not its newest.
         let tail = self.tail.load(Ordering::Acquire);
         let head = self.head.load(Ordering::Acquire);
         out.clear();
+        let chunks = chunks();
+        let size = chunks.chunk_words();
         let mut position = tail;
         while position < head {
             let within = position as usize % size;
@@ -146,11 +160,12 @@ impl Ring {
     }
 
     /// Whether every chunk that `length` words from `head` touch is there, or could be had.
-    fn make_room(&self, chunks: &impl Chunks, head: u64, length: usize) -> bool {
+    fn make_room(&self, chunks: &mut impl Grow, head: u64, length: usize) -> bool {
         let size = chunks.chunk_words() as u64;
-        (head / size..=(head + length as u64 - 1) / size)
-            .map(|chunk| chunk as usize % chunks.max_chunks())
-            .all(|chunk| chunks.get(chunk).is_some() || chunks.grow(chunk))
+        (head / size..=(head + length as u64 - 1) / size).all(|chunk| {
+            let chunk = chunk as usize % chunks.max_chunks();
+            chunks.get(chunk).is_some() || chunks.grow(chunk)
+        })
     }
 
     fn word(&self, chunks: &impl Chunks, position: u64) -> u64 {

@@ -7,7 +7,7 @@ mod sync {
 #[path = "../../../src/trail/ring.rs"]
 mod ring;
 
-use ring::{Chunks, Ring, Written};
+use ring::{Chunks, Grow, Ring, Written};
 use sync::AtomicU64;
 
 /// Two words a chunk, two chunks: small enough to wrap within a model.
@@ -19,18 +19,21 @@ impl Small {
     }
 }
 
-impl Chunks for Small {
+impl Chunks for &Small {
     fn get(&self, index: usize) -> Option<&[AtomicU64]> {
         Some(&self.0[index])
-    }
-    fn grow(&self, _: usize) -> bool {
-        true
     }
     fn chunk_words(&self) -> usize {
         2
     }
     fn max_chunks(&self) -> usize {
         2
+    }
+}
+
+impl Grow for &Small {
+    fn grow(&mut self, _: usize) -> bool {
+        true
     }
 }
 
@@ -45,7 +48,7 @@ fn a_reader_beside_a_writer_sees_whole_records_in_order() {
         let shared = loom::sync::Arc::new((Ring::new(), Small::new()));
         let read = |shared: &(Ring, Small)| {
             let mut read = Vec::new();
-            shared.0.read(&shared.1, usize::MAX, &mut read);
+            shared.0.read(|| &shared.1, usize::MAX, &mut read);
             read
         };
         let reader = {
@@ -64,7 +67,7 @@ fn a_reader_beside_a_writer_sees_whole_records_in_order() {
             })
         };
         for number in 1..=3 {
-            assert_eq!(shared.0.push(&shared.1, &record(number).map(u64::to_le_bytes)), Written::Kept);
+            assert_eq!(shared.0.push(&mut &shared.1, &record(number).map(u64::to_le_bytes)), Written::Kept);
         }
         reader.join().unwrap();
         assert_eq!(read(&shared), [record(2), record(3)].concat(), "the newest that fit");
