@@ -9,7 +9,7 @@ use crate::Signal;
 pub(super) const WORKER_SHARE: f64 = 0.01;
 
 impl Builder {
-    /// The memory of all trails together, in bytes; 16 MiB by default, taken as needed. A request's trail takes 4 KiB, and up to 16 KiB if it is long. When three quarters are taken, new requests get 512 bytes to 2 KiB, the newest few breadcrumbs; what finds nothing is counted ([`Stats::starved_trails`](crate::Stats::starved_trails)) and said once on stderr.
+    /// The memory of all trails together, in bytes; 16 MiB by default, taken as needed. A request's trail takes 4 KiB, and up to 16 KiB if it is long. When half is taken no trail grows any more; when three quarters are, new requests get 512 bytes, the newest few breadcrumbs; what finds nothing is counted ([`Stats::starved_trails`](crate::Stats::starved_trails)) and said once on stderr.
     pub fn with_trail_memory(mut self, bytes: usize) -> Self {
         self.trail_memory = bytes;
         self

@@ -286,7 +286,7 @@ impl Chunks for Writer<'_> {
 
 impl Grow for Writer<'_> {
     fn grow(&mut self, index: usize) -> bool {
-        let chunk = if index == 0 { self.pool.take_first() } else { self.pool.take(self.store.chunk_words()) };
+        let chunk = if index == 0 { self.pool.take_first() } else { self.pool.take_more(self.store.chunk_words()) };
         self.store.chunks[index] = chunk;
         self.store.chunks[index].is_some()
     }

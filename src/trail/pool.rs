@@ -17,7 +17,7 @@ pub(crate) const SMALL_WORDS: usize = 64;
 pub(crate) struct Pool {
     /// Words.
     limit: usize,
-    /// Words that only small chunks may take, so that many requests have some breadcrumbs rather than a few have all.
+    /// Words that only small first chunks may take, and as many that only first chunks may: many requests are to have some breadcrumbs, rather than a few all.
     reserve: usize,
     in_use: AtomicUsize,
     free: Mutex<Vec<Chunk>>,
@@ -34,12 +34,15 @@ impl Pool {
 
     /// A trail's first chunk: a small one if there is not enough for all to have large ones.
     pub(crate) fn take_first(&self) -> Option<Chunk> {
-        self.take(CHUNK_WORDS).or_else(|| self.take(SMALL_WORDS))
+        self.take(CHUNK_WORDS, self.limit - self.reserve).or_else(|| self.take(SMALL_WORDS, self.limit))
     }
 
-    /// A chunk of this many words, as the trail's first has.
-    pub(crate) fn take(&self, words: usize) -> Option<Chunk> {
-        let limit = self.limit - if words == CHUNK_WORDS { self.reserve } else { 0 };
+    /// One more, of this many words, as the trail's first has.
+    pub(crate) fn take_more(&self, words: usize) -> Option<Chunk> {
+        self.take(words, self.limit - 2 * self.reserve)
+    }
+
+    fn take(&self, words: usize, limit: usize) -> Option<Chunk> {
         let taken = self.in_use.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| (used + words <= limit).then_some(used + words));
         taken.ok()?;
         let free = if words == CHUNK_WORDS { self.free.lock().unwrap_or_else(PoisonError::into_inner).pop() } else { None };
