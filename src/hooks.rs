@@ -3,11 +3,10 @@
 use std::{
     fmt,
     ops::ControlFlow,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Once},
 };
 
-use crate::{Breadcrumb, Exception, Lost, scrub::Scrubber};
+use crate::{Breadcrumb, Exception, Lost, scrub::Scrubber, unwind::guarded};
 
 type BeforeSend = Arc<dyn Fn(&mut Exception) -> ControlFlow<()> + Send + Sync>;
 type BeforeBreadcrumb = Arc<dyn Fn(&mut Breadcrumb) -> ControlFlow<()> + Send + Sync>;
@@ -46,9 +45,9 @@ impl Hooks {
     pub(crate) fn apply(&self, exception: &mut Exception) -> Result<(), Lost> {
         if let Some(hook) = &self.before_breadcrumb {
             let before = exception.breadcrumbs.len();
-            exception.breadcrumbs.retain(|crumb| match catch_unwind(AssertUnwindSafe(|| hook(crumb))) {
-                Ok(verdict) => verdict.is_continue(),
-                Err(_) => {
+            exception.breadcrumbs.retain(|crumb| match guarded(|| hook(crumb)) {
+                Some(verdict) => verdict.is_continue(),
+                None => {
                     say_once("before_breadcrumb");
                     false
                 }
@@ -56,10 +55,10 @@ impl Hooks {
             exception.left_out += before - exception.breadcrumbs.len();
         }
         let Some(hook) = &self.before_send else { return Ok(()) };
-        match catch_unwind(AssertUnwindSafe(|| hook(exception))) {
-            Ok(ControlFlow::Continue(())) => Ok(()),
-            Ok(ControlFlow::Break(())) => Err(Lost::Filtered),
-            Err(_) => {
+        match guarded(|| hook(exception)) {
+            Some(ControlFlow::Continue(())) => Ok(()),
+            Some(ControlFlow::Break(())) => Err(Lost::Filtered),
+            None => {
                 say_once("before_send");
                 Err(Lost::CallbackError)
             }

@@ -72,6 +72,7 @@ mod text;
 #[cfg(feature = "tower")]
 pub mod tower;
 mod trail;
+mod unwind;
 
 #[cfg(feature = "metrics")]
 pub use crate::metrics::recorder::Recorder;

@@ -223,6 +223,10 @@ impl Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
+        // A guard is kept by what does not return before the program ends.
+        if std::thread::panicking() && std::thread::current().name() == Some("main") {
+            self.telemetry.inner.core.main_ends();
+        }
         if let Err(error) = self.telemetry.shutdown(self.telemetry.inner.extras.shutdown_timeout) {
             crate::diagnose(format_args!("{error}"));
         }

@@ -1,11 +1,8 @@
 //! Texts within limits. Comes in: what a program's own code formats, of any length, perhaps panicking. Goes out: so much of it as there is room for, whole characters.
 
-use std::{
-    fmt::{self, Write as _},
-    panic::{AssertUnwindSafe, catch_unwind},
-};
+use std::fmt::{self, Write as _};
 
-use crate::stack::statics::Template;
+use crate::{stack::statics::Template, unwind::guarded};
 
 /// Stands for what panicked while it was shown.
 pub(crate) const PANICKED: &str = "<panicked>";
@@ -30,13 +27,13 @@ pub(crate) fn truncate(text: &mut String, limit: usize) {
 #[inline]
 pub(crate) fn show(text: fmt::Arguments<'_>, room: usize, out: &mut Vec<u8>, template: Option<&mut Template<'_>>) -> bool {
     let mut writer = Bounded { out, room, truncated: false, template };
-    let outcome = catch_unwind(AssertUnwindSafe(|| writer.write_fmt(text)));
+    let outcome = guarded(|| writer.write_fmt(text));
     let truncated = writer.truncated;
     match outcome {
-        Ok(Ok(())) => {}
-        Ok(Err(_)) if truncated => {}
-        Ok(Err(_)) => out.extend_from_slice(b"<error in fmt>"),
-        Err(_payload) => out.extend_from_slice(PANICKED.as_bytes()),
+        Some(Ok(())) => {}
+        Some(Err(_)) if truncated => {}
+        Some(Err(_)) => out.extend_from_slice(b"<error in fmt>"),
+        None => out.extend_from_slice(PANICKED.as_bytes()),
     }
     truncated
 }

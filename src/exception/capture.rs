@@ -4,7 +4,7 @@ use std::{
     backtrace::{Backtrace, BacktraceStatus},
     error::Error,
     fmt::{self, Display},
-    panic::{AssertUnwindSafe, Location, catch_unwind},
+    panic::Location,
     sync::Arc,
 };
 
@@ -19,6 +19,7 @@ use crate::{
     ledger::{Lost, Signal},
     stack::{resolve::without_arguments, statics::Template},
     text::{PANICKED, cut, truncate},
+    unwind::guarded,
 };
 
 /// Reports an error by hand and returns the id of its record, to quote to the user.
@@ -128,6 +129,8 @@ pub struct CaptureParts {
     links: Vec<Link>,
     /// What of the first message is the same every time.
     template: Option<String>,
+    /// A fingerprint of the error's `Debug` text.
+    debug: u64,
     backtrace: Option<String>,
     attachments: Vec<String>,
     core: Option<Arc<Core>>,
@@ -148,9 +151,12 @@ impl CaptureParts {
         for link in chain::links(error) {
             self.link(link, TypeAddress::of(link));
             // For where symbols cannot tell.
-            if let Some(last) = self.links.last_mut() {
-                last.type_name = layer::guess(link).as_str().to_owned();
+            if let (Some(last), Some(core)) = (self.links.last_mut(), &self.core) {
+                last.type_name = core.scrubber.scrub(layer::guess(link).as_str()).into_owned();
             }
+        }
+        if let Some(core) = self.core.as_ref().filter(|_| self.debug == 0) {
+            self.debug = layer::debug_fingerprint(error, &core.scrubber);
         }
     }
 
@@ -220,7 +226,7 @@ pub(crate) fn capture_for<Kind>(
     }
     let mut parts = CaptureParts { core: Some(core.clone()), ..CaptureParts::default() };
     // The program's code: `Display`, `source`.
-    let _ = catch_unwind(AssertUnwindSafe(|| error.describe(&mut parts)));
+    let _ = guarded(|| error.describe(&mut parts));
     if parts.links.is_empty() {
         parts.links.push(Link { message: PANICKED.to_owned(), ..Link::default() });
     }
@@ -246,7 +252,7 @@ pub(crate) fn capture_for<Kind>(
     };
     let message = parts.links[0].message.clone();
     let mut raised = Raised::new(Mechanism::Capture, parts.links);
-    raised.templates[1] = template;
+    (raised.templates[1], raised.debug) = (template, parts.debug);
     raised.place = location.map(Place::from);
     (raised.backtrace, raised.attachments) = (parts.backtrace, parts.attachments);
     (raised.at, raised.key) = (place, group);

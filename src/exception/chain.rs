@@ -1,9 +1,8 @@
 //! The cause chain of an error: `source()` by `source()`, bounded, safe against cycles and panics.
 
-use std::{
-    error::Error,
-    panic::{AssertUnwindSafe, catch_unwind},
-};
+use std::error::Error;
+
+use crate::unwind::guarded;
 
 /// Links followed at most.
 const MAX_DEPTH: usize = 32;
@@ -13,7 +12,7 @@ pub(crate) fn links<'a>(error: &'a (dyn Error + 'a)) -> Vec<&'a (dyn Error + 'a)
     let mut chain = vec![error];
     while chain.len() < MAX_DEPTH {
         let last = chain[chain.len() - 1];
-        let Ok(Some(next)) = catch_unwind(AssertUnwindSafe(|| last.source())) else { break };
+        let Some(Some(next)) = guarded(|| last.source()) else { break };
         // Zero-sized errors may share an address with another; only a whole repeat of type and place is a cycle.
         if chain.iter().any(|link| std::ptr::eq(*link, next)) {
             break;

@@ -5,10 +5,12 @@
 //! - it is raised in the earlier one's span or in a span around that: errors travel outwards; and
 //! - it is not raised at the same place: that is a repetition, and counts as such; and
 //! - its error is the earlier one, wraps it or is its cause, by their texts, and their types, as far as known, do not differ; or it is what `#[instrument(err)]` says of a function's error, and nothing has happened since but that spans ended.
+//!
+//! But an error that *wraps* the earlier one, and comes after something else has happened, or with fields of its own, is news: the earlier one may have been handled. It becomes an exception, which refers to the earlier one. And an echo is still a log record.
 
 use std::sync::Arc;
 
-use super::ErrorId;
+use super::{ErrorId, group::Fnv};
 use crate::text;
 
 /// Exceptions remembered.
@@ -41,11 +43,27 @@ struct Entry {
     links: Arc<[Told]>,
 }
 
-/// An error or cause: what it says, and its type's address; 0 where that is not known.
+/// An error or cause: what it says, its type's address, and a [fingerprint] of its `Debug` text; 0 where these are not known.
 #[derive(Debug)]
 pub(crate) struct Told {
     text: String,
     type_address: u64,
+    debug: u64,
+}
+
+/// What an exception has to do with those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Relation {
+    /// It tells of this one once more.
+    Echo(ErrorId),
+    /// It is news, and wraps this one.
+    Wraps(ErrorId),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Likeness {
+    Same,
+    Wraps,
 }
 
 /// What may be an echo, or be echoed.
@@ -58,8 +76,12 @@ pub(crate) struct Seen<'a> {
     pub(crate) is_panic: bool,
     /// Messages of the error and its causes, outermost first, and the addresses of their types.
     pub(crate) links: &'a [(&'a str, u64)],
+    /// The [fingerprint] of the error's `Debug` text; 0: not known.
+    pub(crate) debug: u64,
     /// What the event says besides.
     pub(crate) body: Option<&'a str>,
+    /// It has fields of its own, or something has happened since the last exception.
+    pub(crate) is_news: bool,
     /// It is what `#[instrument(err)]` says of a function's error, and nothing has happened since the last exception.
     pub(crate) is_passed_on: bool,
 }
@@ -78,21 +100,32 @@ impl Recent {
         self.0.last().map(|entry| entry.id)
     }
 
-    /// The exception of this request that `seen` tells of once more.
-    pub(crate) fn echo_in_request(&mut self, seen: &Seen<'_>) -> Option<ErrorId> {
-        let is_recent = |entry: &Entry| seen.time.saturating_sub(entry.time) <= MAX_AGE_IN_REQUEST;
-        let found = self.0.iter_mut().rev().find(|entry| is_recent(entry) && entry.is_echoed_by(seen))?;
-        // The next function outwards is around this one's span.
-        (found.spans, found.time) = (seen.spans.into(), seen.time);
-        Some(found.id)
+    /// What `seen` has to do with the exceptions of its request.
+    pub(crate) fn in_request(&mut self, seen: &Seen<'_>) -> Option<Relation> {
+        let (relation, entry) = self.find(seen, |entry| seen.time.saturating_sub(entry.time) <= MAX_AGE_IN_REQUEST)?;
+        if let Relation::Echo(_) = relation {
+            // The next function outwards is around this one's span.
+            (entry.spans, entry.time) = (seen.spans.into(), seen.time);
+        }
+        Some(relation)
     }
 
-    /// The exception of this thread that `seen`, outside of requests, tells of once more.
-    pub(crate) fn echo_on_thread(&mut self, seen: &Seen<'_>) -> Option<ErrorId> {
+    /// What `seen`, outside of requests, has to do with the exceptions of its thread.
+    pub(crate) fn on_thread(&mut self, seen: &Seen<'_>) -> Option<Relation> {
         let is_recent = |entry: &Entry| seen.time.saturating_sub(entry.time) <= MAX_AGE_ON_THREAD && entry.echoes < MAX_ECHOES_ON_THREAD;
-        let found = self.0.iter_mut().rev().find(|entry| is_recent(entry) && entry.is_echoed_by(seen))?;
-        found.echoes += 1;
-        Some(found.id)
+        let (relation, entry) = self.find(seen, is_recent)?;
+        entry.echoes += u8::from(matches!(relation, Relation::Echo(_)));
+        Some(relation)
+    }
+
+    fn find(&mut self, seen: &Seen<'_>, is_recent: impl Fn(&Entry) -> bool) -> Option<(Relation, &mut Entry)> {
+        self.0.iter_mut().rev().filter(|entry| is_recent(entry)).find_map(|entry| {
+            let relation = match entry.likeness(seen)? {
+                Likeness::Wraps if seen.is_news => Relation::Wraps(entry.id),
+                _ => Relation::Echo(entry.id),
+            };
+            Some((relation, entry))
+        })
     }
 
     /// `links` are of the same, see [`links`].
@@ -107,37 +140,51 @@ impl Recent {
 
 /// What is remembered of an exception's error.
 pub(crate) fn links(seen: &Seen<'_>) -> Arc<[Told]> {
-    seen.links.iter().take(MAX_LINKS).map(|(text, type_address)| Told { text: cut(text).to_owned(), type_address: *type_address }).collect()
+    let told = |(index, (text, type_address)): (usize, &(&str, u64))| Told {
+        text: cut(text).to_owned(),
+        type_address: *type_address,
+        debug: if index == 0 { seen.debug } else { 0 },
+    };
+    seen.links.iter().take(MAX_LINKS).enumerate().map(told).collect()
+}
+
+/// A number for the first line of a text. (Behind it error libraries write causes and a stack.)
+pub(crate) fn fingerprint(text: &str) -> u64 {
+    let mut hash = Fnv::new();
+    hash.part(cut(text.lines().next().unwrap_or_default()));
+    hash.0.max(1)
 }
 
 impl Entry {
-    fn is_echoed_by(&self, seen: &Seen<'_>) -> bool {
+    fn likeness(&self, seen: &Seen<'_>) -> Option<Likeness> {
         // Told in this function, or in one it called, and nothing happened between: this function returns the same, whatever it calls it.
         let (here, innermost) = (seen.spans.first(), self.spans.first());
         if seen.is_passed_on && here.is_some() && (innermost == here || self.spans.get(1) == here) {
-            return true;
+            return Some(Likeness::Same);
         }
         let travels_outwards = here.is_none_or(|here| self.spans.contains(here));
         // A panic is always news; and what is raised here again is, unless a function that called itself passes it on.
         let is_repetition = seen.place == self.place && !(here.is_some() && self.spans.get(1) == here);
         if seen.is_panic || is_repetition || !travels_outwards {
-            return false;
+            return None;
         }
         // What could not be shown is no text to go by.
         let is_text = |text: &str| !(text.is_empty() || text.ends_with(text::PANICKED));
         let texts = || seen.links.iter().map(|(text, _)| *text).chain(seen.body).filter(|text| is_text(text));
         if self.is_panic && texts().any(|text| text.contains("panicked")) {
-            return true;
+            return Some(Likeness::Same);
         }
-        let Some(earlier) = self.links.first().filter(|earlier| is_text(&earlier.text)) else { return false };
-        let is_or_wraps = seen.links.iter().any(|(text, address)| earlier.is_same(text, *address))
-            || seen.body.is_some_and(|body| earlier.is_same(body, 0));
-        let is_a_cause = seen
-            .links
-            .first()
-            .filter(|(text, _)| is_text(text))
-            .is_some_and(|(text, address)| self.links.iter().any(|known| known.is_same(text, *address)));
-        is_or_wraps || is_a_cause || texts().any(|text| quotes(text, &earlier.text))
+        let earlier = self.links.first().filter(|earlier| is_text(&earlier.text))?;
+        let outermost = seen.links.first().filter(|(text, _)| is_text(text));
+        let is_one_of_its = outermost.is_some_and(|(text, address)| self.links.iter().any(|known| known.is_same(text, *address)));
+        let is_its_debug = outermost.is_some_and(|(text, _)| earlier.debug == fingerprint(text)) || seen.debug == fingerprint(&earlier.text);
+        let is_its_chain = texts().any(|text| is_chain(text, self.links.iter().map(|link| &*link.text)))
+            || is_chain(&earlier.text, seen.links.iter().map(|(text, _)| *text));
+        if is_one_of_its || is_its_debug || is_its_chain || seen.body.is_some_and(|body| earlier.is_same(body, 0)) {
+            return Some(Likeness::Same);
+        }
+        let wraps = seen.links.iter().skip(1).any(|(text, address)| earlier.is_same(text, *address));
+        (wraps || texts().any(|text| quotes(text, &earlier.text))).then_some(Likeness::Wraps)
     }
 }
 
@@ -145,6 +192,22 @@ impl Told {
     fn is_same(&self, text: &str, type_address: u64) -> bool {
         cut(text) == self.text && (self.type_address == 0 || type_address == 0 || self.type_address == type_address)
     }
+}
+
+/// Whether a text is an error and its causes, as `{:#}` shows them: `saving failed: disk full`.
+fn is_chain<'a>(text: &str, links: impl Iterator<Item = &'a str>) -> bool {
+    let (text, mut chain, mut count) = (cut(text), String::new(), 0);
+    for link in links.take(MAX_LINKS) {
+        if count > 0 {
+            chain.push_str(": ");
+        }
+        chain.push_str(link);
+        count += 1;
+        if count > 1 && cut(&chain) == text {
+            return true;
+        }
+    }
+    false
 }
 
 /// Whether a text repeats another one whole, as texts do that wrap: `saving failed: disk full`, `failed with "disk full"`.
@@ -162,14 +225,14 @@ mod tests {
     use super::*;
 
     fn seen<'a>(place: u64, links: &'a [(&'a str, u64)]) -> Seen<'a> {
-        Seen { place, spans: &[], time: 10, is_panic: false, links, body: None, is_passed_on: false }
+        Seen { place, spans: &[], time: 10, is_panic: false, links, debug: 0, body: None, is_news: false, is_passed_on: false }
     }
 
     fn is_echo(earlier: &[(&str, u64)], later: Seen<'_>) -> bool {
         let mut recent = Recent::new();
         let earlier = seen(1, earlier);
         recent.remember(ErrorId::from_bytes([1; 16]), &earlier, links(&earlier));
-        recent.echo_in_request(&later).is_some()
+        matches!(recent.in_request(&later), Some(Relation::Echo(_)))
     }
 
     #[test]
@@ -181,6 +244,23 @@ mod tests {
         assert!(is_echo(&[("saving failed", 0), disk], seen(2, &[disk])));
         assert!(is_echo(&[disk], Seen { body: Some("request failed: disk full"), ..seen(2, &[("no", 0)]) }));
         assert!(is_echo(&[("disk full", 7)], seen(2, &[disk])), "a type that is not known is no other one");
+        assert!(is_echo(&[("saving", 0), ("no", 0)], seen(2, &[("saving: no", 0)])), "as the alternate form has it");
+        assert!(is_echo(&[("saving: no", 0)], seen(2, &[("saving", 0), ("no", 0)])));
+        let debug = fingerprint("Failed { code: 5 }");
+        assert!(is_echo(&[("Failed { code: 5 }", 0)], Seen { debug, ..seen(2, &[disk]) }));
+    }
+
+    #[test]
+    fn what_wraps_and_is_news_is_another_exception_that_refers() {
+        let disk = [("disk full", 0)];
+        let mut recent = Recent::new();
+        let earlier = seen(1, &disk);
+        recent.remember(ErrorId::from_bytes([1; 16]), &earlier, links(&earlier));
+        let news = |links| Seen { is_news: true, ..seen(2, links) };
+        let wraps = Some(Relation::Wraps(ErrorId::from_bytes([1; 16])));
+        assert_eq!(recent.in_request(&news(&[("saving failed", 0), ("disk full", 0)])), wraps);
+        assert_eq!(recent.in_request(&news(&[("saving failed: disk full", 0)])), wraps);
+        assert_eq!(recent.in_request(&news(&disk)), Some(Relation::Echo(ErrorId::from_bytes([1; 16]))), "the same error is no news");
     }
 
     #[test]
@@ -207,10 +287,10 @@ mod tests {
         let at = |place, spans| Seen { spans, ..seen(place, &links_of) };
         let first = at(1, &[3, 2, 1]);
         recent.remember(ErrorId::from_bytes([1; 16]), &first, links(&first));
-        assert!(recent.echo_in_request(&at(2, &[9, 2, 1])).is_none(), "a sibling is another attempt");
-        assert!(recent.echo_in_request(&at(1, &[2, 1])).is_some(), "a function that called itself");
-        assert!(recent.echo_in_request(&at(2, &[1])).is_some());
-        assert!(recent.echo_in_request(&at(2, &[4, 1])).is_none());
+        assert!(recent.in_request(&at(2, &[9, 2, 1])).is_none(), "a sibling is another attempt");
+        assert!(recent.in_request(&at(1, &[2, 1])).is_some(), "a function that called itself");
+        assert!(recent.in_request(&at(2, &[1])).is_some());
+        assert!(recent.in_request(&at(2, &[4, 1])).is_none());
     }
 
     #[test]
@@ -220,8 +300,8 @@ mod tests {
         let first = seen(1, &disk);
         recent.remember(ErrorId::from_bytes([1; 16]), &first, links(&first));
         let later = |time| Seen { time, ..seen(2, &disk) };
-        assert!(recent.echo_on_thread(&later(10 + MAX_AGE_ON_THREAD + 1)).is_none());
-        let echoes = (0..10).filter(|_| recent.echo_on_thread(&later(11)).is_some()).count();
+        assert!(recent.on_thread(&later(10 + MAX_AGE_ON_THREAD + 1)).is_none());
+        let echoes = (0..10).filter(|_| recent.on_thread(&later(11)).is_some()).count();
         assert_eq!(echoes, usize::from(MAX_ECHOES_ON_THREAD));
     }
 }

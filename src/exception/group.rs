@@ -1,25 +1,25 @@
 //! The group of an exception: one id for one defect.
 //!
-//! Version 2 hashes what the programmer wrote and nothing that a build, a restart, another machine or an edit elsewhere in the file changes. In this order:
+//! Version 3 hashes what the programmer wrote and nothing that a build, a restart, another machine, a variable of the environment or an edit elsewhere in the file changes. In this order:
 //!
-//! | raised by | place | text |
-//! |---|---|---|
-//! | event | its target | the literals of its message, and of its error's if that error's type is not known |
-//! | capture | source file and own function it was captured in | the literals of the message if the type is not known |
-//! | panic | source file and own function that panicked | the message if it is a literal, else what the standard library says before its values |
+//! | raised by | place | said | function | text |
+//! |---|---|---|---|---|
+//! | event | its target | the literals of its message, or its fields' names | its own, if neither message nor error has a literal | the literals of the error's text, if its type is not known |
+//! | capture | source file | | the own function it was captured in | as above |
+//! | panic | source file | the message if it is a literal, else what the standard library says before its values | the own function that panicked | its words, if the function is not known |
 //!
-//! together with the types of the error and its causes (without generic arguments), and, where the error brings a stack of its own, the own function at its top. Never hashed: lines, addresses, hashes in symbols, the numbers of closures, frames further out (they differ with inlining and tail calls). A function counts with the type or module it is in; debug information of `line-tables-only` knows less of inlined ones, so such builds have ids of their own.
+//! together with the types of the error and its causes (without generic arguments). A text that stands in the program as it is counts as a literal, also where the error has a copy of it (`"disk is full".into()`). Words that came from a variable never count where literals can be told from them (on Linux): `bail!("user {user} has no cart")` is one group, whoever the users are. Never hashed: lines, addresses, hashes in symbols, the numbers of closures, the stack that an error brings (which depends on `RUST_BACKTRACE`), frames further out (they differ with inlining and tail calls). A function counts with the type or module it is in; debug information of `line-tables-only` knows less of inlined ones, so such builds have ids of their own.
 //!
-//! The coarse id leaves function and text out: what stays is the types and the file or module.
+//! The coarse id is made of what needs no names: kind, place, and the type of an error that was captured as what it is. It is the same whether or not there was time, or debug information, to name types and functions; the group's id is marked as provisional (`crumbtrail.group.provisional`) where there was not.
 
 use std::fmt;
 
 use crate::stack::resolve::{Frame, without_arguments};
 
 /// Says which algorithm made an id; part of every id.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
-/// The id of a group: `v2-` and 16 hex digits.
+/// The id of a group: `v3-` and 16 hex digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct GroupId(u64);
 
@@ -51,9 +51,13 @@ pub(crate) struct Grouping<'a> {
     pub(crate) types: &'a [&'a str],
     /// An event's target; a source file otherwise.
     pub(crate) place: &'a str,
+    /// The error's type where it is known without looking at symbols: it was captured as what it is.
+    pub(crate) static_type: &'a str,
+    /// What the programmer wrote of it.
+    pub(crate) said: &'a str,
     /// The own function it was raised in, if that is known and says more than the place.
     pub(crate) function: Option<&'a str>,
-    /// What the programmer wrote.
+    /// What the programmer wrote of the error.
     pub(crate) text: Option<&'a str>,
 }
 
@@ -62,12 +66,14 @@ impl Grouping<'_> {
     pub(crate) fn ids(&self) -> (GroupId, GroupId) {
         let mut hash = Fnv::new();
         hash.part(if self.is_panic { "panic" } else { "error" });
+        hash.part(&portable_path(self.place));
+        hash.part(&without_arguments(self.static_type));
+        let coarse = hash.0;
+        hash.part(self.said);
         for name in self.types {
             // Generic arguments differ where the defect does not.
             hash.part(&without_arguments(name));
         }
-        hash.part(&portable_path(self.place));
-        let coarse = hash.0;
         hash.part(&self.function.map(qualified_name).unwrap_or_default());
         hash.part(self.text.unwrap_or_default());
         (GroupId(hash.0), GroupId(coarse))
@@ -232,15 +238,17 @@ mod tests {
 
     /// An id that is stored in alerts must not change under a version.
     #[test]
-    fn version_2_is_fixed() {
+    fn version_3_is_fixed() {
         let group = Grouping {
             is_panic: false,
             types: &["shop::Declined<u32>", "core::num::error::ParseIntError"],
             place: "src/payment.rs",
+            static_type: "shop::Declined<u32>",
+            said: "",
             function: Some("shop::payment::charge::{closure#0}"),
             text: None,
         };
         let (group, coarse) = group.ids();
-        assert_eq!((group.to_string(), coarse.to_string()), ("v2-c67f338974e821a8".to_owned(), "v2-56b9b0370dc70220".to_owned()));
+        assert_eq!((group.to_string(), coarse.to_string()), ("v3-522973d4920d1f60".to_owned(), "v3-a142c5ee080ea53e".to_owned()));
     }
 }

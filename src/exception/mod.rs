@@ -11,6 +11,7 @@ mod id;
 mod model;
 pub(crate) mod panic;
 mod raise;
+mod report;
 pub(crate) mod storm;
 #[cfg(any(feature = "tower", feature = "tracing-opentelemetry"))]
 mod told;
@@ -29,7 +30,7 @@ pub use self::{
     id::{ErrorId, ParseErrorIdError},
     model::{Cause, Exception},
 };
-use self::{raise::raise, storm::SlotId};
+use self::{raise::raise, report::Report, storm::SlotId};
 use crate::{
     layer::{self, CrumbtrailLayer, SpanState, core::Core},
     outbox::Weight,
@@ -84,6 +85,13 @@ pub(crate) struct Link {
     pub(crate) message: String,
 }
 
+impl Link {
+    /// One of which there is only a text.
+    fn of_text(text: &str) -> Self {
+        Self { message: kept(text), ..Self::default() }
+    }
+}
+
 /// The place in the source that raised it.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
@@ -111,6 +119,10 @@ pub(crate) struct Draft {
     pub(crate) links: Vec<Link>,
     /// What of the texts is the same every time: the event's, the error's.
     pub(crate) templates: [Option<String>; 2],
+    /// Where there is no template, there is none: literals can be told here.
+    pub(crate) knows_literals: bool,
+    /// An earlier exception of the request, whose error this one wraps.
+    pub(crate) wraps: Option<ErrorId>,
     /// The event's record; empty for captures and panics.
     pub(crate) event: Vec<u8>,
     pub(crate) place: Option<Place>,
@@ -133,13 +145,27 @@ pub(crate) struct Draft {
     pub(crate) lean: bool,
     /// The program's own rules for secrets have not seen its message.
     pub(crate) unfinished: bool,
+    /// The process ends with it, as far as is known.
+    pub(crate) fatal: bool,
     /// A first form of its record is on disk.
     pub(crate) ticket: Option<Ticket>,
 }
 
 impl Draft {
+    /// A panic of the main thread: whether it ends the process shows when somebody catches it, or nobody.
+    pub(crate) fn may_be_fatal(&self) -> bool {
+        self.mechanism == Mechanism::Panic && !self.fatal && self.thread_name.as_deref() == Some("main")
+    }
+
     pub(crate) fn message(&self) -> &str {
         self.links.first().map_or("", |link| link.message.as_str())
+    }
+
+    /// The event's text and the error's, where no literal is known of it.
+    pub(crate) fn opaque_texts(&self) -> [Option<&str>; 2] {
+        let is_opaque = |template: &Option<String>| template.as_deref().is_none_or(|template| template == "{}");
+        let [said, of_error] = self.templates.each_ref().map(is_opaque);
+        [self.body.as_deref().filter(|_| said), Some(self.message()).filter(|_| of_error)]
     }
 
     /// The types that are to get a name.
@@ -182,12 +208,9 @@ pub(crate) fn raise_event(core: &Arc<Core>, state: Option<&SpanState>, event: &[
     raised.key = {
         let mut key = group::Fnv::new();
         key.0 ^= raised.at;
-        // A text without literals is told from others by its words, as its group will be.
-        let said = match (raised.templates[0].as_deref(), &raised.body) {
-            (None | Some("{}"), Some(body)) => group::mask(body),
-            (template, _) => template.unwrap_or_default().to_owned(),
-        };
-        key.part(&said);
+        // Where literals cannot be told, a text is told from others by its words, as its group will be.
+        let words = raised.body.as_deref().filter(|_| !core.statics.are_known()).map(group::mask);
+        key.part(words.as_deref().or(raised.templates[0].as_deref()).unwrap_or_default());
         key.part(raised.templates[1].as_deref().unwrap_or_default());
         raised.links.iter().for_each(|link| link.address.0.iter().for_each(|word| key.0 = key.0.rotate_left(17) ^ word));
         raised.links.first().into_iter().for_each(|link| key.part(&link.type_name));
@@ -227,6 +250,13 @@ pub(crate) struct Raised<'a> {
     backtrace: Option<String>,
     attachments: Vec<String>,
     unfinished: bool,
+    /// The [fingerprint](echo::fingerprint) of the error's `Debug` text; 0: not known.
+    debug: u64,
+    /// The event says more than the error and a message.
+    has_own_fields: bool,
+    wraps: Option<ErrorId>,
+    /// It is told where it did not happen: there is no stack of it.
+    stackless: bool,
     /// It is the event by which `#[instrument(err)]` tells that a function returns an error.
     only_error: bool,
 }
@@ -245,6 +275,10 @@ impl Raised<'_> {
             backtrace: None,
             attachments: Vec::new(),
             unfinished: false,
+            debug: 0,
+            has_own_fields: false,
+            wraps: None,
+            stackless: false,
             only_error: false,
         }
     }
@@ -269,16 +303,17 @@ pub(crate) const ERROR_FIELDS: [&str; 6] = ["error", "err", "e", "exception", "c
 /// What an ERROR event says, sorted out.
 fn described<'a>(record: &Record<'_>, site: &Callsite) -> Raised<'a> {
     let mut raised = Raised::new(Mechanism::Event, Vec::new());
-    let mut text_error = None;
+    let (mut text_error, mut body) = (None, None);
     for (key, value) in record.fields() {
         match (key, &value) {
+            (key::DEBUG, Value::U64(debug)) => raised.debug = *debug,
             (key::TEMPLATE, Value::Str(text)) => raised.templates[0] = Some((*text).to_owned()),
             (key::ERROR_TEMPLATE, Value::Str(text)) => raised.templates[1] = Some((*text).to_owned()),
             _ => {}
         }
-        let name = site.fields.get(usize::from(key)).copied().unwrap_or_default();
+        let Some(name) = site.fields.get(usize::from(key)).copied() else { continue };
         match value {
-            Value::Str(text) | Value::Text(text) if name == "message" => raised.body = Some(kept(text)),
+            Value::Str(text) | Value::Text(text) if name == "message" => body = Some(text),
             Value::Error { type_name, exact, links } if raised.links.is_empty() => {
                 let links =
                     links.iter().map(|link| Link { address: TypeAddress(link.address), message: kept(link.message), ..Link::default() });
@@ -288,13 +323,20 @@ fn described<'a>(record: &Record<'_>, site: &Callsite) -> Raised<'a> {
                 }
             }
             Value::Str(text) | Value::Text(text) if text_error.is_none() && ERROR_FIELDS.contains(&name) => {
-                text_error = Some(kept(text));
+                text_error = Some(text);
             }
-            _ => {}
+            // What a program says by the way of a record is no field of its own.
+            _ => raised.has_own_fields |= !name.starts_with("log."),
         }
     }
+    raised.body = body.map(|body| kept(Report::parse(body).map_or(body, |report| report.message)));
+    let said = text_error.or(body);
+    if let Some(report) = said.filter(|_| raised.links.is_empty()).and_then(Report::parse) {
+        raised.links = std::iter::once(report.message).chain(report.causes.iter().map(String::as_str)).map(Link::of_text).collect();
+        raised.backtrace = report.stack.map(str::to_owned);
+    }
     if raised.links.is_empty() {
-        let message = text_error.or_else(|| raised.body.clone()).unwrap_or_else(|| site.name.to_owned());
+        let message = kept(said.unwrap_or(site.name));
         let type_name = layer::guess(&format_args!("{message}")).as_str().to_owned();
         // `DbError { code: 5 }` names its type; `Timeout` may be a message as well as a type.
         let type_name = if message.len() > type_name.len() { type_name } else { String::new() };

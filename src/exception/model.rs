@@ -23,6 +23,10 @@ pub struct Exception {
     pub(crate) causes: Vec<Cause>,
     pub(crate) frames: Vec<Frame>,
     pub(crate) unresolved: bool,
+    /// An earlier exception of the request, whose error this one wraps.
+    pub(crate) wraps: Option<ErrorId>,
+    /// The group was made without the names that it is made of.
+    pub(crate) provisional: bool,
     /// The stack is where the error was made, not where it was reported.
     pub(crate) errors_own_stack: bool,
     pub(crate) breadcrumbs: Breadcrumbs,
@@ -225,6 +229,11 @@ impl Exception {
     /// ```
     pub fn set_group(&mut self, name: &str) {
         self.group = GroupId::explicit(name);
+    }
+
+    /// An earlier exception of the same request whose error this one's wraps (`crumbtrail.error.wraps`).
+    pub fn wraps(&self) -> Option<ErrorId> {
+        self.wraps
     }
 
     /// The target of the event, or what stands for it.

@@ -4,7 +4,7 @@
 
 use std::{
     panic::PanicHookInfo,
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{Arc, Mutex, PoisonError, Weak, atomic::Ordering},
 };
 
 use super::{
@@ -25,6 +25,7 @@ pub(crate) fn install_hook(core: &Arc<Core>) {
     if std::thread::panicking() {
         return;
     }
+    core.has_panic_hook.store(true, Ordering::Relaxed);
     let core = Arc::downgrade(core);
     chain(|previous| {
         Box::new(move |info| {
@@ -85,5 +86,10 @@ fn take(core: &Arc<Core>, info: &PanicHookInfo<'_>) {
     raised.templates[1] = literal.or_else(|| standard_panic(text)).map(str::to_owned);
     raised.unfinished = core.scrubber.has_rules();
     (raised.at, raised.key) = (place, group);
-    let _ = raise(core, state.as_deref(), ErrorId::new(), now(), raised);
+    let id = ErrorId::new();
+    if std::thread::current().name() == Some("main") {
+        core.main_panics(id);
+    }
+    layer::count_panic();
+    let _ = raise(core, state.as_deref(), id, now(), raised);
 }

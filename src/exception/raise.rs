@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     Draft, ErrorId, Mechanism, Raised,
-    echo::{self, Seen},
+    echo::{self, Relation, Seen},
     storm::{Admission, Verdict},
 };
 use crate::{
@@ -22,18 +22,23 @@ const MAX_OPEN_SPANS: usize = 32;
 const MAX_LEAN_SPANS: usize = 4;
 
 /// Adds what all three ways share and sends the draft off. `Err`: it is an echo of this exception.
-pub(super) fn raise(core: &Arc<Core>, state: Option<&SpanState>, id: ErrorId, time: u64, raised: Raised<'_>) -> Result<(), ErrorId> {
+pub(super) fn raise(core: &Arc<Core>, state: Option<&SpanState>, id: ErrorId, time: u64, mut raised: Raised<'_>) -> Result<(), ErrorId> {
     // What rules or hooks of the program's may yet take out is not said of a span now.
     let told = !(raised.unfinished || core.has_hooks);
     let message = raised.links.first().filter(|_| told).map_or("", |link| link.message.as_str());
-    if let Some(earlier) = echo_of(core, state, id, time, &raised) {
-        state.into_iter().for_each(|state| state.mark_failed(message));
-        return Err(earlier);
+    match relation(core, state, id, time, &raised) {
+        Some(Relation::Echo(earlier)) => {
+            state.into_iter().for_each(|state| state.mark_failed(message));
+            return Err(earlier);
+        }
+        Some(Relation::Wraps(earlier)) => raised.wraps = Some(earlier),
+        None => {}
     }
+    let message = raised.links.first().filter(|_| told).map_or("", |link| link.message.as_str());
     if core.sampler.keeps_errors() {
         state.into_iter().for_each(|state| layer::keep_failed(core, state));
     }
-    let admission = core.storm.admit(raised.key, time);
+    let admission = core.storm.admit(raised.at, raised.key, time);
     if admission.verdict == Verdict::Counted {
         state.into_iter().for_each(|state| state.mark_failed(message));
         return Ok(());
@@ -47,8 +52,8 @@ pub(super) fn raise(core: &Arc<Core>, state: Option<&SpanState>, id: ErrorId, ti
     Ok(())
 }
 
-/// The exception that this is an echo of. If there is none, this one is remembered.
-fn echo_of(core: &Arc<Core>, state: Option<&SpanState>, id: ErrorId, time: u64, raised: &Raised<'_>) -> Option<ErrorId> {
+/// What it has to do with the exceptions before it. Unless it is an echo, it is remembered.
+fn relation(core: &Arc<Core>, state: Option<&SpanState>, id: ErrorId, time: u64, raised: &Raised<'_>) -> Option<Relation> {
     let trail = state.and_then(|state| state.trail());
     let links: Vec<(&str, u64)> = raised.links.iter().map(|link| (link.message.as_str(), link.address.0[0])).collect();
     let spans: Vec<u64> = ancestry(state).take(MAX_OPEN_SPANS).map(|span| span.ids.span).collect();
@@ -58,19 +63,21 @@ fn echo_of(core: &Arc<Core>, state: Option<&SpanState>, id: ErrorId, time: u64, 
         time,
         is_panic: raised.mechanism == Mechanism::Panic,
         links: &links,
+        debug: raised.debug,
         body: raised.body.as_deref(),
+        is_news: raised.has_own_fields || trail.is_some_and(|trail| !trail.is_quiet()),
         is_passed_on: raised.only_error && trail.is_some_and(|trail| trail.is_quiet()),
     };
     if let Some(trail) = trail {
         trail.has_told();
     }
     let earlier = match trail {
-        Some(trail) => trail.recent().echo_in_request(&seen),
-        None => layer::recent(core, |recent| recent.echo_on_thread(&seen)).flatten(),
+        Some(trail) => trail.recent().in_request(&seen),
+        None => layer::recent(core, |recent| recent.on_thread(&seen)).flatten(),
     };
     // Of what a hook has dropped there is no record that could be echoed.
-    let earlier = earlier.filter(|id| !core.is_dropped(*id));
-    if earlier.is_none() {
+    let earlier = earlier.filter(|(Relation::Echo(id) | Relation::Wraps(id))| !core.is_dropped(*id));
+    if !matches!(earlier, Some(Relation::Echo(_))) {
         let remembered = echo::links(&seen);
         if let Some(trail) = trail {
             trail.recent().remember(id, &seen, remembered.clone());
@@ -111,10 +118,11 @@ fn draft(core: &Arc<Core>, state: Option<&SpanState>, id: ErrorId, time: u64, ra
         body: raised.body,
         links: raised.links,
         templates: raised.templates,
+        knows_literals: core.statics.are_known(),
+        wraps: raised.wraps,
         event: raised.event.to_vec(),
         place: raised.place,
-        // A response has no place in the program.
-        frames: if core.stacktraces && !lean && raised.mechanism != Mechanism::Response { stack::capture() } else { Box::default() },
+        frames: if core.stacktraces && !lean && !raised.stackless { stack::capture() } else { Box::default() },
         backtrace: raised.backtrace,
         attachments: raised.attachments,
         crumbs: trail.filter(|_| !lean).map(|trail| trail.read(MAX_CRUMBS)).unwrap_or_default(),
@@ -131,6 +139,7 @@ fn draft(core: &Arc<Core>, state: Option<&SpanState>, id: ErrorId, time: u64, ra
         suppressed,
         lean,
         unfinished: raised.unfinished,
+        fatal: cfg!(panic = "abort") && raised.mechanism == Mechanism::Panic,
         ticket: None,
     }
 }

@@ -82,7 +82,14 @@ pub(crate) struct Admission {
 
 /// A group's place in the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct SlotId(u32);
+pub(crate) struct SlotId {
+    index: u32,
+    /// Whose it is; by the time it is looked at again it may be another's.
+    key: u64,
+}
+
+/// The place of groups that have none, which has no name.
+const OTHER: SlotId = SlotId { index: SLOTS as u32, key: 0 };
 
 /// What a group is called in the metric.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -103,6 +110,8 @@ impl Labels {
 
 pub(crate) struct Storm {
     slots: Box<[Slot]>,
+    /// How many groups each callsite has in there, by its hash.
+    sites: Box<[AtomicU64]>,
     rate: ExceptionRate,
     /// When the budget of all groups would be whole again.
     budget: AtomicU64,
@@ -114,6 +123,8 @@ pub(crate) struct Storm {
 struct Slot {
     /// 0: free.
     key: AtomicU64,
+    /// Its callsite's.
+    site: AtomicU64,
     full: AtomicU64,
     lean: AtomicU64,
     uncounted: AtomicU64,
@@ -124,6 +135,10 @@ struct Slot {
 /// Groups that are told apart; the rest share the last slot, which has no name.
 const SLOTS: usize = 4096;
 const PROBES: usize = 16;
+/// Callsites that are told apart by how many groups they have.
+const SITES: usize = 4096;
+/// Groups of one callsite that are told apart: whoever can vary a text must not take the places of all others.
+const GROUPS_OF_SITE: u64 = 64;
 const SECOND: u64 = 1_000_000_000;
 const MINUTE: u64 = 60 * SECOND;
 /// Seconds of the byte budget that may be used at once.
@@ -133,6 +148,7 @@ impl Storm {
     pub(crate) fn new(rate: ExceptionRate) -> Self {
         let slot = || Slot {
             key: AtomicU64::new(0),
+            site: AtomicU64::new(0),
             full: AtomicU64::new(0),
             lean: AtomicU64::new(0),
             uncounted: AtomicU64::new(0),
@@ -142,6 +158,7 @@ impl Storm {
         let other = Slot { labels: Mutex::new(Some(Arc::new(Labels::other()))), ..slot() };
         Self {
             slots: (0..SLOTS).map(|_| slot()).chain([other]).collect(),
+            sites: (0..SITES).map(|_| AtomicU64::new(0)).collect(),
             rate,
             budget: AtomicU64::new(0),
             suppressed: AtomicU64::new(0),
@@ -149,10 +166,10 @@ impl Storm {
         }
     }
 
-    /// Decides about an exception's record, and counts it if there is to be none.
-    pub(crate) fn admit(&self, key: u64, now: u64) -> Admission {
-        let (slot, is_new) = self.slot(key.max(1), now);
-        let place = &self.slots[slot.0 as usize];
+    /// Decides about an exception's record, and counts it if there is to be none. `site`: where it was raised.
+    pub(crate) fn admit(&self, site: u64, key: u64, now: u64) -> Admission {
+        let (slot, is_new) = self.slot(site, key.max(1), now);
+        let place = &self.slots[slot.index as usize];
         // Taken from the share also by the first of a group, which gets its record anyway.
         let verdict = if self.rate.is_unlimited || self.is_full_due(place, now) || is_new {
             Verdict::Full
@@ -188,12 +205,12 @@ impl Storm {
 
     /// Counts one that was admitted and of which no record will be made.
     pub(crate) fn count(&self, slot: SlotId) {
-        self.slots[slot.0 as usize].uncounted.fetch_add(1, Ordering::Relaxed);
+        self.of(slot).unwrap_or(&self.slots[SLOTS]).uncounted.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts one that came to nothing before it had a group.
     pub(crate) fn count_other(&self) {
-        self.count(SlotId(SLOTS as u32));
+        self.count(OTHER);
     }
 
     /// Counts one whose record was made, under its own group.
@@ -203,10 +220,8 @@ impl Storm {
 
     /// What the group is called, once that is known.
     pub(crate) fn name(&self, slot: SlotId, labels: Labels) {
-        if slot.0 as usize == SLOTS {
-            return;
-        }
-        let mut known = self.slots[slot.0 as usize].labels.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(place) = self.of(slot) else { return };
+        let mut known = place.labels.lock().unwrap_or_else(PoisonError::into_inner);
         if known.as_deref() != Some(&labels) {
             *known = Some(Arc::new(labels));
         }
@@ -214,10 +229,12 @@ impl Storm {
 
     /// How the group was last called.
     pub(crate) fn labels(&self, slot: SlotId) -> Option<Arc<Labels>> {
-        if slot.0 as usize == SLOTS {
-            return None;
-        }
-        self.slots[slot.0 as usize].labels.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.of(slot)?.labels.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A group's place. `None`: it has none, or has it no more.
+    fn of(&self, slot: SlotId) -> Option<&Slot> {
+        self.slots[..SLOTS].get(slot.index as usize).filter(|place| place.key.load(Ordering::Relaxed) == slot.key)
     }
 
     /// Hands out the counts since the last call, of groups that have been named.
@@ -238,32 +255,71 @@ impl Storm {
     }
 
     /// The group's place, and whether it has just got it.
-    fn slot(&self, key: u64, now: u64) -> (SlotId, bool) {
-        let start = key.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (64 - SLOTS.trailing_zeros());
-        for step in 0..PROBES {
-            let index = (start as usize + step) % SLOTS;
-            let place = &self.slots[index].key;
-            // Read first: threads in the same storm must not take the line from each other.
-            let known = match place.load(Ordering::Relaxed) {
-                0 => place.compare_exchange(0, key, Ordering::Relaxed, Ordering::Relaxed).map_or_else(|known| known, |_| 0),
-                known => known,
-            };
-            if known == 0 || known == key {
-                return (SlotId(index as u32), known == 0);
-            }
+    fn slot(&self, site: u64, key: u64, now: u64) -> (SlotId, bool) {
+        let index_of_site = site.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (64 - SITES.trailing_zeros());
+        let groups = &self.sites[index_of_site as usize];
+        // A callsite that has its share of places has one more for all the rest.
+        let is_many = groups.load(Ordering::Relaxed) >= GROUPS_OF_SITE;
+        let others = site.rotate_left(32) | 1;
+        match self.find(key) {
+            Ok(slot) => (slot, false),
+            Err(_) if is_many && key != others => match self.find(others) {
+                Ok(slot) => (slot, false),
+                Err(free) => self.occupy(free, index_of_site, others, now),
+            },
+            Err(free) => self.occupy(free, index_of_site, key, now),
         }
-        self.slot_of_idle(start, key, now).map_or((SlotId(SLOTS as u32), false), |slot| (slot, true))
     }
 
-    /// The place of a group that is over: in a service that runs for months, every place is taken one day.
+    /// The slots a key may have.
+    fn probe(key: u64) -> impl Iterator<Item = usize> {
+        let start = key.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (64 - SLOTS.trailing_zeros());
+        (0..PROBES).map(move |step| (start as usize + step) % SLOTS)
+    }
+
+    /// `Err`: it has none; its first free one, if there is any.
+    fn find(&self, key: u64) -> Result<SlotId, Option<usize>> {
+        for index in Self::probe(key) {
+            match self.slots[index].key.load(Ordering::Relaxed) {
+                0 => return Err(Some(index)),
+                known if known == key => return Ok(SlotId { index: index as u32, key }),
+                _ => {}
+            }
+        }
+        Err(None)
+    }
+
+    /// Takes a place: a free one; that of a group that is over, for in a service that runs for months every place is taken one day; or that of a callsite that has many.
     #[cold]
-    fn slot_of_idle(&self, start: u64, key: u64, now: u64) -> Option<SlotId> {
-        let index = (0..PROBES).map(|step| (start as usize + step) % SLOTS).find(|index| self.slots[*index].is_idle(now))?;
+    fn occupy(&self, free: Option<usize>, site: u64, key: u64, now: u64) -> (SlotId, bool) {
+        let groups_of = |index: &usize| self.sites[self.slots[*index].site.load(Ordering::Relaxed) as usize].load(Ordering::Relaxed);
+        let idle = || Self::probe(key).find(|index| self.slots[*index].is_idle(now));
+        let of_many = || Self::probe(key).filter(|index| groups_of(index) > 1).max_by_key(groups_of);
+        let other = (OTHER, false);
+        let Some(index) = free.or_else(idle).or_else(of_many) else { return other };
         let place = &self.slots[index];
         let old = place.key.load(Ordering::Relaxed);
-        place.key.compare_exchange(old, key, Ordering::Relaxed, Ordering::Relaxed).ok()?;
+        match place.key.compare_exchange(old, key, Ordering::Relaxed, Ordering::Relaxed) {
+            Ok(_) => {}
+            // Another thread has begun the same group here.
+            Err(now_there) if now_there == key => return (SlotId { index: index as u32, key }, false),
+            Err(_) => return other,
+        }
+        let former = place.site.swap(site, Ordering::Relaxed);
+        if old != 0 {
+            self.forget(place, former);
+        }
+        self.sites[site as usize].fetch_add(1, Ordering::Relaxed);
+        (SlotId { index: index as u32, key }, true)
+    }
+
+    /// A group has lost its place. What of it is not yet counted is so without its name.
+    fn forget(&self, place: &Slot, site: u64) {
+        let _ = self.sites[site as usize].fetch_update(Ordering::Relaxed, Ordering::Relaxed, |groups| groups.checked_sub(1));
+        let uncounted = place.uncounted.swap(0, Ordering::Relaxed);
+        self.slots[SLOTS].uncounted.fetch_add(uncounted, Ordering::Relaxed);
+        [&place.suppressed, &place.full, &place.lean].into_iter().for_each(|word| word.store(0, Ordering::Relaxed));
         *place.labels.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        Some(SlotId(index as u32))
     }
 }
 
@@ -307,7 +363,7 @@ mod tests {
     fn verdicts(storm: &Storm, key: u64, at: u64, count: usize) -> [usize; 3] {
         let mut sums = [0; 3];
         for _ in 0..count {
-            let verdict = storm.admit(key, at).verdict;
+            let verdict = storm.admit(key, key, at).verdict;
             if verdict == Verdict::Full {
                 storm.charge(1_000, at);
             }
@@ -322,7 +378,7 @@ mod tests {
         assert_eq!(verdicts(&storm, 7, START, 1_000), [20, 100, 880]);
         assert_eq!(verdicts(&storm, 7, START + 60 * SECOND, 1_000), [10, 60, 930]);
         assert_eq!(storm.suppressed(), 880 + 930);
-        assert_eq!(storm.admit(7, START + 3_600 * SECOND).suppressed, 930, "since the last record");
+        assert_eq!(storm.admit(7, 7, START + 3_600 * SECOND).suppressed, 930, "since the last record");
         assert_eq!(verdicts(&storm, 8, START + 3_600 * SECOND, 3), [3, 0, 0], "another group has its own share");
     }
 
@@ -344,7 +400,19 @@ mod tests {
             let keys = (round * 10_000 + 10..).take(SLOTS / 2);
             assert_eq!(keys.map(|key| verdicts(&storm, key, at, 1)[0]).sum::<usize>(), SLOTS / 2, "round {round}");
         }
-        assert_eq!(storm.admit(1, START + 12 * MINUTE).suppressed, 880);
+        assert_eq!(storm.admit(1, 1, START + 12 * MINUTE).suppressed, 880);
+    }
+
+    /// Report B10: a caller that varies a text, at one callsite or at many.
+    #[test]
+    fn a_new_group_gets_through_whatever_others_do() {
+        let storm = Storm::new(ExceptionRate::default());
+        for (number, at) in (0..200_000u64).map(|number| (number, START + number * 1_000_000)) {
+            storm.admit(number % 200, 1_000 + number, at);
+        }
+        for key in 1 << 40..(1 << 40) + 20u64 {
+            assert_eq!(storm.admit(key, key, START + 200 * SECOND).verdict, Verdict::Full, "{key}");
+        }
     }
 
     fn labels(group: &str) -> Labels {
@@ -354,7 +422,7 @@ mod tests {
     #[test]
     fn counts_wait_for_a_name_and_records_count_for_their_own_group() {
         let storm = Storm::new(ExceptionRate::default().with_full(1, 0).with_lean(0, 0));
-        let slot = storm.admit(5, START).slot;
+        let slot = storm.admit(5, 5, START).slot;
         assert_eq!(verdicts(&storm, 5, START, 3), [0, 0, 3]);
         let mut totals = Vec::new();
         storm.counts(|count, labels| totals.push((labels.group.clone(), count)));
@@ -373,7 +441,7 @@ mod tests {
                 scope.spawn(|| verdicts(&storm, 9, START, 10_000));
             }
         });
-        let slot = storm.admit(9, START).slot;
+        let slot = storm.admit(9, 9, START).slot;
         storm.name(slot, labels(""));
         let mut total = 0;
         storm.counts(|count, _| total += count);

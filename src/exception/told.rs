@@ -32,6 +32,7 @@ pub(crate) fn tell_text(
         ..Link::default()
     };
     let mut raised = Raised::new(mechanism, vec![link]);
+    raised.stackless = true;
     let mut key = Fnv::new();
     key.part(type_name);
     key.part(template.as_deref().unwrap_or(&message));

@@ -13,7 +13,7 @@ use crate::{
     scope::ScopeData,
     stack::{
         in_app::OwnCrates,
-        resolve::{Bases, Frame, Resolver},
+        resolve::{Bases, Resolver},
     },
     text::cut,
     trail::record::{Record, Value, key},
@@ -29,11 +29,14 @@ pub(crate) enum Names<'a> {
 
 /// Makes the exception. `known` is what its group was called when it had a stack, for those that have none. No user code runs, and nothing in here panics: the panic hook is among the callers.
 pub(crate) fn from_draft(draft: &Draft, callsites: &mut Callsites, names: Names<'_>, own: &OwnCrates) -> Exception {
-    let (mut frames, unresolved, causes) = match names {
-        Names::Resolved(resolver) => (resolver.stack(&draft.frames), false, causes(draft, Some(resolver))),
-        Names::Bare(bases) => (bases.stack(&draft.frames), !draft.frames.is_empty(), causes(draft, None)),
+    let (mut frames, unresolved, causes, literal_texts) = match names {
+        Names::Resolved(resolver) => {
+            let literal = draft.opaque_texts().map(|text| text.is_some_and(|text| resolver.is_literal(text)));
+            (resolver.stack(&draft.frames), false, causes(draft, Some(resolver)), literal)
+        }
+        Names::Bare(bases) => (bases.stack(&draft.frames), !draft.frames.is_empty(), causes(draft, None), [false; 2]),
     };
-    let fatal = is_fatal(draft, &frames);
+    let raised_in = raising_function(&frames, draft.place.as_ref().map(|place| (place.file.as_str(), place.line))).map(str::to_owned);
     let errors_own = draft.backtrace.as_deref().map(|text| Resolver::parse(own, text)).filter(|frames| !frames.is_empty());
     let errors_own_stack = errors_own.is_some();
     frames = errors_own.unwrap_or(frames);
@@ -42,13 +45,15 @@ pub(crate) fn from_draft(draft: &Draft, callsites: &mut Callsites, names: Names<
         id: draft.id,
         time: draft.time,
         mechanism: draft.mechanism,
-        fatal,
+        fatal: draft.fatal,
         ids: draft.ids,
         target: "crumbtrail".to_owned(),
         body: draft.body.clone(),
         causes,
         frames,
         unresolved: unresolved && !errors_own_stack,
+        wraps: draft.wraps,
+        provisional: unresolved,
         errors_own_stack,
         breadcrumbs: Breadcrumbs::default(),
         left_out: 0,
@@ -75,7 +80,7 @@ pub(crate) fn from_draft(draft: &Draft, callsites: &mut Callsites, names: Names<
     request.into_iter().for_each(|scope| add_scope(&mut exception, scope));
     within.iter().rev().for_each(|span| add_span_fields(&mut exception, span, false, callsites));
     let field_names = add_event(&mut exception, draft, callsites);
-    (exception.group, exception.coarse) = group(draft, &exception, &field_names);
+    (exception.group, exception.coarse) = group(draft, &exception, &field_names, raised_in.as_deref(), literal_texts);
     (exception.breadcrumbs, exception.left_out) = breadcrumbs::of(draft, callsites);
     exception
 }
@@ -113,59 +118,43 @@ fn is_opaque(name: &str) -> bool {
     name.is_empty() || name.ends_with("StringError") || matches!(name, "anyhow::Error" | "eyre::Report" | "alloc::string::String" | "&str")
 }
 
-/// Whether the process goes down with it: a panic where panics abort, or one on the main thread that nothing on the stack catches.
-fn is_fatal(draft: &Draft, frames: &[Frame]) -> bool {
-    // A lean record is not the first of its kind: the process has outlived others.
-    if draft.mechanism != Mechanism::Panic || draft.lean {
-        return false;
-    }
-    if cfg!(panic = "abort") {
-        return true;
-    }
-    if draft.thread_name.as_deref() != Some("main") {
-        return false;
-    }
-    // `main` itself runs under one catch_unwind of the runtime, below it on the stack; a task or handler under another.
-    !frames
-        .iter()
-        .take_while(|frame| !frame.function.ends_with("::main") && !frame.function.starts_with("std::rt::lang_start"))
-        .any(|frame| frame.function.contains("__rust_try") || frame.function.contains("catch_unwind"))
-}
-
-/// See [`crate::exception::group`].
-fn group(draft: &Draft, exception: &Exception, field_names: &str) -> (crate::exception::GroupId, crate::exception::GroupId) {
+/// See [`crate::exception::group`]. `raised_in`: the own function that raised it, if it has a name. `literal`: whether what message and error say is a literal after all.
+fn group(
+    draft: &Draft,
+    exception: &Exception,
+    field_names: &str,
+    raised_in: Option<&str>,
+    literal: [bool; 2],
+) -> (crate::exception::GroupId, crate::exception::GroupId) {
     let types: Vec<&str> = exception.causes.iter().map(|cause| cause.type_name.as_str()).filter(|name| !is_opaque(name)).collect();
-    // A text without any literal says nothing: then its words have to.
-    let [said, of_error] = draft.templates.each_ref().map(|template| template.as_deref().filter(|template| *template != "{}"));
-    let masked = |text: &str| Cow::Owned(mask(text));
-    let place = draft.place.as_ref().map(|place| (place.file.as_str(), place.line));
-    let own_top = || raising_function(&exception.frames, if exception.errors_own_stack { None } else { place });
-    let error_text = || {
-        let first = exception.causes.first().filter(|cause| is_opaque(&cause.type_name));
-        first.map(|cause| of_error.map(Cow::Borrowed).unwrap_or_else(|| masked(&cause.message)))
+    // A text without any literal says nothing. Its words count only where literals cannot be told.
+    let literals = |index: usize, text: Option<&str>| match draft.templates[index].as_deref() {
+        Some(template) if template != "{}" => Some(template.to_owned()),
+        _ if literal[index] => text.map(str::to_owned),
+        None if !draft.knows_literals => text.map(mask),
+        _ => None,
     };
-    let (place, function, text) = match draft.mechanism {
+    let said = literals(0, draft.body.as_deref());
+    let of_error = literals(1, Some(draft.message()));
+    let file = || Cow::Owned(portable_path(draft.place.as_ref().map_or("", |place| &place.file)));
+    let opaque_error = || of_error.clone().filter(|_| exception.causes.first().is_some_and(|cause| is_opaque(&cause.type_name)));
+    let (place, said, function, text) = match draft.mechanism {
         Mechanism::Event => {
-            let said = draft.body.as_deref().map(|body| said.map(Cow::Borrowed).unwrap_or_else(|| masked(body)));
-            // An event without a message is told from others by its fields' names.
-            let said = said.unwrap_or(Cow::Borrowed(field_names));
             // Where there is no error, the message stands for one.
-            let of_error = error_text().filter(|_| draft.body.as_deref() != Some(draft.message()));
-            let text = format!("{said}\n{}", of_error.unwrap_or_default());
-            (Cow::Borrowed(exception.target.as_str()), exception.errors_own_stack.then(own_top).flatten(), Some(Cow::Owned(text)))
+            let of_error = if draft.body.as_deref() == Some(draft.message()) { None } else { opaque_error() };
+            // An event without words is told from others by its fields' names and its function.
+            let function = raised_in.filter(|_| said.is_none() && of_error.is_none());
+            (Cow::Borrowed(exception.target.as_str()), said.unwrap_or_else(|| field_names.to_owned()), function, of_error)
         }
-        Mechanism::Capture => (Cow::Owned(portable_path(place.map_or("", |(file, _)| file))), own_top(), error_text()),
+        Mechanism::Capture => (file(), String::new(), raised_in, opaque_error()),
         // What was asked for, and what was answered.
-        Mechanism::Response => (Cow::Borrowed(""), None, Some(of_error.map_or_else(|| masked(draft.message()), Cow::Borrowed))),
-        Mechanism::Panic => {
-            let function = own_top();
-            // Without a function a message that is not a literal is all there is.
-            let text = of_error.map(Cow::Borrowed).or_else(|| function.is_none().then(|| masked(draft.message())));
-            (Cow::Owned(portable_path(place.map_or("", |(file, _)| file))), function, text)
-        }
+        Mechanism::Response => (Cow::Borrowed(""), of_error.unwrap_or_else(|| mask(draft.message())), None, None),
+        // Without a function a message that is not a literal is all there is.
+        Mechanism::Panic => (file(), of_error.unwrap_or_default(), raised_in, raised_in.is_none().then(|| mask(draft.message()))),
     };
     let is_panic = draft.mechanism == Mechanism::Panic;
-    Grouping { is_panic, types: &types, place: &place, function, text: text.as_deref() }.ids()
+    let static_type = draft.links.first().filter(|first| first.exact).map_or("", |first| &first.type_name);
+    Grouping { is_panic, types: &types, place: &place, static_type, said: &said, function, text: text.as_deref() }.ids()
 }
 
 fn add_scope(exception: &mut Exception, scope: &ScopeData) {

@@ -96,12 +96,16 @@ fn own_attributes(exception: &Exception, message: &str) -> Vec<KeyValue> {
     mark("crumbtrail.type.guessed", exception.causes.first().is_some_and(|cause| !cause.exact));
     mark("crumbtrail.stacktrace.unresolved", exception.unresolved);
     mark("crumbtrail.stacktrace.of_error", exception.errors_own_stack);
+    mark("crumbtrail.group.provisional", exception.provisional);
     mark("crumbtrail.lean", exception.lean);
     mark(super::TRUNCATED, exception.truncated);
     if exception.suppressed > 0 {
         own.push(value::attribute("crumbtrail.suppressed", value::int(i64::try_from(exception.suppressed).unwrap_or(i64::MAX))));
     }
     let mut text = |key: &str, text: String| own.push(value::attribute(key, value::string(text)));
+    if let Some(wrapped) = exception.wraps {
+        text("crumbtrail.error.wraps", wrapped.to_string());
+    }
     if exception.causes.len() > 1 {
         text("crumbtrail.chain", chain_text(exception));
     }

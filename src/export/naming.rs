@@ -8,10 +8,13 @@ use std::{
 
 use tokio::task::JoinHandle;
 
-use crate::{exception::Draft, outbox::Weight as _, stack::resolve::Resolver};
+use crate::{exception::{Draft, ErrorId}, outbox::Weight as _, stack::resolve::Resolver};
 
 /// An exception does not wait for longer than this; it goes without names then.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// So long it is waited whether a panic of the main thread ends the process. Unwinding takes less, and at its end the guard in `main` tells.
+const VERDICT: Duration = Duration::from_secs(1);
 
 /// Exceptions that wait at most, in number and bytes; the oldest go without names.
 const MAX_WAITING: (usize, usize) = (256, 8 << 20);
@@ -66,13 +69,17 @@ impl Naming {
         self.waiting.iter_mut().filter_map(fresh)
     }
 
-    /// The oldest, if it need not wait. `resolver` is `None` while it is at work; `at_once`: none may wait any longer.
-    pub(super) fn next(&mut self, resolver: Option<&Resolver>, at_once: bool) -> Next {
+    /// The oldest, if it need not wait. `resolver` is `None` while it is at work; `at_once`: none may wait any longer. `is_fatal`: whether a panic is known to end the process.
+    pub(super) fn next(&mut self, resolver: Option<&Resolver>, at_once: bool, is_fatal: impl Fn(ErrorId) -> bool) -> Next {
         let Some(Waiting { draft, since, .. }) = self.waiting.front() else { return Next::Nothing };
         let known = resolver.is_some_and(|resolver| resolver.knows(&draft.frames, &draft.types()));
         self.is_stuck |= self.at_work.is_some() && since.elapsed() > PATIENCE;
         let too_many = self.waiting.len() > MAX_WAITING.0 || self.bytes > MAX_WAITING.1;
         let refused = self.refused.is_some_and(|refused| refused.elapsed() < REFUSED);
+        let is_undecided = draft.may_be_fatal() && since.elapsed() < VERDICT && !is_fatal(draft.id);
+        if is_undecided && !(at_once || too_many) {
+            return Next::Nothing;
+        }
         if !(known || at_once || too_many || refused || self.is_stuck || since.elapsed() > PATIENCE) {
             return Next::Nothing;
         }
@@ -92,9 +99,14 @@ impl Naming {
             return true;
         }
         let Some(mut at_work) = resolver.take() else { return true };
-        let wanted: Vec<_> = self.waiting.iter().map(|waiting| (waiting.draft.frames.clone(), waiting.draft.types())).collect();
+        let texts = |draft: &Draft| draft.opaque_texts().into_iter().flatten().map(str::to_owned).collect::<Vec<_>>();
+        let wanted = self.waiting.iter().map(|Waiting { draft, .. }| (draft.frames.clone(), draft.types(), texts(draft)));
+        let wanted: Vec<_> = wanted.collect();
         let learn = move || {
-            wanted.iter().for_each(|(stack, types)| at_work.learn(stack, types));
+            // Types first: they are few, and what an alert is called by.
+            wanted.iter().for_each(|(_, types, _)| at_work.learn(&[], types));
+            wanted.iter().for_each(|(stack, ..)| at_work.learn(stack, &[]));
+            wanted.iter().flat_map(|(.., texts)| texts).for_each(|text| _ = at_work.is_literal(text));
             at_work
         };
         // The runtime panics where the operating system refuses a thread.

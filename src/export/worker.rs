@@ -200,8 +200,8 @@ impl Worker {
             Command::Flush { deadline, reply } => (deadline, reply, false),
             Command::Shutdown { deadline, reply } => (deadline, reply, true),
         };
-        // Names may take half of the time; the other half is for delivery.
-        let at_once = Instant::now() + deadline.saturating_duration_since(Instant::now()) / 2;
+        // Names may take most of the time; the rest is for delivery.
+        let at_once = Instant::now() + deadline.saturating_duration_since(Instant::now()) / 8 * 7;
         self.flushes.push(Flush { deadline, at_once, watermark: None, reply, last });
         self.take_all();
     }
@@ -255,7 +255,7 @@ impl Worker {
 
     fn make_known(&mut self, at_once: bool) {
         loop {
-            let (draft, named) = match self.naming.next(self.exporter.resolver.as_ref(), at_once) {
+            let (draft, named) = match self.naming.next(self.exporter.resolver.as_ref(), at_once, |id| self.core.is_fatal(id)) {
                 Next::Named(draft) => (draft, true),
                 Next::Bare(draft) => (draft, false),
                 Next::Nothing => return,
@@ -313,6 +313,7 @@ impl Worker {
     /// A panic in here is ours: it costs the record it met, and is counted.
     fn exception(&mut self, mut draft: Draft, named: bool) {
         let earlier = draft.ticket.take();
+        draft.fatal |= self.core.is_fatal(draft.id);
         let made = catch_unwind(AssertUnwindSafe(|| {
             let exception = self.exporter.exception(&draft, named)?;
             let request = self.exporter.request(&exception, &self.resource);

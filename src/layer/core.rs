@@ -79,6 +79,12 @@ pub(crate) struct Core {
     #[cfg(feature = "testing")]
     pub(crate) takes_scoped_panics: bool,
     no_request: Once,
+    /// The last panic of the main thread, and those that end the process.
+    main_panic: Mutex<Option<ErrorId>>,
+    fatal: Mutex<Vec<ErrorId>>,
+    /// Our panic hook was installed; it may be another's by now.
+    pub(crate) has_panic_hook: AtomicBool,
+    hook_replaced: Once,
     /// After shutdown nothing is recorded any more.
     pub(crate) closed: AtomicBool,
 }
@@ -164,6 +170,10 @@ impl Core {
             #[cfg(feature = "testing")]
             takes_scoped_panics: config.takes_scoped_panics,
             no_request: Once::new(),
+            main_panic: Mutex::default(),
+            fatal: Mutex::default(),
+            has_panic_hook: AtomicBool::new(false),
+            hook_replaced: Once::new(),
             closed: AtomicBool::new(false),
         }
     }
@@ -201,6 +211,32 @@ impl Core {
 
     pub(crate) fn is_dropped(&self, id: ErrorId) -> bool {
         self.has_hooks && self.dropped.lock().unwrap_or_else(PoisonError::into_inner).contains(&id)
+    }
+
+    /// The main thread panics. Whether that is the end is not known yet.
+    pub(crate) fn main_panics(&self, id: ErrorId) {
+        *self.main_panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(id);
+    }
+
+    /// The main thread unwinds through its last function: the process ends.
+    pub(crate) fn main_ends(&self) {
+        let last = *self.main_panic.lock().unwrap_or_else(PoisonError::into_inner);
+        self.fatal.lock().unwrap_or_else(PoisonError::into_inner).extend(last);
+    }
+
+    pub(crate) fn is_fatal(&self, id: ErrorId) -> bool {
+        self.fatal.lock().unwrap_or_else(PoisonError::into_inner).contains(&id)
+    }
+
+    /// A panic was caught of which our hook has not heard, although it was installed.
+    pub(crate) fn say_once_hook_replaced(&self) {
+        if self.has_panic_hook.load(Ordering::Relaxed) {
+            self.hook_replaced.call_once(|| {
+                crate::diagnose(format_args!(
+                    "another panic hook has replaced crumbtrail's, so panics are reported only where the middleware catches them; set the other hook before crumbtrail is installed, or let it call the one that `std::panic::take_hook` gives it"
+                ));
+            });
+        }
     }
 
     /// Something was said of a request where there is none.

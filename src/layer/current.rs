@@ -34,6 +34,7 @@ thread_local! {
         Thread {
             ours: Cell::new(false),
             depth: Cell::new(0),
+            panics: Cell::new(0),
             scratch: Cell::new(Vec::new()),
             written: Cell::new(None),
             instances: RefCell::new(Vec::new()),
@@ -45,6 +46,8 @@ thread_local! {
 pub(crate) struct Thread {
     ours: Cell<bool>,
     depth: Cell<u8>,
+    /// Panics that the hook has told of here.
+    panics: Cell<u64>,
     scratch: Cell<Vec<u8>>,
     /// A span's record that waits for it to be opened, and its length without padding.
     written: Cell<Option<(Vec<u8>, usize)>>,
@@ -121,6 +124,18 @@ pub(crate) fn with<T>(record: impl FnOnce(&Thread) -> T) -> Result<T, Closed> {
             Ok(record(thread))
         })
         .unwrap_or(Err(Closed::Ending))
+}
+
+/// The panic hook tells of a panic of this thread.
+pub(crate) fn count_panic() {
+    at(|thread| thread.panics.set(thread.panics.get() + 1));
+}
+
+/// How many panics of this thread the hook has told of.
+#[cfg(feature = "tower")]
+#[inline]
+pub(crate) fn panics_told() -> u64 {
+    at(|thread| thread.panics.get()).unwrap_or_default()
 }
 
 /// Whether telemetry of this thread is recorded at all.

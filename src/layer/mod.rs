@@ -39,7 +39,7 @@ use self::{
 };
 use crate::{
     clock::now,
-    exception,
+    exception::{self, ErrorId},
     ledger::{Lost, Signal},
     scope,
     trail::{
@@ -50,16 +50,18 @@ use crate::{
 };
 
 #[cfg(feature = "tower")]
+pub(crate) use self::current::panics_told;
+#[cfg(feature = "tower")]
 pub(crate) use self::middleware::{Audience, Recording, open_written, record_number, recording};
 pub use self::route::Route;
 pub(crate) use self::{
     close::keep_failed,
     crumb::leave_breadcrumb,
-    current::{current_ids, is_own_thread, mark_own_thread, recent},
+    current::{count_panic, current_ids, is_own_thread, mark_own_thread, recent},
     route::Routes,
     span::{SharedSpan, SpanState},
     subscriber::SoleSubscriber,
-    visit::guess,
+    visit::{debug_fingerprint, guess},
 };
 #[cfg(feature = "tracing-opentelemetry")]
 pub(crate) use self::{
@@ -181,6 +183,9 @@ impl CrumbtrailLayer {
         });
         if let Some(Some(state)) = raised {
             let echo = exception::raise_event(core, state.as_deref(), &buf);
+            if let Some(echo) = echo.filter(|_| log) {
+                self.log_echo(thread, state.as_deref(), &mut buf, length, echo);
+            }
             if let Some(trail) = state.as_ref().and_then(|state| state.trail()).filter(|_| feeds & feeds::CRUMB != 0) {
                 if let Some(echo) = echo {
                     buf.truncate(length);
@@ -197,6 +202,20 @@ impl CrumbtrailLayer {
     #[inline]
     fn looked_at(&self, callsite: u32, feeds: u8) -> Option<Arc<Callsite>> {
         if feeds & (feeds::SECRET | feeds::SCOPE) == 0 { None } else { self.core.callsites.by_id(callsite) }
+    }
+
+    /// An ERROR event is never less than a log: one that tells of an exception once more becomes a record that names it.
+    #[cold]
+    fn log_echo(&self, thread: &Thread, state: Option<&SpanState>, buf: &mut Vec<u8>, length: usize, echo: ErrorId) {
+        let core = &self.core;
+        buf.truncate(length);
+        record::append_str(buf, record::key::NAME, "crumbtrail.error.id");
+        record::append_str(buf, record::key::VALUE, &echo.to_string());
+        if core.user_on[0] {
+            user::append_to(buf, core, state.and_then(|state| state.trail()));
+        }
+        record::seal(buf);
+        thread.instance(core, |instance| instance.push(buf, Signal::Logs, core));
     }
 
     fn lost(&self, feeds: u8, reason: Lost) {

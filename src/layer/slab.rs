@@ -3,7 +3,7 @@
 //! A span has a place while it is open; its id is the place's number and, in the upper bits, how often the place was used. Places are never moved and never freed, so nothing is locked to find one. Each thread uses its own first, the last one freed before all others: it is in the cache.
 
 use std::sync::{
-    Mutex, OnceLock, PoisonError,
+    Mutex, MutexGuard, OnceLock, TryLockError,
     atomic::{AtomicU32, AtomicU64, Ordering},
 };
 
@@ -81,8 +81,10 @@ impl Slab {
         let handles = place.handles.load(Ordering::Relaxed);
         place.handles.store(handles.wrapping_add(1 << 32), Ordering::Relaxed);
         own.push(number(id));
-        if own.len() > OWN {
-            self.free.lock().unwrap_or_else(PoisonError::into_inner).extend(own.drain(..OWN / 2));
+        if own.len() > OWN
+            && let Some(mut free) = self.free()
+        {
+            free.extend(own.drain(..OWN / 2));
         }
         Some(parent).filter(|parent| *parent != 0)
     }
@@ -102,14 +104,31 @@ impl Slab {
 
     /// A thread's places, when it ends.
     pub(crate) fn take_back(&self, own: &mut Vec<u32>) {
-        self.free.lock().unwrap_or_else(PoisonError::into_inner).append(own);
+        // Another thread has it for a moment; in a forked child, for ever. Places that are not given back are not used again.
+        const PATIENCE: usize = 1 << 10;
+        for _ in 0..PATIENCE {
+            if let Some(mut free) = self.free() {
+                return free.append(own);
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    /// The places that are free, unless another thread is at them.
+    fn free(&self) -> Option<MutexGuard<'_, Vec<u32>>> {
+        match self.free.try_lock() {
+            Ok(free) => Some(free),
+            Err(TryLockError::Poisoned(free)) => Some(free.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 
     #[cold]
     fn more(&self, own: &mut Vec<u32>) -> Option<u32> {
-        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        let some = free.len().saturating_sub(OWN / 4);
-        own.extend(free.drain(some..));
+        if let Some(mut free) = self.free() {
+            let some = free.len().saturating_sub(OWN / 4);
+            own.extend(free.drain(some..));
+        }
         own.pop().or_else(|| self.fresh.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |fresh| fresh.checked_add(1)).ok())
     }
 

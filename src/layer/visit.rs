@@ -3,16 +3,16 @@
 use std::{
     error::Error,
     fmt::{self, Write as _},
-    panic::{AssertUnwindSafe, catch_unwind},
 };
 
 use tracing_core::field::{Field, Visit};
 
 use crate::{
-    exception::{self, TypeAddress, chain},
+    exception::{self, TypeAddress, chain, echo},
     scrub::{FILTERED, Scrubber, Treatment},
     stack::statics::Statics,
     trail::{callsite::Callsite, encode::Encoder, record},
+    unwind::guarded,
 };
 
 /// Writes fields into an [`Encoder`].
@@ -50,7 +50,7 @@ impl<'a, 'b> FieldVisitor<'a, 'b> {
             None | Some(Treatment::Keep) => return false,
             Some(Treatment::Filter) => self.encoder.str(key(field), FILTERED),
             Some(Treatment::Hash) => {
-                let text = catch_unwind(AssertUnwindSafe(|| value.to_string())).unwrap_or_default();
+                let text = guarded(|| value.to_string()).unwrap_or_default();
                 self.encoder.str(key(field), &self.scrubber.hash(&text));
             }
         }
@@ -100,10 +100,15 @@ impl Visit for FieldVisitor<'_, '_> {
             return;
         }
         let (name, exact) = if self.exception.is_some() { type_of(value) } else { (TypeName::default(), false) };
+        // A guess is a text of the program's like any other.
+        let name = self.scrubber.scrub(name.as_str()).into_owned();
         let links = chain::links(value);
         let address = |link: &(dyn Error + '_)| if self.exception.is_some() { TypeAddress::of(link).0 } else { [0; 2] };
         let shown: Vec<_> = links.iter().map(|link| (*link as &dyn fmt::Display, address(*link))).collect();
-        self.encoder.error(key(field), name.as_str(), exact, &shown);
+        self.encoder.error(key(field), (&name, exact), &shown, self.exception);
+        if self.exception.is_some() {
+            self.encoder.own_u64(record::key::DEBUG, debug_fingerprint(value, self.scrubber));
+        }
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
@@ -144,11 +149,31 @@ pub(crate) fn type_of(error: &(dyn Error + 'static)) -> (TypeName, bool) {
     (guess(error), false)
 }
 
+/// The fingerprint of an error's `Debug` text, by which it is known again where that text is all there is.
+pub(crate) fn debug_fingerprint(error: &dyn fmt::Debug, scrubber: &Scrubber) -> u64 {
+    let mut line = FirstLine(String::new());
+    // User code, so it may panic. It is stopped at the line's end: behind it an error library would begin to name the frames of a stack.
+    let _ = guarded(|| write!(line, "{error:?}"));
+    echo::fingerprint(&scrubber.scrub(&line.0))
+}
+
+/// Takes a text up to the end of its first line, or of what is looked at.
+struct FirstLine(String);
+
+impl fmt::Write for FirstLine {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        const ENOUGH: usize = 1024;
+        let line = text.split('\n').next().unwrap_or_default();
+        self.0.push_str(crate::text::cut(line, ENOUGH.saturating_sub(self.0.len())));
+        if line.len() < text.len() || self.0.len() + 4 > ENOUGH { Err(fmt::Error) } else { Ok(()) }
+    }
+}
+
 /// The head of a `Debug` text, if it looks like the name of a type.
 pub(crate) fn guess(error: &dyn fmt::Debug) -> TypeName {
     let mut head = Head { text: TypeName::default(), ended: None };
     // The formatter is stopped after the head; user code, so it may panic.
-    let _ = catch_unwind(AssertUnwindSafe(|| write!(head, "{error:?}")));
+    let _ = guarded(|| write!(head, "{error:?}"));
     let type_like = head.text.as_str().starts_with(|first: char| first.is_ascii_uppercase());
     let ends_like_one = matches!(head.ended, None | Some('(' | '{'));
     if type_like && ends_like_one { head.text } else { TypeName::default() }

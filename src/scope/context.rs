@@ -2,7 +2,6 @@
 
 use std::{
     fmt::Display,
-    panic::{AssertUnwindSafe, catch_unwind},
 };
 
 use serde::ser::{
@@ -11,10 +10,11 @@ use serde::ser::{
 };
 
 use super::{MAX_VALUE, clean_value};
-use crate::text::cut;
 use crate::{
     AttributeValue,
     scrub::{FILTERED, Scrubber, Treatment},
+    text::cut,
+    unwind::guarded,
 };
 
 /// Levels below the context's name.
@@ -27,12 +27,12 @@ const MAX_BYTES: usize = 8 * 1024;
 /// The parts of `value`, each under its whole key. `None`: its `Serialize` failed or panicked, which is said once.
 pub(super) fn flatten(name: &str, value: &impl Serialize, scrubber: &Scrubber) -> Option<Vec<(String, AttributeValue)>> {
     let mut parts = Parts { all: Vec::new(), bytes: 0, scrubber };
-    let outcome = catch_unwind(AssertUnwindSafe(|| {
+    let outcome = guarded(|| {
         value.serialize(Node { parts: &mut parts, path: name.to_owned(), depth: 0, denied: scrubber.key(name) == Treatment::Filter })
-    }));
+    });
     match outcome {
-        Ok(Ok(()) | Err(Stop::Full)) => Some(parts.all),
-        Ok(Err(Stop::Failed)) | Err(_) => {
+        Some(Ok(()) | Err(Stop::Full)) => Some(parts.all),
+        Some(Err(Stop::Failed)) | None => {
             static SAID: std::sync::Once = std::sync::Once::new();
             SAID.call_once(|| crate::diagnose(format_args!("a context cannot be serialised and is left out")));
             None

@@ -13,13 +13,13 @@ use std::{
     fmt,
     hash::Hasher as _,
     ops::Range,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
 };
 
 use siphasher::sip128::{Hasher128 as _, SipHasher24};
 
 use self::keys::KeyList;
+use crate::unwind::guarded;
 
 /// Bytes beyond a limit that are looked at before a text is cut there: what begins before the cut must be known for what it is.
 pub(crate) const SLACK: usize = 512;
@@ -258,10 +258,10 @@ impl Scrubber {
                 }
                 (rest.len() < text.len()).then(|| cleaned + rest)
             };
-            match catch_unwind(AssertUnwindSafe(apply)) {
-                Ok(None) => Ok(text),
-                Ok(Some(cleaned)) => Ok(Cow::Owned(cleaned)),
-                Err(_) => Err(Failed),
+            match guarded(apply) {
+                Some(None) => Ok(text),
+                Some(Some(cleaned)) => Ok(Cow::Owned(cleaned)),
+                None => Err(Failed),
             }
         })
     }

@@ -5,15 +5,19 @@
 use std::{
     collections::HashMap,
     fmt,
-    path::PathBuf,
+    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use addr2line::Loader;
-use object::{Object as _, ObjectSegment as _};
+use memchr::memmem;
+use object::{Object as _, ObjectSection as _, ObjectSegment as _};
 
-use super::in_app::{OwnCrates, is_machinery};
+use super::{
+    in_app::{OwnCrates, is_machinery},
+    modules::{self, Module, RUNNING},
+};
 use crate::exception::TypeAddress;
 
 /// One frame of a stack, with its names.
@@ -65,20 +69,16 @@ impl fmt::Debug for Frame {
 
 /// Open debug files, and the frames already named.
 pub(crate) struct Resolver {
-    own: OwnCrates,
+    own: Arc<OwnCrates>,
     modules: Vec<Module>,
-    loaded: HashMap<PathBuf, Option<Binary>>,
+    loaded: HashMap<Arc<str>, Option<Binary>>,
+    /// The program's read-only data, while it is searched.
+    constants: Option<Vec<u8>>,
+    /// Texts that were looked for there.
+    literals: HashMap<String, bool>,
     named: HashMap<usize, Arc<[Frame]>>,
     types: HashMap<TypeAddress, Option<(String, bool)>>,
     used: Instant,
-}
-
-/// One mapping of a file into this process.
-struct Module {
-    start: usize,
-    end: usize,
-    offset: u64,
-    path: PathBuf,
 }
 
 struct Binary {
@@ -90,6 +90,8 @@ struct Binary {
 
 /// Named addresses kept.
 const MAX_NAMED: usize = 16 * 1024;
+/// Texts kept, with whether they are literals.
+const MAX_LITERALS: usize = 1024;
 /// Debug files are closed after this long without use.
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -101,7 +103,7 @@ impl Resolver {
     #[cfg(feature = "testing")]
     pub(crate) fn left_by_another(own: &OwnCrates) -> Self {
         let mut idle = LEFT.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let found = idle.iter().position(|resolver| resolver.own == *own);
+        let found = idle.iter().position(|resolver| *resolver.own == *own);
         found.map_or_else(|| Self::new(own.clone()), |index| idle.swap_remove(index))
     }
 
@@ -112,7 +114,16 @@ impl Resolver {
     }
 
     pub(crate) fn new(own: OwnCrates) -> Self {
-        Self { own, modules: Vec::new(), loaded: HashMap::new(), named: HashMap::new(), types: HashMap::new(), used: Instant::now() }
+        Self {
+            own: Arc::new(own),
+            modules: Vec::new(),
+            loaded: HashMap::new(),
+            constants: None,
+            literals: HashMap::new(),
+            named: HashMap::new(),
+            types: HashMap::new(),
+            used: Instant::now(),
+        }
     }
 
     /// Every frame of a stack, innermost first, inlined ones included; without the machinery that sits above the failing code.
@@ -157,14 +168,32 @@ impl Resolver {
         found
     }
 
+    /// Whether the programmer wrote this text as it is, as far as that can be told: an error made from a literal (`"disk is full".into()`) has a copy of it. What was put together from parts is nowhere in the program. One word may be part of anything, so it counts as a variable.
+    pub(crate) fn is_literal(&mut self, text: &str) -> bool {
+        const LENGTHS: std::ops::RangeInclusive<usize> = 8..=256;
+        if !LENGTHS.contains(&text.len()) || !text.contains(' ') {
+            return false;
+        }
+        if let Some(known) = self.literals.get(text) {
+            return *known;
+        }
+        self.used = Instant::now();
+        if self.literals.len() >= MAX_LITERALS {
+            self.literals.clear();
+        }
+        let constants = self.constants.get_or_insert_with(|| constants().unwrap_or_default());
+        let found = memmem::find(constants, text.as_bytes()).is_some();
+        self.literals.insert(text.to_owned(), found);
+        found
+    }
+
     /// The symbol a function begins with.
     fn symbol(&mut self, address: usize) -> Option<String> {
         if address == 0 {
             return None;
         }
         self.used = Instant::now();
-        let (path, file_offset) = self.locate(address)?;
-        let binary = self.loaded.entry(path).or_insert_with_key(Binary::open).as_ref()?;
+        let (binary, file_offset) = self.locate(address)?;
         binary.loader.find_symbol(binary.virtual_address(file_offset)?).map(str::to_owned)
     }
 
@@ -193,8 +222,9 @@ impl Resolver {
 
     /// Closes what has not been used for a while.
     pub(crate) fn sweep(&mut self) {
-        if !self.loaded.is_empty() && self.used.elapsed() > IDLE {
+        if self.used.elapsed() > IDLE {
             self.loaded.clear();
+            self.constants = None;
         }
     }
 
@@ -214,9 +244,8 @@ impl Resolver {
 
     fn look_up(&mut self, address: usize) -> Vec<Frame> {
         let unknown = |module| vec![unknown(module)];
-        let Some((path, file_offset)) = self.locate(address) else { return unknown(None) };
-        let binary = self.loaded.entry(path).or_insert_with_key(Binary::open);
-        let Some(binary) = binary else { return unknown(None) };
+        let own = self.own.clone();
+        let Some((binary, file_offset)) = self.locate(address) else { return unknown(None) };
         let Some(virtual_address) = binary.virtual_address(file_offset) else { return unknown(None) };
         let module = Some((binary.name.clone(), virtual_address));
         let mut frames = Vec::new();
@@ -225,7 +254,7 @@ impl Resolver {
                 let symbol = frame.function.as_ref().and_then(|function| function.raw_name().ok());
                 let Some(symbol) = symbol else { continue };
                 let place = frame.location.as_ref();
-                frames.push(named_frame(&self.own, &symbol, place, module.clone()));
+                frames.push(named_frame(&own, &symbol, place, module.clone()));
             }
             // Line tables have only short names; the outermost frame is the symbol's own and has a full one there.
             if let (Some(outermost), Some(symbol)) = (frames.last_mut(), binary.loader.find_symbol(virtual_address))
@@ -236,20 +265,23 @@ impl Resolver {
         }
         if frames.is_empty() {
             match binary.loader.find_symbol(virtual_address) {
-                Some(symbol) => frames.push(named_frame(&self.own, symbol, None, module)),
+                Some(symbol) => frames.push(named_frame(&own, symbol, None, module)),
                 None => return unknown(module),
             }
         }
         frames
     }
 
-    fn locate(&mut self, address: usize) -> Option<(PathBuf, u64)> {
+    /// The file an address is in, and where there.
+    fn locate(&mut self, address: usize) -> Option<(&Binary, u64)> {
         if !self.modules.iter().any(|module| module.holds(address)) {
             // A library may have been loaded since.
-            self.modules = mappings();
+            self.modules = modules::of_this_process();
         }
         let module = self.modules.iter().find(|module| module.holds(address))?;
-        Some((module.path.clone(), (address - module.start) as u64 + module.offset))
+        let offset = (address - module.start) as u64 + module.offset;
+        let binary = self.loaded.entry(module.path.clone()).or_insert_with(|| Binary::open(module)).as_ref()?;
+        Some((binary, offset))
     }
 }
 
@@ -327,19 +359,12 @@ pub(crate) fn without_arguments(demangled: &str) -> String {
     name.replace("::::", "::").trim_end_matches("::").to_owned()
 }
 
-impl Module {
-    fn holds(&self, address: usize) -> bool {
-        (self.start..self.end).contains(&address)
-    }
-}
-
 impl Binary {
-    fn open(path: &PathBuf) -> Option<Self> {
-        let name = path.file_name()?.to_string_lossy().into();
-        // The running program may have been replaced on disk; this link still leads to what runs.
-        let running = PathBuf::from("/proc/self/exe");
-        let path = if std::fs::read_link(&running).is_ok_and(|exe| exe == *path) { &running } else { path };
-        let bytes = std::fs::File::open(path).ok()?;
+    fn open(module: &Module) -> Option<Self> {
+        let name = module.name()?;
+        // What keeps the contents there is needed until they are mapped.
+        let (path, _contents) = module.contents()?;
+        let bytes = std::fs::File::open(&path).ok()?;
         let cache = object::ReadCache::new(bytes);
         let file = object::File::parse(&cache).ok()?;
         let segments = file
@@ -349,7 +374,7 @@ impl Binary {
                 (offset, length, segment.address())
             })
             .collect();
-        Some(Self { name, segments, loader: Loader::new(path).ok()? })
+        Some(Self { name, segments, loader: Loader::new(&path).ok()? })
     }
 
     fn virtual_address(&self, file_offset: u64) -> Option<u64> {
@@ -363,10 +388,9 @@ pub(crate) struct Bases(Vec<(Module, usize, Arc<str>)>);
 
 impl Bases {
     pub(crate) fn of_this_process() -> Self {
-        let modules = mappings();
         let base = |module: &Module| module.start.saturating_sub(module.offset as usize);
-        let named = modules.into_iter().filter_map(|module| {
-            let name = module.path.file_name()?.to_string_lossy().into();
+        let named = modules::of_this_process().into_iter().filter_map(|module| {
+            let name = module.name()?;
             Some((base(&module), name, module))
         });
         Self(named.map(|(base, name, module)| (module, base, name)).collect())
@@ -386,26 +410,14 @@ fn unknown(module: Option<(Arc<str>, u64)>) -> Frame {
     Frame { function: "<unknown>".to_owned(), file: None, line: None, column: None, in_app: false, module }
 }
 
-/// The executable mappings of this process. `/proc/self/maps` is a line each: `start-end perms offset device inode path`.
-fn mappings() -> Vec<Module> {
-    let Ok(maps) = std::fs::read_to_string("/proc/self/maps") else { return Vec::new() };
-    maps.lines()
-        .filter_map(|line| {
-            let mut parts = line.split_ascii_whitespace();
-            let (start, end) = parts.next()?.split_once('-')?;
-            let permissions = parts.next()?;
-            let offset = u64::from_str_radix(parts.next()?, 16).ok()?;
-            let path_at = line.find('/')?;
-            let path = line[path_at..].trim_end_matches(" (deleted)");
-            permissions.contains('x').then_some(())?;
-            Some(Module {
-                start: usize::from_str_radix(start, 16).ok()?,
-                end: usize::from_str_radix(end, 16).ok()?,
-                offset,
-                path: PathBuf::from(path),
-            })
-        })
-        .collect()
+/// The read-only data of the running program.
+fn constants() -> Option<Vec<u8>> {
+    /// What is larger holds more than texts.
+    const MAX: u64 = 64 << 20;
+    let cache = object::ReadCache::new(std::fs::File::open(Path::new(RUNNING)).ok()?);
+    let file = object::File::parse(&cache).ok()?;
+    let sections = file.sections().filter(|section| section.name().is_ok_and(|name| name.starts_with(".rodata")) && section.size() <= MAX);
+    Some(sections.filter_map(|section| section.data().ok().map(<[u8]>::to_vec)).collect::<Vec<_>>().concat())
 }
 
 #[cfg(all(test, target_os = "linux"))]

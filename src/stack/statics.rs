@@ -27,7 +27,12 @@ impl Statics {
 
     /// Of a text to come: its literals, with `{}` for what is between them. `None` where literals cannot be told from variables.
     pub(crate) fn begin(&self) -> Option<Template<'_>> {
-        (!self.0.is_empty()).then(|| Template { statics: self, text: String::new() })
+        self.are_known().then(|| Template { statics: self, text: String::new() })
+    }
+
+    /// Whether literals can be told from variables here.
+    pub(crate) fn are_known(&self) -> bool {
+        !self.0.is_empty()
     }
 
     fn hold(&self, piece: &str) -> bool {

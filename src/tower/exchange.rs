@@ -1,6 +1,7 @@
 //! One request and its response, from either side: its span, how it ends, and what is measured of it.
 
 use std::{
+    any::Any,
     borrow::Cow,
     error::Error,
     ops::{Deref, DerefMut},
@@ -18,6 +19,7 @@ use crate::{
     layer::{self, Audience, Recording, SharedSpan, core::Core},
     metrics::requests::{Attribute, METHODS, Side},
     trail::record::flag,
+    unwind,
 };
 
 /// A request on its way. Ends when dropped, however that comes about. Goes from the future to the body, so it is small to move.
@@ -174,9 +176,15 @@ impl Inner {
         }
     }
 
-    /// A panic went through it. (The panic hook has told it.)
-    pub(super) fn panicked(&mut self) {
+    /// A panic went through it. `was_told`: the panic hook has heard of it; else it is told here, with what is known.
+    pub(super) fn panicked(&mut self, payload: &(dyn Any + Send), was_told: bool) {
         (self.error_type, self.is_complete) = (Some(Cow::Borrowed("panic")), true);
+        if !was_told {
+            self.core.say_once_hook_replaced();
+            let message = unwind::message(payload).unwrap_or("a panic whose payload is not a string");
+            let template = format!("{} panicked", self.what());
+            self.enter(|| exception::tell_text(&self.core, self.state().as_deref(), Mechanism::Panic, ("panic", message), Some(&template)));
+        }
     }
 
     /// The last exception that was told in this request.

@@ -95,6 +95,13 @@ impl<'a> Encoder<'a> {
         self.fixed(key, tag::U128, value.to_le_bytes());
     }
 
+    /// A number of ours, which the program's limits do not concern.
+    pub(crate) fn own_u64(&mut self, key: u16, value: u64) {
+        if self.buf.len() + 64 <= self.limits.record {
+            append_fixed(self.buf, key, tag::U64, value.to_le_bytes());
+        }
+    }
+
     pub(crate) fn f64(&mut self, key: u16, value: f64) {
         self.fixed(key, tag::F64, value.to_le_bytes());
     }
@@ -181,12 +188,7 @@ impl<'a> Encoder<'a> {
         } else {
             self.debug_of(key, value, template.as_mut());
         }
-        if let Some(template) = template.map(Template::finish) {
-            // Not the program's, so outside of its limits.
-            let (limits, fields) = (std::mem::replace(&mut self.limits, Limits { fields: usize::MAX, ..Limits::default() }), self.fields);
-            self.str(template_key, &template);
-            (self.limits, self.fields) = (limits, fields);
-        }
+        self.template(template_key, template);
     }
 
     /// A text of ours, which the program's limits do not concern: it is whole or not there. Clean already.
@@ -202,8 +204,15 @@ impl<'a> Encoder<'a> {
         (self.limits, self.scrubber) = (limits, scrubber);
     }
 
-    /// An error and its causes, outermost first: message and type address for each link.
-    pub(crate) fn error(&mut self, key: u16, type_name: &str, exact: bool, links: &[(&dyn fmt::Display, [u64; 2])]) {
+    /// An error and its causes, outermost first: message and type address for each link. `statics`: what of the outermost text is the same every time is written, too.
+    pub(crate) fn error(
+        &mut self,
+        key: u16,
+        (type_name, exact): (&str, bool),
+        links: &[(&dyn fmt::Display, [u64; 2])],
+        statics: Option<&Statics>,
+    ) {
+        let mut template = statics.and_then(Statics::begin);
         if self.admit(4 + 4 + 2) {
             self.head(key, tag::ERROR);
             self.buf.push(u8::from(exact));
@@ -217,10 +226,20 @@ impl<'a> Encoder<'a> {
                     break;
                 }
                 address.iter().for_each(|word| self.buf.extend_from_slice(&word.to_le_bytes()));
-                self.formatted(format_args!("{link}"), None);
+                self.formatted(format_args!("{link}"), template.as_mut().filter(|_| count == 0));
                 count += 1;
             }
             self.buf[count_at] = count;
+        }
+        self.template(key::ERROR_TEMPLATE, template);
+    }
+
+    /// Not the program's, so outside of its limits.
+    fn template(&mut self, key: u16, template: Option<Template<'_>>) {
+        if let Some(template) = template.map(Template::finish) {
+            let (limits, fields) = (std::mem::replace(&mut self.limits, Limits { fields: usize::MAX, ..Limits::default() }), self.fields);
+            self.str(key, &template);
+            (self.limits, self.fields) = (limits, fields);
         }
     }
 
@@ -327,7 +346,7 @@ pub(crate) fn shorten(record: &[u8], limit: usize, out: &mut Vec<u8>) -> bool {
             Value::Error { type_name, exact, links } => {
                 let links: Vec<_> =
                     links.iter().take(2).map(|ErrorLink { message, address }| (message as &dyn fmt::Display, *address)).collect();
-                encoder.error(key, type_name, exact, &links);
+                encoder.error(key, (type_name, exact), &links, None);
             }
         }
     }

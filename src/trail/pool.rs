@@ -1,7 +1,7 @@
 //! The bounded memory of all trails. A trail takes a chunk when it needs one; when memory gets short new trails get small chunks, and when the bound is reached none, which is counted.
 
 use std::sync::{
-    Mutex, PoisonError,
+    Mutex, MutexGuard, TryLockError,
     atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
@@ -13,7 +13,7 @@ pub(crate) type Chunk = triomphe::Arc<[AtomicU64]>;
 /// Words in a small chunk: 512 bytes, some five events.
 pub(crate) const SMALL_WORDS: usize = 64;
 
-/// Hands out chunks up to a bound. The lock is held for a push or a pop, and taken only when a thread's own stock of trails does not serve.
+/// Hands out chunks up to a bound. The lock is held for a push or a pop, never waited for, and taken only when a thread's own stock of trails does not serve.
 pub(crate) struct Pool {
     /// Words.
     limit: usize,
@@ -45,7 +45,7 @@ impl Pool {
     fn take(&self, words: usize, limit: usize) -> Option<Chunk> {
         let taken = self.in_use.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| (used + words <= limit).then_some(used + words));
         taken.ok()?;
-        let free = if words == CHUNK_WORDS { self.free.lock().unwrap_or_else(PoisonError::into_inner).pop() } else { None };
+        let free = if words == CHUNK_WORDS { self.free().and_then(|mut free| free.pop()) } else { None };
         Some(free.unwrap_or_else(|| (0..words).map(|_| AtomicU64::new(0)).collect()))
     }
 
@@ -53,9 +53,20 @@ impl Pool {
     pub(crate) fn give_back(&self, mut chunk: Chunk) {
         let words = chunk.len();
         if words == CHUNK_WORDS && Chunk::get_mut(&mut chunk).is_some() {
-            self.free.lock().unwrap_or_else(PoisonError::into_inner).push(chunk);
+            if let Some(mut free) = self.free() {
+                free.push(chunk);
+            }
         }
         self.in_use.fetch_sub(words, Ordering::Relaxed);
+    }
+
+    /// The list of free chunks, unless another thread has it: then one is allocated, or let go of. In a forked child the thread that had it is no more.
+    fn free(&self) -> Option<MutexGuard<'_, Vec<Chunk>>> {
+        match self.free.try_lock() {
+            Ok(free) => Some(free),
+            Err(TryLockError::Poisoned(free)) => Some(free.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 
     /// More than an eighth is taken: threads should not keep spares. What idle threads have is nobody's use.

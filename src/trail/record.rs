@@ -90,6 +90,8 @@ pub(crate) mod key {
     pub(crate) const TRACE_STATE: u16 = 0xFF0D;
     /// string: an event of a span, as JSON: `{"name", "time", "attributes"}`.
     pub(crate) const SPAN_EVENT: u16 = 0xFF0E;
+    /// u64: the fingerprint of an error's `Debug` text, see `exception::echo`.
+    pub(crate) const DEBUG: u16 = 0xFF0F;
     /// string: a breadcrumb's category; the scope of a span that has no callsite.
     pub(crate) const CATEGORY: u16 = 0xFF0A;
     /// string: a breadcrumb's message; the name of a span that has no callsite.

@@ -4,3 +4,5 @@
 mod support;
 
 mod whose;
+mod once;
+mod panics;

@@ -100,7 +100,7 @@ fn records() -> impl Strategy<Value = Vec<u8>> {
                 4 => encoder.i128(key, number as i128),
                 5 => encoder.f64(key, f64::from_bits(number as u64)),
                 6 => encoder.bool(key, number % 2 == 0),
-                7 => encoder.error(key, &text, true, &[(&text, [number as u64; 2]), (&"cause", [0; 2]), (&text, [1; 2])]),
+                7 => encoder.error(key, (&text, true), &[(&text, [number as u64; 2]), (&"cause", [0; 2]), (&text, [1; 2])], None),
                 8 => encoder.named(&text, |encoder, key| encoder.str(key, &text)),
                 _ => encoder.i64(key, number as i64),
             }
@@ -121,6 +121,9 @@ prop_compose! {
         tags in proptest::collection::vec((".{0,120}", ".{0,200}"), 0..80),
     ) -> Draft {
         Draft {
+            fatal: false,
+            knows_literals: true,
+            wraps: None,
             id: ErrorId::from_bytes([7; 16]),
             time,
             mechanism: Mechanism::Panic,
@@ -133,7 +136,7 @@ prop_compose! {
             attachments: vec!["x".repeat(repeat); repeat % 20],
             has_root: exact,
             scopes: [None, Some(Arc::new(ScopeData { tags: tags.into_iter().map(|(key, value)| (key, value.into())).collect(), ..ScopeData::default() }))],
-            slot: Storm::new(ExceptionRate::default()).admit(1, 1).slot,
+            slot: Storm::new(ExceptionRate::default()).admit(1, 1, 1).slot,
             suppressed: 1,
             lean: false,
             unfinished: false,

@@ -3,7 +3,7 @@
 use std::{
     any::Any,
     fmt::Display,
-    panic::{AssertUnwindSafe, catch_unwind},
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -14,7 +14,11 @@ use http_body::Body;
 use pin_project_lite::pin_project;
 
 use super::Config;
-use crate::tower::{body::ObservedBody, exchange::Exchange};
+use crate::{
+    layer,
+    tower::{body::ObservedBody, exchange::Exchange},
+    unwind::dispose,
+};
 
 pin_project! {
     /// The response of a [`Server`](super::Server), in its request's span.
@@ -22,17 +26,23 @@ pin_project! {
         // None: it panicked before there was one.
         #[pin]
         inner: Option<F>,
+        // What it panicked with, then, and whether the panic hook heard of it.
+        panicked: Option<(Payload, bool)>,
         observer: Option<(Exchange, Arc<Config>)>,
     }
 }
 
 impl<F> ServerFuture<F> {
-    pub(super) fn observed(inner: Option<F>, exchange: Exchange, config: Arc<Config>) -> Self {
-        Self { inner, observer: Some((exchange, config)) }
+    pub(super) fn observed(inner: Result<F, (Payload, bool)>, exchange: Exchange, config: Arc<Config>) -> Self {
+        let (inner, panicked) = match inner {
+            Ok(inner) => (Some(inner), None),
+            Err(panicked) => (None, Some(panicked)),
+        };
+        Self { inner, panicked, observer: Some((exchange, config)) }
     }
 
     pub(super) fn unobserved(inner: F) -> Self {
-        Self { inner: Some(inner), observer: None }
+        Self { inner: Some(inner), panicked: None, observer: None }
     }
 }
 
@@ -52,35 +62,43 @@ where
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        let Some((exchange, config)) = this.observer else {
+        let Some((exchange, _)) = this.observer else {
             let Some(inner) = this.inner.as_mut().as_pin_mut() else { return Poll::Pending };
             return Poll::Ready(ready!(inner.poll(context)).map(|response| response.map(|body| ObservedBody::new(body, None))));
         };
-        let mut poll = || {
-            exchange.enter(|| {
-                let outcome = this.inner.as_mut().as_pin_mut()?.poll(context);
-                if outcome.is_ready() {
-                    // What the handler holds is let go of in its span.
-                    this.inner.set(None);
-                }
-                Some(outcome)
-            })
+        let polled = match this.panicked.take() {
+            Some(panicked) => Err(panicked),
+            None => observe_panic(|| {
+                exchange.enter(|| {
+                    // Polled again after its end, it has nothing to say.
+                    let Some(inner) = this.inner.as_mut().as_pin_mut() else { return Poll::Pending };
+                    let outcome = inner.poll(context);
+                    if outcome.is_ready() {
+                        // What the handler holds is let go of in its span.
+                        this.inner.set(None);
+                    }
+                    outcome
+                })
+            }),
         };
-        // A panic, now or before there was a future, has been told by the hook.
-        let polled = if config.panic_response { catch_unwind(AssertUnwindSafe(&mut poll)).ok().flatten() } else { poll() };
         let outcome = match polled {
-            Some(outcome) => Some(ready!(outcome)),
-            None => None,
+            Ok(outcome) => Ok(ready!(outcome)),
+            Err(panicked) => Err(panicked),
         };
         let Some((mut exchange, config)) = this.observer.take() else { return Poll::Pending };
         Poll::Ready(match outcome {
-            Some(Ok(response)) => Ok(answer(response, exchange, &config)),
-            Some(Err(error)) => {
+            Ok(Ok(response)) => Ok(answer(response, exchange, &config)),
+            Ok(Err(error)) => {
                 failed(&mut exchange, &error);
                 Err(error)
             }
-            None => {
-                exchange.panicked();
+            Err((payload, was_told)) => {
+                exchange.panicked(&*payload, was_told);
+                if !config.panic_response {
+                    drop(exchange);
+                    resume_unwind(payload);
+                }
+                dispose(payload);
                 let (mut head, body) = Response::new(ObservedBody::empty()).into_parts();
                 head.status = StatusCode::INTERNAL_SERVER_ERROR;
                 exchange.answered(&head);
@@ -89,6 +107,15 @@ where
             }
         })
     }
+}
+
+/// What a panic carries.
+type Payload = Box<dyn Any + Send>;
+
+/// Runs a part of the service. `Err`: it panicked; and whether the panic hook has told of it.
+pub(super) fn observe_panic<T>(run: impl FnOnce() -> T) -> Result<T, (Payload, bool)> {
+    let told = layer::panics_told();
+    catch_unwind(AssertUnwindSafe(run)).map_err(|payload| (payload, layer::panics_told() != told))
 }
 
 fn answer<B: Body>(response: Response<B>, mut exchange: Exchange, config: &Config) -> Response<ObservedBody<B>> {

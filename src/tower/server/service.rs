@@ -2,7 +2,6 @@
 
 use std::{
     fmt::Display,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     task::{Context, Poll},
 };
@@ -11,7 +10,7 @@ use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
-use super::{Config, ServerFuture, request};
+use super::{Config, ServerFuture, future::observe_panic, request};
 use crate::tower::body::ObservedBody;
 
 /// Made by [`ServerLayer`](super::ServerLayer).
@@ -50,12 +49,8 @@ where
 
     fn call(&mut self, request: Request<RequestBody>) -> Self::Future {
         let Some(exchange) = request::begin(&self.config, &request) else { return ServerFuture::unobserved(self.inner.call(request)) };
-        if !self.config.panic_response {
-            let future = exchange.enter(|| self.inner.call(request));
-            return ServerFuture::observed(Some(future), exchange, self.config.clone());
-        }
         // A service may do its work, and panic, before there is a future.
-        let future = catch_unwind(AssertUnwindSafe(|| exchange.enter(|| self.inner.call(request)))).ok();
+        let future = observe_panic(|| exchange.enter(|| self.inner.call(request)));
         ServerFuture::observed(future, exchange, self.config.clone())
     }
 }
