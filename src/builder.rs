@@ -115,6 +115,7 @@ pub struct Builder {
     temporality: Option<MetricTemporality>,
     exponential_histograms: Option<bool>,
     shutdown_timeout: Duration,
+    exit_timeout: Duration,
     niceness: i32,
     worker_share: f64,
     panic_hook: bool,
@@ -168,6 +169,7 @@ pub fn builder(service: Service) -> Builder {
         temporality: None,
         exponential_histograms: None,
         shutdown_timeout: Duration::from_secs(2),
+        exit_timeout: Duration::from_secs(2),
         niceness: 0,
         worker_share: bounds::WORKER_SHARE,
         panic_hook: true,
@@ -353,6 +355,7 @@ impl Builder {
             user_on: self.user_on,
             rate: self.rate,
             has_hooks: !self.hooks.is_empty(),
+            exit_timeout: self.exit_timeout,
             #[cfg(feature = "testing")]
             takes_scoped_panics: self.sink.is_some(),
             #[cfg(feature = "tower")]

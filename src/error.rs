@@ -10,7 +10,7 @@ use crate::ledger::FlushReport;
 pub enum InitError {
     /// `tracing` has a global subscriber already.
     #[error("a tracing subscriber is already installed; build() the telemetry and add its layer() to that subscriber instead")]
-    SubscriberInstalled(#[source] tracing_subscriber::util::TryInitError),
+    SubscriberInstalled(#[source] tracing_core::dispatcher::SetGlobalDefaultError),
     /// The endpoint given in code is not an address. It is not shown: it may hold credentials.
     #[error("the endpoint given in code is not an http:// or https:// URL; expected something like http://localhost:4318")]
     Endpoint,

@@ -43,6 +43,7 @@ mod builder;
 mod clock;
 mod console;
 mod delivery;
+mod ending;
 mod env;
 mod error;
 mod exception;
@@ -54,6 +55,8 @@ pub mod interop;
 mod layer;
 mod ledger;
 mod link;
+#[cfg(feature = "log")]
+mod log_bridge;
 mod metrics;
 mod outbox;
 pub mod propagation;
@@ -92,6 +95,7 @@ pub use crate::{
     metrics::MetricTemporality,
     sampling::Sampler,
     scope::{FlagEvaluation, Scope, User, clear_user, flag_evaluated, set_context, set_session, set_tag, set_user},
+    ending::exit,
     scrub::Scrubber,
     service::Service,
     stack::resolve::Frame,

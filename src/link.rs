@@ -100,6 +100,19 @@ impl Link {
         (self.keep.get()?)(core, draft)
     }
 
+    /// Whether its worker runs in this process.
+    pub(crate) fn is_of_this_process(&self) -> bool {
+        self.process == std::process::id()
+    }
+
+    /// The worker has ended, or there never was one, or another thread waits for it.
+    pub(crate) fn has_ended(&self) -> bool {
+        match self.worker.try_lock() {
+            Ok(worker) => worker.as_ref().is_none_or(std::thread::JoinHandle::is_finished),
+            Err(_) => false,
+        }
+    }
+
     pub(crate) fn on_fork(&self, run: impl Fn() + Send + Sync + 'static) {
         let _ = self.on_fork.set(Box::new(run));
     }
@@ -156,7 +169,7 @@ impl Core {
     /// The link of this process. Asks the system which process this is; in a forked child it starts afresh.
     pub(crate) fn link_here(self: &Arc<Self>) -> &Arc<Link> {
         let link = self.links.newest();
-        if link.process == std::process::id() { link } else { self.restart(link) }
+        if link.is_of_this_process() { link } else { self.restart(link) }
     }
 
     #[cold]

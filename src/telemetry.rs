@@ -9,14 +9,14 @@ use std::{
 };
 
 use tracing_core::{Dispatch, Subscriber};
-use tracing_subscriber::{Layer, Registry, layer::SubscriberExt as _, registry::LookupSpan, util::SubscriberInitExt as _};
+use tracing_subscriber::{Layer, Registry, layer::SubscriberExt as _, registry::LookupSpan};
 
 use crate::{
     env::Warning,
     error::{FlushError, InitError},
     exception::{self, Capture, ErrorId},
     export::thread::Alive,
-    layer::{CrumbtrailLayer, RouteFilter, SoleSubscriber, core::Core},
+    layer::{self, CrumbtrailLayer, RouteFilter, SoleSubscriber, core::Core},
     ledger::{FlushReport, Signal, Stats},
     link::{Command, Settled},
     scrub::Scrubber,
@@ -57,6 +57,7 @@ impl Telemetry {
             core.close();
         } else {
             (core.start)(&core, core.links.newest()).map_err(InitError::Thread)?;
+            crate::ending::look_after(&core);
         }
         Ok(Self { inner: Arc::new(Inner { core, alive, extras }) })
     }
@@ -152,11 +153,15 @@ impl Telemetry {
     /// # Errors
     /// Something was lost.
     pub fn shutdown(&self, timeout: Duration) -> Result<FlushReport, FlushError> {
+        if layer::is_own_thread() {
+            return self.settle(Duration::ZERO, |deadline, reply| Command::Shutdown { deadline, reply }).1;
+        }
         let link = self.inner.core.link_here();
         let worker = link.worker.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(worker) = worker else { return Ok(FlushReport::default()) };
         // First: what is recorded from now on is not recorded, rather than lost between the last look and the end.
         self.inner.core.close();
+        self.inner.core.ends();
         let (answered, outcome) = self.settle(timeout, |deadline, reply| Command::Shutdown { deadline, reply });
         // Only a worker that has answered is waited for: it has nothing left to do. One that hangs must not hang us.
         if answered {
@@ -186,6 +191,11 @@ impl Telemetry {
         timeout: Duration,
         command: impl FnOnce(Instant, mpsc::SyncSender<Settled>) -> Command,
     ) -> (bool, Result<FlushReport, FlushError>) {
+        // A hook of the program's runs on the worker, which cannot wait for itself.
+        if layer::is_own_thread() {
+            let undelivered = Signal::ALL.iter().map(|signal| self.stats().signal(*signal).pending()).sum::<u64>().max(1);
+            return (false, Err(FlushError { undelivered, report: FlushReport::default(), timeout: Duration::ZERO }));
+        }
         // A year is for ever, and can be added to an instant.
         let timeout = timeout.min(Duration::from_secs(365 * 86_400));
         let link = self.inner.core.link_here();
@@ -245,12 +255,16 @@ pub(crate) fn install(telemetry: Telemetry, panic_hook: bool, console: bool, met
     for warning in telemetry.warnings() {
         crate::diagnose(format_args!("{warning}"));
     }
-    // `try_init` also installs the bridge from the `log` crate, where the `log` feature is on.
-    let initialised = match console_layer(telemetry.inner.core.scrubber.clone()).filter(|_| console && std::io::stderr().is_terminal()) {
-        Some(console) => Registry::default().with(telemetry.layer()).with(console).try_init(),
-        None => telemetry.dispatch().try_init(),
+    let dispatch = match console_layer(telemetry.inner.core.scrubber.clone()).filter(|_| console && std::io::stderr().is_terminal()) {
+        Some(console) => Registry::default().with(telemetry.layer()).with(console).into(),
+        None => telemetry.dispatch(),
     };
-    initialised.map_err(InitError::SubscriberInstalled)?;
+    // The one step that can fail comes first: it is installed whole, or not at all.
+    tracing_core::dispatcher::set_global_default(dispatch).map_err(InitError::SubscriberInstalled)?;
+    #[cfg(feature = "log")]
+    if !crate::log_bridge::install() {
+        crate::diagnose(format_args!("a logger of the `log` crate was installed before; its records go there and not to crumbtrail"));
+    }
     let _ = INSTALLED.set(Arc::downgrade(&telemetry.inner.core));
     if panic_hook {
         telemetry.install_panic_hook();

@@ -1,23 +1,50 @@
-//! Whole processes: `init` from the environment, a panic on the main thread, what is delivered before the process ends.
+//! Whole processes: `init` from the environment, every way to end, what is delivered before that.
 //! Has no harness, because a test's thread is never the main one.
 
 mod support;
 
-use std::process::{Command, ExitStatus};
+use std::{
+    io::{BufRead as _, BufReader, Write as _},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdout, Command, ExitStatus, Stdio},
+};
 
-use crumbtrail_receiver::{Log, Receiver};
+use crumbtrail_receiver::{Log, Received, Receiver};
 use support::{PATIENCE, messages};
 
+/// What a child does, by its name.
+const CHILDREN: [(&str, fn()); 11] = [
+    ("panics", panics_on_the_main_thread),
+    ("survives", survives_a_task_on_the_main_thread),
+    ("catches", catches_on_the_main_thread),
+    ("exits", exits_without_dropping_the_guard),
+    ("exits by us", exits_by_our_own_function),
+    ("own hook", has_a_hook_that_exits),
+    ("double panic", panics_while_it_unwinds),
+    ("no guard", panics_before_there_is_a_guard),
+    ("fails", fails_as_a_command_does),
+    ("replaced", fails_after_it_was_replaced),
+    ("has a logger", has_a_logger_already),
+];
+
+const TESTS: [fn(); 8] = [
+    a_panic_that_ends_the_process_is_fatal_and_delivered,
+    a_caught_panic_on_the_main_thread_is_not_fatal,
+    what_was_recorded_last_is_delivered_however_the_process_ends,
+    a_panic_while_another_unwinds_is_delivered,
+    a_group_does_not_depend_on_how_long_the_process_lives,
+    a_program_that_was_replaced_names_its_own_frames,
+    a_logger_that_is_there_is_no_failure,
+    pairs_of_the_log_crate_arrive,
+];
+
 fn main() {
-    match std::env::var("CRUMBTRAIL_TEST_CHILD").as_deref() {
-        Ok("panics") => panics_on_the_main_thread(),
-        Ok("survives") => survives_a_task_on_the_main_thread(),
-        _ => {
-            a_panic_that_ends_the_process_is_fatal_and_delivered();
-            a_caught_panic_on_the_main_thread_is_not_fatal();
-            println!("test result: ok. 2 passed; 0 failed");
-        }
+    if let Ok(name) = std::env::var("CRUMBTRAIL_TEST_CHILD") {
+        let child = CHILDREN.iter().find(|(known, _)| *known == name).expect("a child of ours");
+        return child.1();
     }
+    TESTS.iter().for_each(|test| test());
+    println!("test result: ok. {} passed; 0 failed", TESTS.len());
 }
 
 fn a_panic_that_ends_the_process_is_fatal_and_delivered() {
@@ -29,35 +56,267 @@ fn a_panic_that_ends_the_process_is_fatal_and_delivered() {
     assert_eq!(exception.resource["service.name"].as_str(), "named-by-the-environment");
 }
 
+/// Report A5: severity depends on what happened, not on what frames are called.
 fn a_caught_panic_on_the_main_thread_is_not_fatal() {
-    let (status, exception) = run("survives");
+    for child in ["survives", "catches"] {
+        let (status, exception) = run(child);
+        assert!(status.success());
+        assert_eq!((exception.severity, exception.text("thread.name")), (17, "main"), "{exception:#?}");
+    }
+}
+
+/// Reports B3, B14: without a state directory.
+fn what_was_recorded_last_is_delivered_however_the_process_ends() {
+    for (child, code, message) in
+        [("exits", 3, "the last word"), ("exits by us", 5, "the last word"), ("own hook", 4, "main panics"), ("no guard", 101, "too early")]
+    {
+        let (status, exception) = run(child);
+        assert_eq!((status.code(), exception.text("exception.message")), (Some(code), message), "{child}");
+    }
+}
+
+/// Report B3.
+fn a_panic_while_another_unwinds_is_delivered() {
+    let (status, received) = run_with("double panic", |_| {});
+    assert!(!status.success());
+    let messages: Vec<_> = received.exceptions().map(|exception| exception.text("exception.message")).collect();
+    assert_eq!(messages, ["the first", "the second", "panic in a destructor during cleanup"]);
+    assert!(received.exceptions().any(|exception| exception.severity == 21), "{messages:?}");
+}
+
+/// Report A11: a command that fails at once, three times, and with `RUST_BACKTRACE`.
+fn a_group_does_not_depend_on_how_long_the_process_lives() {
+    let runs = ["0", "0", "0", "1"].map(|backtrace| {
+        let (_, received) = run_with("fails", |command| _ = command.env("RUST_BACKTRACE", backtrace));
+        let mut exceptions: Vec<Log> = received.exceptions().cloned().collect();
+        exceptions.sort_by_key(|exception| exception.time);
+        assert_eq!(exceptions.len(), 2, "{exceptions:#?}");
+        exceptions
+    });
+    for number in 0..2 {
+        let of = |key: &'static str| runs.iter().map(move |exceptions| exceptions[number].text(key));
+        let coarse: std::collections::HashSet<_> = of("crumbtrail.group.coarse").collect();
+        assert_eq!(coarse.len(), 1, "{coarse:?}");
+        // Where there was no time for names, that is said.
+        let is_whole = |exceptions: &&Vec<Log>| !exceptions[number].attributes.contains_key("crumbtrail.group.provisional");
+        let whole: Vec<_> = runs.iter().filter(is_whole).map(|exceptions| exceptions[number].text("crumbtrail.group.id")).collect();
+        assert!(whole.windows(2).all(|pair| pair[0] == pair[1]), "{whole:?}");
+    }
+}
+
+/// Report A10: another program is put in its place, as deploys do; then that one is changed where it lies.
+fn a_program_that_was_replaced_names_its_own_frames() {
+    let receiver = Receiver::start().expect("a receiver");
+    let directory = tempfile::tempdir().expect("a directory");
+    let program = directory.path().join("program");
+    let ourselves = std::env::current_exe().expect("our own path");
+    std::fs::copy(&ourselves, &program).expect("copied");
+    let mut child = Talking::start(&program, "replaced", &receiver);
+    assert_eq!(child.says(), "ready");
+    let other = directory.path().join("other");
+    std::fs::copy(&ourselves, &other).expect("copied");
+    std::fs::rename(&other, &program).expect("replaced");
+    child.is_told("fail");
+    assert_eq!(child.says(), "failed");
+    std::fs::OpenOptions::new().write(true).open(&program).and_then(|file| file.set_len(4096)).expect("cut off");
+    child.is_told("fail");
+    assert_eq!(child.says(), "failed");
+    std::fs::remove_file(&program).expect("removed");
+    child.is_told("fail");
+    assert_eq!(child.says(), "failed");
+    assert!(child.ends().success(), "it goes on");
+    let received = receiver.received();
+    let exceptions: Vec<_> = received.exceptions().collect();
+    assert_eq!(exceptions.len(), 3);
+    for exception in exceptions {
+        assert!(exception.text("code.function.name").ends_with("fails_in_its_own_function"), "{exception:#?}");
+        assert!(exception.text("exception.stacktrace").contains("fails_after_it_was_replaced"), "{exception:#?}");
+    }
+}
+
+/// Report B5.
+fn a_logger_that_is_there_is_no_failure() {
+    let (status, exception) = run("has a logger");
     assert!(status.success());
-    assert_eq!((exception.severity, exception.text("thread.name")), (17, "main"), "{exception:#?}");
+    assert_eq!(exception.body, "installed all the same");
+}
+
+/// Report A8: what `log` has as `key = value`.
+fn pairs_of_the_log_crate_arrive() {
+    let (_, received) = run_with("exits", |_| {});
+    let log = received.logs.iter().find(|log| log.body == "by way of log").expect("it arrived");
+    assert_eq!((log.text("plan"), log.attributes["items"].to_string().as_str()), ("pro", "3"), "{log:#?}");
+    assert_eq!(log.text("password"), "[Filtered]");
+    assert!(log.text("code.file.path").ends_with("process.rs"));
+    let exception = received.exceptions().find(|exception| exception.body == "failed by way of log").expect("it arrived");
+    assert_eq!((exception.text("exception.message"), exception.attributes["order"].to_string().as_str()), ("no route", "7"), "{exception:#?}");
+    let first = exception.text("exception.stacktrace").lines().next().unwrap_or_default();
+    assert!(first.contains("exits_without_dropping_the_guard"), "{first}");
 }
 
 fn run(child: &str) -> (ExitStatus, Log) {
+    let (status, received) = run_with(child, |_| {});
+    let exception = received.exceptions().find(|exception| !exception.body.contains("by way of log")).expect("an exception").clone();
+    (status, exception)
+}
+
+/// Runs a child to its end. What it sent had arrived by then.
+fn run_with(child: &str, change: impl FnOnce(&mut Command)) -> (ExitStatus, Received) {
     let receiver = Receiver::start().expect("a receiver");
-    let output = Command::new(std::env::current_exe().expect("our own path"))
-        .env("CRUMBTRAIL_TEST_CHILD", child)
-        .env("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.http_endpoint())
-        .env("OTEL_SERVICE_NAME", "named-by-the-environment")
-        .output()
-        .expect("a child");
+    let mut command = command(&std::env::current_exe().expect("our own path"), child, &receiver);
+    change(&mut command);
+    let output = command.output().expect("a child");
     let received = receiver.wait_for(PATIENCE, |received| received.exceptions().count() > 0);
-    let received = received.unwrap_or_else(|| panic!("no exception arrived: {}", String::from_utf8_lossy(&output.stderr)));
-    (output.status, received.exceptions().next().expect("one").clone())
+    let received = received.unwrap_or_else(|| panic!("{child}: no exception arrived: {}", String::from_utf8_lossy(&output.stderr)));
+    (output.status, received)
+}
+
+fn command(program: &Path, child: &str, receiver: &Receiver) -> Command {
+    let mut command = Command::new(program);
+    command.env("CRUMBTRAIL_TEST_CHILD", child).env("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.http_endpoint());
+    command.env("OTEL_SERVICE_NAME", "named-by-the-environment").env_remove("RUST_BACKTRACE");
+    command
+}
+
+/// A child that does a step when it is told to.
+struct Talking {
+    child: Child,
+    says: BufReader<ChildStdout>,
+}
+
+impl Talking {
+    fn start(program: &PathBuf, child: &str, receiver: &Receiver) -> Self {
+        let mut child = command(program, child, receiver).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("a child");
+        let says = BufReader::new(child.stdout.take().expect("a pipe"));
+        Self { child, says }
+    }
+
+    fn says(&mut self) -> String {
+        let mut line = String::new();
+        self.says.read_line(&mut line).expect("text");
+        line.trim_end().to_owned()
+    }
+
+    fn is_told(&mut self, what: &str) {
+        writeln!(self.child.stdin.as_mut().expect("a pipe"), "{what}").expect("it listens");
+    }
+
+    fn ends(mut self) -> ExitStatus {
+        drop(self.child.stdin.take());
+        self.child.wait().expect("our child")
+    }
+}
+
+fn init() -> crumbtrail::Guard {
+    crumbtrail::init(crumbtrail::service!()).expect("installed")
 }
 
 fn panics_on_the_main_thread() {
-    let _telemetry = crumbtrail::init(crumbtrail::service!()).expect("installed");
+    let _telemetry = init();
     let _request = tracing::info_span!("request").entered();
     tracing::info!("about to panic");
     panic!("main panics");
 }
 
 fn survives_a_task_on_the_main_thread() {
-    let _telemetry = crumbtrail::init(crumbtrail::service!()).expect("installed");
+    let _telemetry = init();
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     let outcome = runtime.block_on(async { tokio::spawn(async { panic!("a task panics") }).await });
     assert!(outcome.is_err());
+}
+
+fn catches_on_the_main_thread() {
+    let _telemetry = init();
+    assert!(std::panic::catch_unwind(|| panic!("caught")).is_err());
+}
+
+fn exits_without_dropping_the_guard() {
+    std::mem::forget(init());
+    log::info!(plan = "pro", items = 3, password = "hunter2"; "by way of log");
+    log::error!(order = 7, err = "no route"; "failed by way of log");
+    tracing::error!("the last word");
+    std::process::exit(3);
+}
+
+fn exits_by_our_own_function() {
+    let _telemetry = init();
+    tracing::error!("the last word");
+    crumbtrail::exit(5);
+}
+
+fn has_a_hook_that_exits() {
+    let _telemetry = init();
+    let ours = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        ours(info);
+        std::process::exit(4);
+    }));
+    panic!("main panics");
+}
+
+fn panics_while_it_unwinds() {
+    struct Panics;
+    impl Drop for Panics {
+        fn drop(&mut self) {
+            panic!("the second");
+        }
+    }
+    let _telemetry = init();
+    let _panics = Panics;
+    panic!("the first");
+}
+
+fn panics_before_there_is_a_guard() {
+    let telemetry = crumbtrail::builder(crumbtrail::service!()).from_env().build().expect("telemetry");
+    telemetry.install_panic_hook();
+    let _guard = None.unwrap_or_else(|| if std::hint::black_box(true) { panic!("too early") } else { telemetry.guard() });
+}
+
+#[derive(Debug)]
+struct NoConfiguration;
+
+impl std::fmt::Display for NoConfiguration {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("no configuration")
+    }
+}
+
+impl std::error::Error for NoConfiguration {}
+
+fn fails_as_a_command_does() {
+    let _telemetry = init();
+    let error: Box<dyn std::error::Error> = Box::new(NoConfiguration);
+    tracing::error!(error = &*error, "cannot start");
+    let name = std::env::var("CRUMBTRAIL_TEST_CHILD").unwrap_or_default();
+    crumbtrail::capture(&anyhow::anyhow!("{name} is no command"));
+}
+
+#[inline(never)]
+fn fails_in_its_own_function(guard: &crumbtrail::Guard) {
+    tracing::error!("it fails");
+    guard.telemetry().flush(PATIENCE).expect("delivered");
+}
+
+fn fails_after_it_was_replaced() {
+    let guard = init();
+    println!("ready");
+    for _ in std::io::stdin().lines() {
+        fails_in_its_own_function(&guard);
+        println!("failed");
+    }
+}
+
+fn has_a_logger_already() {
+    struct Silent;
+    impl log::Log for Silent {
+        fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+            true
+        }
+        fn log(&self, _: &log::Record<'_>) {}
+        fn flush(&self) {}
+    }
+    static SILENT: Silent = Silent;
+    log::set_logger(&SILENT).expect("the first");
+    let _telemetry = init();
+    tracing::error!("installed all the same");
 }

@@ -65,6 +65,12 @@ impl Builder {
         self.shutdown_timeout = timeout;
         self
     }
+
+    /// How long the end of the process may wait for what was recorded last, where no guard is dropped: `std::process::exit`, a panic where panics abort, a panic while another unwinds. 2 s by default; zero waits for nothing. The panic hook, or a handler of the C library's `atexit`, blocks the ending thread for so long at most. See [Ending](crate#ending).
+    pub fn with_exit_timeout(mut self, timeout: Duration) -> Self {
+        self.exit_timeout = timeout;
+        self
+    }
 }
 
 /// Only these two are gathered into batches by time and number.

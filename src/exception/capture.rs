@@ -221,6 +221,9 @@ pub(crate) fn capture_for<Kind>(
     location: Option<&'static Location<'static>>,
 ) -> ErrorId {
     let id = ErrorId::new();
+    if core.is_closed() {
+        core.lost_after_end();
+    }
     if core.is_closed() || layer::is_own_thread() {
         return id;
     }

@@ -257,6 +257,8 @@ pub(crate) struct Raised<'a> {
     wraps: Option<ErrorId>,
     /// It is told where it did not happen: there is no stack of it.
     stackless: bool,
+    /// The process ends with it.
+    fatal: bool,
     /// It is the event by which `#[instrument(err)]` tells that a function returns an error.
     only_error: bool,
 }
@@ -279,6 +281,7 @@ impl Raised<'_> {
             has_own_fields: false,
             wraps: None,
             stackless: false,
+            fatal: false,
             only_error: false,
         }
     }
@@ -327,6 +330,12 @@ fn described<'a>(record: &Record<'_>, site: &Callsite) -> Raised<'a> {
             }
             // What a program says by the way of a record is no field of its own.
             _ => raised.has_own_fields |= !name.starts_with("log."),
+        }
+    }
+    for (name, value) in record.named() {
+        match value {
+            Value::Str(text) | Value::Text(text) if text_error.is_none() && ERROR_FIELDS.contains(&name) => text_error = Some(text),
+            _ => raised.has_own_fields = true,
         }
     }
     raised.body = body.map(|body| kept(Report::parse(body).map_or(body, |report| report.message)));

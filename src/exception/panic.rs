@@ -67,6 +67,9 @@ pub(crate) fn install_scoped_hook() {
     });
 }
 
+/// What the runtime says of a panic while another unwinds, and of one in a function that is not to unwind. The process aborts behind it.
+const LAST_WORDS: [&str; 2] = ["panic in a destructor during cleanup", "panic in a function that cannot unwind"];
+
 fn take(core: &Arc<Core>, info: &PanicHookInfo<'_>) {
     let payload = info.payload();
     let literal = payload.downcast_ref::<&'static str>().copied();
@@ -91,5 +94,11 @@ fn take(core: &Arc<Core>, info: &PanicHookInfo<'_>) {
         core.main_panics(id);
     }
     layer::count_panic();
+    // These come from the runtime when it cannot unwind any further.
+    let is_end = cfg!(panic = "abort") || LAST_WORDS.contains(&text);
+    raised.fatal = is_end;
     let _ = raise(core, state.as_deref(), id, now(), raised);
+    if is_end {
+        core.flush_at_the_end();
+    }
 }

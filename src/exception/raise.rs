@@ -139,7 +139,7 @@ fn draft(core: &Arc<Core>, state: Option<&SpanState>, id: ErrorId, time: u64, ra
         suppressed,
         lean,
         unfinished: raised.unfinished,
-        fatal: cfg!(panic = "abort") && raised.mechanism == Mechanism::Panic,
+        fatal: raised.fatal,
         ticket: None,
     }
 }

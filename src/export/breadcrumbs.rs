@@ -82,6 +82,9 @@ fn crumb(record: &Record<'_>, callsites: &mut Callsites, started: Option<u64>) -
             crumb.set_data(*name, attribute_of(&field).shortened(MAX_TEXT));
         }
     }
+    for (name, field) in record.named().filter(|_| record.kind == Kind::Event) {
+        crumb.set_data(name, attribute_of(&field).shortened(MAX_TEXT));
+    }
     match record.kind {
         Kind::SpanClose | Kind::Span => crumb.message = format!("closed {}", site.name),
         Kind::SpanOpen => crumb.message = format!("opened {}", site.name),

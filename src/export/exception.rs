@@ -215,6 +215,13 @@ fn add_event(exception: &mut Exception, draft: &Draft, callsites: &mut Callsites
             name => exception.set_attribute(name, attribute_of(&field).shortened(MAX_VALUE)),
         }
     }
+    for (name, field) in event.named() {
+        let is_the_error = !error_taken && is_error_field(name, &field, draft);
+        error_taken |= is_the_error;
+        if !is_the_error {
+            exception.set_attribute(name, attribute_of(&field).shortened(MAX_VALUE));
+        }
+    }
     exception.place = exception.place.take().or_else(|| source.place());
     exception.truncated = event.truncated();
     exception.target = source.target.into_owned();

@@ -7,6 +7,7 @@ use std::{
         Arc, Mutex, Once, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use crate::{
@@ -15,7 +16,7 @@ use crate::{
         storm::{ExceptionRate, Storm},
     },
     layer::{route::Routes, slab::Slab, spans::OpenSpans},
-    ledger::{Ledger, Stats},
+    ledger::{Ledger, Lost, Signal, Stats},
     link::{Link, Links},
     propagation::Propagators,
     sampling::{RemoteBudget, Sampler},
@@ -79,6 +80,11 @@ pub(crate) struct Core {
     #[cfg(feature = "testing")]
     pub(crate) takes_scoped_panics: bool,
     no_request: Once,
+    /// How long the end of the process may wait for what is left.
+    pub(crate) exit_timeout: Duration,
+    /// There was a shutdown.
+    has_ended: AtomicBool,
+    after_end: Once,
     /// The last panic of the main thread, and those that end the process.
     main_panic: Mutex<Option<ErrorId>>,
     fatal: Mutex<Vec<ErrorId>>,
@@ -109,6 +115,7 @@ pub(crate) struct CoreConfig {
     pub(crate) user_on: [bool; 2],
     pub(crate) rate: ExceptionRate,
     pub(crate) has_hooks: bool,
+    pub(crate) exit_timeout: Duration,
     #[cfg(feature = "testing")]
     pub(crate) takes_scoped_panics: bool,
     #[cfg(feature = "tower")]
@@ -170,6 +177,9 @@ impl Core {
             #[cfg(feature = "testing")]
             takes_scoped_panics: config.takes_scoped_panics,
             no_request: Once::new(),
+            exit_timeout: config.exit_timeout,
+            has_ended: AtomicBool::new(false),
+            after_end: Once::new(),
             main_panic: Mutex::default(),
             fatal: Mutex::default(),
             has_panic_hook: AtomicBool::new(false),
@@ -211,6 +221,22 @@ impl Core {
 
     pub(crate) fn is_dropped(&self, id: ErrorId) -> bool {
         self.has_hooks && self.dropped.lock().unwrap_or_else(PoisonError::into_inner).contains(&id)
+    }
+
+    /// From now on what fails is not told.
+    pub(crate) fn ends(&self) {
+        self.has_ended.store(true, Ordering::Relaxed);
+    }
+
+    /// An exception after the end, of which there will be no record whatever id it has. It is counted, and that is said once.
+    #[cold]
+    pub(crate) fn lost_after_end(&self) {
+        if self.has_ended.load(Ordering::Relaxed) {
+            self.ledger().dropped(Signal::Exceptions, Lost::Shutdown, 1);
+            self.after_end.call_once(|| {
+                crate::diagnose(format_args!("an error happened after the telemetry was shut down and is not reported; keep the guard until the end of main"));
+            });
+        }
     }
 
     /// The main thread panics. Whether that is the end is not known yet.

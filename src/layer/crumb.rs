@@ -37,6 +37,15 @@ pub(crate) fn leave_breadcrumb(core: &Core, state: &SpanState, of_exception: boo
     });
 }
 
+/// Writes the pairs of a record of the `log` crate.
+#[cfg(feature = "log")]
+pub(super) fn write_pairs(encoder: &mut Encoder<'_>, scrubber: &crate::scrub::Scrubber, pairs: Vec<(String, AttributeValue)>) {
+    for (key, value) in pairs {
+        let value = scope::clean_value(scrubber, &key, value);
+        write_named(encoder, &scrubber.scrub(&key), &value);
+    }
+}
+
 /// Writes a field that no callsite knows. Name and value are clean already.
 pub(crate) fn write_named(encoder: &mut Encoder<'_>, name: &str, value: &AttributeValue) {
     encoder.named(name, |encoder, key| match value {

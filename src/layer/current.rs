@@ -138,9 +138,9 @@ pub(crate) fn panics_told() -> u64 {
     at(|thread| thread.panics.get()).unwrap_or_default()
 }
 
-/// Whether telemetry of this thread is recorded at all.
+/// Whether this is a thread of ours, of which nothing is recorded. One that is ending, and has lost its state, is the program's: what fails in the destructor of a thread-local value is told.
 pub(crate) fn is_own_thread() -> bool {
-    THREAD.try_with(|thread| thread.ours.get()).unwrap_or(true)
+    THREAD.try_with(|thread| thread.ours.get()).unwrap_or(false)
 }
 
 /// The innermost entered span of any instance on this thread.

@@ -136,6 +136,10 @@ impl CrumbtrailLayer {
             visitor = visitor.of_exception(&core.statics);
         }
         event.record(&mut visitor);
+        #[cfg(feature = "log")]
+        if feeds & feeds::BRIDGE != 0 {
+            crumb::write_pairs(&mut encoder, &core.scrubber, crate::log_bridge::take_pairs());
+        }
         if encoder.failed() {
             thread.return_scratch(buf);
             return self.lost(feeds, Lost::ScrubberFailed);
@@ -334,6 +338,9 @@ impl CrumbtrailLayer {
     #[inline]
     pub(super) fn happened(&self, event: &Event<'_>) {
         if self.core.is_closed() {
+            if event.metadata().level() == &Level::ERROR && !is_own_thread() {
+                self.core.lost_after_end();
+            }
             return;
         }
         let reason = match current::with(|thread| self.event(thread, event)) {

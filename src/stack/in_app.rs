@@ -55,7 +55,7 @@ fn is_ours(file: &str) -> bool {
 
 /// Whether a function stands between the failing code and our capture: unwinding, panicking, `tracing`, this library.
 pub(crate) fn is_machinery(function: &str, file: Option<&str>) -> bool {
-    const PREFIXES: [&str; 21] = [
+    const PREFIXES: [&str; 23] = [
         "backtrace::",
         "std::backtrace",
         "<std::backtrace",
@@ -70,6 +70,8 @@ pub(crate) fn is_machinery(function: &str, file: Option<&str>) -> bool {
         "<tracing_core::",
         "tracing_subscriber::",
         "<tracing_subscriber::",
+        "log::",
+        "<dyn log::",
         "tracing_log::",
         "<tracing_log::",
         "tracing::__macro_support",

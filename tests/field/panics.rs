@@ -60,3 +60,30 @@ fn a_payload_that_panics_when_dropped_stays_within_the_middleware() {
         assert_eq!(response.status(), 500);
     });
 }
+
+thread_local! {
+    /// Initialised before anything is traced on its thread, so it goes last.
+    static LAST: std::cell::RefCell<Option<Fails>> = const { std::cell::RefCell::new(None) };
+}
+
+struct Fails(crumbtrail::Telemetry);
+
+impl Drop for Fails {
+    fn drop(&mut self) {
+        self.0.capture(&std::fmt::Error);
+    }
+}
+
+/// Report B4: an error in the destructor of a thread-local value.
+#[test]
+fn what_fails_when_a_thread_is_ending_is_told() {
+    let pipeline = Pipeline::new(|builder, _| builder);
+    let (telemetry, dispatch) = (pipeline.telemetry.clone(), pipeline.telemetry.dispatch());
+    std::thread::spawn(move || {
+        LAST.set(Some(Fails(telemetry)));
+        tracing::dispatcher::with_default(&dispatch, || tracing::info!("traced"));
+    })
+    .join()
+    .expect("it ends");
+    assert_eq!(pipeline.exceptions("an error occurred when formatting").len(), 1);
+}

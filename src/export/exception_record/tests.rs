@@ -39,6 +39,7 @@ impl std::fmt::Debug for Draft {
 
 fn core() -> Arc<Core> {
     let config = CoreConfig {
+        exit_timeout: std::time::Duration::ZERO,
         routes: Routes::new("test"),
         sampler: Sampler::default(),
         event_limits: Limits::default(),
