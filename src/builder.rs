@@ -203,7 +203,7 @@ impl Builder {
         self
     }
 
-    /// The environment the service runs in: `production`, `staging`, … (`deployment.environment.name`).
+    /// The environment the service runs in: `production`, `staging`, … (`deployment.environment.name`). Where nothing says, `production`, or `development` in a build with debug assertions.
     pub fn with_environment(self, name: impl Into<String>) -> Self {
         self.with_attribute("deployment.environment.name", name)
     }
@@ -411,7 +411,12 @@ impl Builder {
     /// Later ones win.
     fn resource_attributes(&self) -> Vec<(String, String)> {
         let pair = |key: &str, value: String| (key.to_owned(), value);
-        let mut all = vec![pair("service.name", self.service.name.clone()), pair("service.instance.id", uuid::Uuid::new_v4().to_string())];
+        let environment = if cfg!(debug_assertions) { "development" } else { "production" };
+        let mut all = vec![
+            pair("service.name", self.service.name.clone()),
+            pair("service.instance.id", uuid::Uuid::new_v4().to_string()),
+            pair("deployment.environment.name", environment.to_owned()),
+        ];
         all.extend(self.service.version.clone().map(|version| pair("service.version", version)));
         all.extend(
             self.settings

@@ -17,7 +17,7 @@ use crate::{
     clock::now,
     layer::{self, SharedSpan, core::Core},
     ledger::{Lost, Signal},
-    stack::{resolve::without_arguments, statics::Template},
+    stack::{resolve::{pointee, without_arguments}, statics::Template},
     text::{PANICKED, cut, truncate},
     unwind::guarded,
 };
@@ -117,7 +117,7 @@ impl<E: Error> Capture<StdError> for E {
         // `&dyn Error` behind a reference is an error, too, of a type that has no name.
         let (name, is_dyn) = (std::any::type_name::<E>(), std::any::type_name::<E>().contains("dyn "));
         if !is_dyn {
-            parts.name(&without_arguments(name));
+            parts.name(&without_arguments(pointee(name)));
         }
     }
 }

@@ -89,6 +89,13 @@ pub(crate) fn raising_function<'a>(frames: &'a [Frame], place: Option<(&str, u32
     Some(&found.function)
 }
 
+/// The function at a place in the source, own or not, if its frame is there; else one in that file.
+pub(crate) fn function_at<'a>(frames: &'a [Frame], (file, line): (&str, u32)) -> Option<&'a str> {
+    let in_file = |frame: &&Frame| frame.file.as_deref().is_some_and(|known| same_file(known, file));
+    let found = frames.iter().filter(in_file).find(|frame| frame.line == Some(line)).or_else(|| frames.iter().find(in_file))?;
+    Some(&found.function)
+}
+
 /// One path is what the compiler was given, the other may be absolute.
 fn same_file(left: &str, right: &str) -> bool {
     left.ends_with(right) || right.ends_with(left)

@@ -28,6 +28,13 @@ impl Attributes {
         }
     }
 
+    /// Sets an attribute that the program has not set itself: its own word counts.
+    pub(crate) fn set_default(&mut self, key: &str, value: &Value<'_>) {
+        if !self.list.iter().any(|attribute| attribute.key == key) {
+            self.add(key, value);
+        }
+    }
+
     /// Adds an attribute of which there is none yet.
     pub(crate) fn add(&mut self, key: &str, value: &Value<'_>) {
         let used = if matches!(value, Value::Str(_) | Value::Text(_)) { self.texts.pop() } else { self.others.pop() };

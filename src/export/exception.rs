@@ -109,6 +109,8 @@ fn readable_type(name: &str) -> &str {
     match name {
         name if name.starts_with("anyhow::") => "anyhow::Error",
         name if name.starts_with("eyre::") => "eyre::Report",
+        // What `"text".into()` makes.
+        name if name.ends_with("::StringError") && name.contains("alloc::boxed::") => "alloc::string::String",
         name => name,
     }
 }

@@ -10,7 +10,7 @@ use prost::Message;
 use serde_json::json;
 
 use super::{breadcrumbs, exception::MAX_VALUE, value};
-use crate::{Exception, stack::resolve::Frame, text::cut, trail::record::flag};
+use crate::{Exception, exception::group, stack::resolve::Frame, text::cut, trail::record::flag};
 
 /// The limits of receivers and backends that cost a record when passed (Loki, Tempo, Elastic, New Relic; see docs).
 mod limit {
@@ -80,7 +80,6 @@ fn own_attributes(exception: &Exception, message: &str) -> Vec<KeyValue> {
     let mut own = vec![
         value::attribute("exception.type", value::string(type_name)),
         value::attribute("exception.message", value::string(message)),
-        value::attribute("error.type", value::string(type_name)),
         // A backend that gets it twice, as after a crash, can drop one.
         value::attribute("log.record.uid", value::string(id.as_str())),
         value::attribute("crumbtrail.error.id", value::string(id)),
@@ -88,6 +87,9 @@ fn own_attributes(exception: &Exception, message: &str) -> Vec<KeyValue> {
         value::attribute("crumbtrail.group.coarse", value::string(exception.coarse_group())),
         value::attribute("crumbtrail.mechanism", value::string(exception.mechanism.as_str())),
     ];
+    if !exception.attributes().any(|(key, _)| key == "error.type") {
+        own.insert(2, value::attribute("error.type", value::string(type_name)));
+    }
     let mut mark = |key: &str, is: bool| {
         if is {
             own.push(value::attribute(key, value::bool(true)));
@@ -123,21 +125,58 @@ fn own_attributes(exception: &Exception, message: &str) -> Vec<KeyValue> {
     if let Some(session) = &exception.session {
         text("session.id", cut(session, limit::TYPE).to_owned());
     }
-    if let Some(place) = &exception.place {
-        text("code.file.path", cut(&place.file, MAX_VALUE).to_owned());
+    let origin = Origin::of(exception);
+    if let Some(file) = origin.file {
+        text("code.file.path", cut(file, MAX_VALUE).to_owned());
     }
-    let frames = &exception.frames;
-    if let Some(function) = frames.iter().find(|frame| frame.in_app).or(frames.first()).filter(|frame| frame.function != "<unknown>") {
-        text("code.function.name", cut(&function.function, limit::TYPE).to_owned());
+    if let Some(function) = origin.function {
+        text("code.function.name", cut(function, limit::TYPE).to_owned());
     }
     let mut number = |key: &str, number: Option<i64>| own.extend(number.map(|number| value::attribute(key, value::int(number))));
     number("thread.id", exception.thread_id);
-    number("code.line.number", exception.place.as_ref().map(|place| i64::from(place.line)));
-    number("code.column.number", exception.place.as_ref().filter(|place| place.column > 0).map(|place| i64::from(place.column)));
+    number("code.line.number", origin.line.map(i64::from));
+    number("code.column.number", origin.column.map(i64::from));
     for (key, of_user) in exception.user.iter().flat_map(crate::User::attributes) {
         value::set(&mut own, key, value::from_attribute(of_user, limit::USER));
     }
     own
+}
+
+/// Where in the source it was raised: function, file and line of one place. What the program says itself of that counts.
+#[derive(Default)]
+struct Origin<'a> {
+    function: Option<&'a str>,
+    file: Option<&'a str>,
+    line: Option<u32>,
+    column: Option<u32>,
+}
+
+impl<'a> Origin<'a> {
+    fn of(exception: &'a Exception) -> Self {
+        if exception.attributes().any(|(key, _)| key.starts_with("code.")) {
+            return Self::default();
+        }
+        let frames = &exception.frames;
+        let known = |function: &&str| *function != "<unknown>";
+        // A stack that the error brings is where it was made, not where it was reported.
+        match exception.place.as_ref().filter(|_| !exception.errors_own_stack) {
+            Some(place) => Self {
+                function: group::function_at(frames, (&place.file, place.line)).filter(known),
+                file: Some(&place.file),
+                line: Some(place.line),
+                column: Some(place.column).filter(|column| *column > 0),
+            },
+            None => {
+                let Some(frame) = frames.iter().find(|frame| frame.in_app).or(frames.first()) else { return Self::default() };
+                Self {
+                    function: Some(&*frame.function).filter(known),
+                    file: frame.file.as_deref(),
+                    line: frame.line,
+                    column: frame.column,
+                }
+            }
+        }
+    }
 }
 
 /// The program's attributes, as far as the limits go. No key may be the beginning of another's path (`x` and `x.y`): some backends refuse such a record.

@@ -72,6 +72,8 @@ pub(crate) fn severity(level: Level) -> SeverityNumber {
 
 /// Where an event comes from; for the `log` crate's records only the record itself knows.
 pub(crate) struct Source {
+    /// It is a record of the `log` crate.
+    bridged: bool,
     pub(crate) target: Cow<'static, str>,
     file: Option<Cow<'static, str>>,
     line: Option<i64>,
@@ -81,6 +83,7 @@ impl Source {
     pub(crate) fn of(site: &Callsite) -> Self {
         let bridged = site.target == "log" && site.fields.contains(&"log.target");
         Self {
+            bridged,
             target: Cow::Borrowed(site.target),
             file: site.file.filter(|_| !bridged).map(Cow::Borrowed),
             line: site.line.filter(|_| !bridged).map(i64::from),
@@ -89,6 +92,9 @@ impl Source {
 
     /// Takes one of the fields by which `tracing-log` carries a record's origin.
     pub(crate) fn take_bridged(&mut self, name: &str, field: &Value<'_>) -> bool {
+        if !self.bridged {
+            return false;
+        }
         match (name, field) {
             ("log.target", Value::Str(text)) => self.target = Cow::Owned((*text).to_owned()),
             ("log.file", Value::Str(text)) => self.file = Some(Cow::Owned((*text).to_owned())),
@@ -107,10 +113,10 @@ impl Source {
 
     pub(crate) fn describe(&self, attributes: &mut Attributes) {
         if let Some(file) = &self.file {
-            attributes.set("code.file.path", &Value::Str(file));
+            attributes.set_default("code.file.path", &Value::Str(file));
         }
         if let Some(line) = self.line {
-            attributes.set("code.line.number", &Value::I64(line));
+            attributes.set_default("code.line.number", &Value::I64(line));
         }
     }
 }

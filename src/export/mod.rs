@@ -182,11 +182,20 @@ impl Exporter {
         self.logs.push("crumbtrail".into());
     }
 
-    /// Takes a run of records from the outboxes, up to where a batch is full; returns what is left. A panic on the way is ours: it costs the record it met, and is counted.
-    pub(crate) fn records<'a>(&mut self, bytes: &'a [u8], observed: u64, max_batch: &[u64; 2]) -> &'a [u8] {
+    /// Takes a run of records from the outboxes, up to where a batch is full; returns what is left. One that `hold` takes is not looked at. A panic on the way is ours: it costs the record it met, and is counted.
+    pub(crate) fn records<'a>(
+        &mut self,
+        bytes: &'a [u8],
+        observed: u64,
+        max_batch: &[u64; 2],
+        mut hold: impl FnMut(&Record<'_>) -> bool,
+    ) -> &'a [u8] {
         let mut rest = bytes;
         for record in records(bytes).take(RUN) {
             rest = &rest[record.as_bytes().len()..];
+            if hold(&record) {
+                continue;
+            }
             let signal = if record.kind == Kind::Span { Signal::Spans } else { Signal::Logs };
             self.core.ledger().accepted(signal, 1);
             if !catch_unwind(AssertUnwindSafe(|| self.record(&record, observed))).unwrap_or(false) {

@@ -60,6 +60,11 @@ impl Naming {
         self.waiting.is_empty()
     }
 
+    /// Whether this one waits.
+    pub(super) fn waits(&self, id: ErrorId) -> bool {
+        self.waiting.iter().any(|waiting| waiting.draft.id == id)
+    }
+
     /// Those that have come since the last call.
     pub(super) fn without_event(&mut self) -> impl Iterator<Item = &Draft> {
         let fresh = |waiting| {

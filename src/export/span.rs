@@ -52,6 +52,8 @@ pub(crate) fn from_record(
             (key::DROPPED, Value::U64(count)) => {
                 span.dropped_attributes_count = span.dropped_attributes_count.saturating_add(u32::try_from(*count).unwrap_or(u32::MAX));
             }
+            (key::DROPPED_LINKS, Value::U64(count)) => span.dropped_links_count += u32::try_from(*count).unwrap_or(u32::MAX / 2),
+            (key::DROPPED_EVENTS, Value::U64(count)) => span.dropped_events_count += u32::try_from(*count).unwrap_or(u32::MAX / 2),
             (key::LINK, Value::Bytes(bytes)) if bytes.len() == 24 => {
                 if span.links.len() < limits.links {
                     span.links.push(Link { trace_id: bytes[..16].to_vec(), span_id: bytes[16..].to_vec(), ..Default::default() });

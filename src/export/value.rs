@@ -40,6 +40,9 @@ pub(crate) fn from_record(value: &Value<'_>) -> AnyValue {
         Value::Str(text) | Value::Text(text) => string(*text),
         Value::Error { links, .. } => string(Value::joined(links)),
         Value::Bytes(bytes) => any(any_value::Value::BytesValue(bytes.to_vec())),
+        Value::List(values) => {
+            any(any_value::Value::ArrayValue(ArrayValue { values: values.iter().map(|value| string(*value)).collect() }))
+        }
     }
 }
 
@@ -67,6 +70,7 @@ pub(crate) fn attribute_of(value: &Value<'_>) -> AttributeValue {
         Value::Str(text) | Value::Text(text) => (*text).into(),
         Value::Error { links, .. } => Value::joined(links).into(),
         Value::Bytes(bytes) => String::from_utf8_lossy(bytes).into(),
+        Value::List(values) => values.iter().map(|value| (*value).to_owned()).collect::<Vec<_>>().into(),
     }
 }
 

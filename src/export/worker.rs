@@ -22,7 +22,7 @@ use crate::{
     clock::{Keeper, now},
     console,
     delivery::{Delivery, Watermark},
-    exception::Draft,
+    exception::{Draft, ErrorId},
     failpoint::step,
     layer::core::Core,
     ledger::{Lost, Signal},
@@ -30,6 +30,7 @@ use crate::{
     metrics::Meters,
     spool::Spool,
     stack::resolve::Bases,
+    trail::record::{Kind, Record},
 };
 
 /// How long records may lie in an outbox that is not filling up.
@@ -70,6 +71,8 @@ pub(super) struct Worker {
     pace: Pace,
     /// Bytes taken from the outboxes; reused.
     taken: Vec<u8>,
+    /// Spans whose exception waits for names: both are to say the same.
+    held: Vec<u8>,
     /// When the oldest record of a batch came: logs, spans.
     since: [Option<Instant>; 2],
     next_metrics: Instant,
@@ -118,6 +121,7 @@ impl Worker {
             naming: Naming::default(),
             pace: Pace::new(if config.waits_in_between() { 1.0 } else { config.share }),
             taken: Vec::new(),
+            held: Vec::new(),
             since: [None; 2],
             next_metrics: now + config.metric_interval,
             next_adoption: now,
@@ -245,9 +249,11 @@ impl Worker {
         }
         let held_enough = self.taken.len() > KEEP_TAKEN || self.naming.waited() > HOLD;
         if self.naming.is_empty() || (held_enough && !self.taken.is_empty()) {
-            // Spans that close before their exception has names carry it without.
-            for draft in self.naming.without_event() {
-                let _ = catch_unwind(AssertUnwindSafe(|| self.exporter.first_form(draft, &self.resource)));
+            if self.held.len() > KEEP_TAKEN {
+                // More than can be held: they carry their exception without names.
+                for draft in self.naming.without_event() {
+                    let _ = catch_unwind(AssertUnwindSafe(|| self.exporter.first_form(draft, &self.resource)));
+                }
             }
             self.convert();
         }
@@ -266,15 +272,30 @@ impl Worker {
 
     /// Records become log records and spans.
     fn convert(&mut self) {
-        if self.taken.is_empty() {
+        let is_held_up = !self.naming.is_empty();
+        if self.taken.is_empty() && (self.held.is_empty() || is_held_up) {
             return;
         }
         let (begun, observed) = (self.pace.begin(), now());
         let mut taken = std::mem::take(&mut self.taken);
+        let holds = is_held_up && self.held.len() <= KEEP_TAKEN;
+        if !holds && !self.held.is_empty() {
+            // They are older.
+            let held = std::mem::take(&mut self.held);
+            taken.splice(..0, held);
+        }
         let mut rest = &taken[..];
         while !rest.is_empty() {
             let before = rest.len();
-            rest = self.exporter.records(rest, observed, &self.config.max_batch);
+            let (naming, held) = (&self.naming, &mut self.held);
+            let hold = |record: &Record<'_>| {
+                let waits = holds && record.kind == Kind::Span && record.exceptions().any(|id| naming.waits(ErrorId::from_bytes(id)));
+                if waits {
+                    held.extend_from_slice(record.as_bytes());
+                }
+                waits
+            };
+            rest = self.exporter.records(rest, observed, &self.config.max_batch, hold);
             if rest.len() == before {
                 // Not a record: cannot be, and must not keep us here.
                 self.link.ledger.dropped(Signal::Logs, Lost::InternalError, 1);

@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    exception::echo::Recent,
+    exception::{self, echo::Recent},
     layer::{core::Core, slab, span::SharedSpan},
     ledger::{Lost, Signal},
     outbox::Outbox,
@@ -57,7 +57,6 @@ pub(crate) struct Thread {
 /// One layer instance's part of a thread.
 pub(crate) struct Instance {
     core: u64,
-    propagates: bool,
     alive: Weak<Core>,
     entered: Vec<Entered>,
     /// Spans this thread opened or entered last, by id: the next to enter is most likely one of them.
@@ -143,18 +142,10 @@ pub(crate) fn is_own_thread() -> bool {
     THREAD.try_with(|thread| thread.ours.get()).unwrap_or(false)
 }
 
-/// The innermost entered span of any instance on this thread.
+/// The innermost span entered on this thread, as the telemetry sees it that records here.
 pub(crate) fn current_ids() -> Option<SpanIds> {
-    THREAD
-        .try_with(|thread| {
-            let instances = thread.instances.try_borrow().ok()?;
-            instances
-                .iter()
-                .filter(|instance| instance.propagates)
-                .find_map(Instance::innermost)
-                .map(|state| state.current_ids())
-        })
-        .ok()?
+    let core = exception::active_core().filter(|core| core.propagators.tell_traces())?;
+    THREAD.try_with(|thread| Some(thread.current(&core)?.current_ids())).ok()?
 }
 
 /// Looks at this thread's exceptions so far. `None`: the thread is ending, or this is within itself.
@@ -225,7 +216,6 @@ impl Instance {
     fn new(core: &Arc<Core>) -> Self {
         Self {
             core: core.id,
-            propagates: core.propagators.tell_traces(),
             alive: Arc::downgrade(core),
             entered: Vec::with_capacity(16),
             recent: Default::default(),

@@ -2,6 +2,7 @@
 //!
 //! Steady state allocates nothing; takes no lock that another request holds for more than a pointer's copy; formats only `Debug` and `Display` fields.
 
+mod body;
 mod close;
 pub(crate) mod core;
 mod crumb;

@@ -11,6 +11,7 @@ use std::sync::atomic::AtomicU64;
 #[cfg(feature = "tracing-opentelemetry")]
 use crate::interop::VERSIONS;
 
+use super::body::Body;
 use crate::{
     text::cut,
     trail::{
@@ -45,17 +46,13 @@ pub(crate) struct SpanState {
     settled: [AtomicBool; VERSIONS],
     /// The span is closed; its id may be another's by now.
     closed: AtomicBool,
-    body: Mutex<Vec<u8>>,
+    body: Mutex<Body>,
 }
 
-/// Bytes that late fields, links and exceptions may add to a span's record.
-const MAX_BODY: usize = 32 * 1024;
 /// Bytes of what an error status says.
 const MAX_DESCRIPTION: usize = 256;
 /// How far up a span looks for its trail.
 const MAX_ABOVE: u8 = 4;
-/// Capacity a recycled body keeps.
-const KEEP_CAPACITY: usize = 1024;
 
 impl SpanState {
     /// Fills a fresh or recycled state. `record` is the open record without its padding.
@@ -79,16 +76,12 @@ impl SpanState {
             self.shadows = Default::default();
             self.settled = Default::default();
         }
-        let body = self.body.get_mut().unwrap_or_else(PoisonError::into_inner);
-        body.clear();
-        body.extend_from_slice(record);
+        self.body.get_mut().unwrap_or_else(PoisonError::into_inner).begin(record);
     }
 
     /// Empties the state for its next span and returns what it held.
     pub(crate) fn clear(&mut self) -> (Option<SharedSpan>, Option<SharedTrail>) {
-        let body = self.body.get_mut().unwrap_or_else(PoisonError::into_inner);
-        body.clear();
-        body.shrink_to(KEEP_CAPACITY);
+        self.body.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
         (self.parent.take(), self.trail.take())
     }
 
@@ -102,8 +95,8 @@ impl SpanState {
     #[cfg(feature = "tracing-opentelemetry")]
     pub(crate) fn moved(&self, ids: SpanIds) -> Self {
         let mut body = self.body().clone();
-        record::clear_ids(&mut body);
-        record::stamp_ids(&mut body, ids);
+        record::clear_ids(&mut body.bytes);
+        record::stamp_ids(&mut body.bytes, ids);
         Self {
             tracing_id: self.tracing_id,
             ids,
@@ -145,7 +138,7 @@ impl SpanState {
 
     /// When it was opened.
     pub(crate) fn started(&self) -> u64 {
-        record::time(&self.body())
+        record::time(&self.body().bytes)
     }
 
     pub(crate) fn mark_closed(&self) {
@@ -156,46 +149,35 @@ impl SpanState {
         self.closed.load(Ordering::Relaxed)
     }
 
-    /// Adds the fields of an encoded record, given without padding.
+    /// Adds the fields of an encoded record, given without padding. A later value of a field replaces the earlier.
     pub(crate) fn append_fields_of(&self, record: &[u8]) {
-        let mut body = self.body();
-        let fields = record.get(HEADER_BYTES..).unwrap_or_default();
-        if body.len() + fields.len() <= MAX_BODY {
-            body.extend_from_slice(fields);
-        }
+        self.body().append_fields(record.get(HEADER_BYTES..).unwrap_or_default());
     }
 
-    /// Adds fields to the record, if there is room.
+    /// Adds a field to the record, if there is room; else it is counted.
     pub(crate) fn append(&self, write: impl FnOnce(&mut Vec<u8>)) {
-        let mut body = self.body();
-        if body.len() < MAX_BODY {
-            write(&mut body);
-        }
+        self.body().append(write);
     }
 
     /// Notes that an exception of another record went through this span: an error status follows from it.
     pub(crate) fn mark_failed(&self, description: &str) {
-        self.append(|body| record::append_str(body, key::ERROR_STATUS, cut(description, MAX_DESCRIPTION)));
+        self.body().append_failure(|body| record::append_str(body, key::ERROR_STATUS, cut(description, MAX_DESCRIPTION)));
     }
 
     /// Links another span, as `follows_from` does.
     pub(crate) fn link(&self, to: SpanIds) {
-        let mut body = self.body();
-        if body.len() < MAX_BODY {
-            append_link(&mut body, to);
-        }
+        self.body().append(|body| append_link(body, to));
     }
 
     /// Notes that an exception happened in this span: an error status and an `exception` span event follow from it.
     pub(crate) fn mark_exception(&self, id: [u8; 16], time: u64, description: &str) {
-        let mut body = self.body();
-        if body.len() < MAX_BODY {
+        self.body().append_failure(|body| {
             let mut mark = [0; 24];
             mark[..16].copy_from_slice(&id);
             mark[16..].copy_from_slice(&time.to_le_bytes());
-            record::append_bytes(&mut body, key::EXCEPTION, &mark);
-            record::append_str(&mut body, key::ERROR_STATUS, cut(description, MAX_DESCRIPTION));
-        }
+            record::append_bytes(body, key::EXCEPTION, &mark);
+            record::append_str(body, key::ERROR_STATUS, cut(description, MAX_DESCRIPTION));
+        });
     }
 
     /// Who it is, to others: its ids, and whether its trace is sampled or kept by now.
@@ -223,20 +205,20 @@ impl SpanState {
         match SharedSpan::get_mut(this) {
             Some(Self { body, trail, parent, .. }) => {
                 let trail = trail.as_deref().or_else(|| parent.as_deref()?.trail());
-                finish(body.get_mut().unwrap_or_else(PoisonError::into_inner), trail)
+                finish(body.get_mut().unwrap_or_else(PoisonError::into_inner).whole(), trail)
             }
-            None => finish(&mut this.body(), this.trail()),
+            None => finish(this.body().whole(), this.trail()),
         }
     }
 
     /// A copy of the record as it is now, sealed.
     pub(crate) fn snapshot(&self) -> Vec<u8> {
-        let mut copy = self.body().clone();
+        let mut copy = self.body().whole().clone();
         record::seal(&mut copy);
         copy
     }
 
-    fn body(&self) -> MutexGuard<'_, Vec<u8>> {
+    fn body(&self) -> MutexGuard<'_, Body> {
         self.body.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -2,7 +2,7 @@
 
 use super::core::Core;
 use crate::{
-    User, scope,
+    AttributeValue, User, scope,
     trail::{
         Trail,
         callsite::{Callsite, feeds},
@@ -35,6 +35,11 @@ pub(super) fn append_to(buf: &mut Vec<u8>, core: &Core, trail: Option<&Trail>) {
     let Some(data) = of_request.or_else(|| core.process_scope.get()) else { return };
     for (key, value) in data.user.iter().flat_map(User::attributes) {
         record::append_str(buf, record::key::NAME, key);
-        record::append_str(buf, record::key::VALUE, &value.to_string());
+        match value {
+            AttributeValue::Array(values) => {
+                record::append_list(buf, record::key::VALUE, &values.iter().map(ToString::to_string).collect::<Vec<_>>());
+            }
+            value => record::append_str(buf, record::key::VALUE, &value.to_string()),
+        }
     }
 }

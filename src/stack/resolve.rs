@@ -160,6 +160,11 @@ impl Resolver {
         let name = self.symbol(debug as usize).and_then(|symbol| implementor(&symbol, "Debug"));
         let witness = self.symbol(witness as usize).and_then(|symbol| dropped(&symbol).or_else(|| implementor(&symbol, "Display")));
         // Functions with the same code may be one; then one of the two names another type.
+        let name = match name {
+            // Older symbols do not say whose pointer it is.
+            Some(name) if POINTERS.contains(&&*name) => witness.clone(),
+            name => name,
+        };
         let found = name.map(|name| {
             let exact = witness.is_some_and(|witness| witness == name);
             (name, exact)
@@ -318,17 +323,37 @@ fn implementor(symbol: &str, of: &str) -> Option<String> {
     let symbol = format!("{:#}", rustc_demangle::demangle(symbol));
     let name = match symbol.split_once(&format!("<impl core::fmt::{of} for ")) {
         Some((_, rest)) => without_arguments(rest.strip_suffix(">::fmt")?),
-        None => without_arguments(&symbol).strip_prefix('<')?.strip_suffix(&format!(" as core::fmt::{of}>::fmt"))?.to_owned(),
+        None => {
+            let whole = symbol.strip_prefix('<').and_then(|rest| rest.strip_suffix(&format!(" as core::fmt::{of}>::fmt")));
+            // Older symbols have the parameter's name there, not the type's.
+            match whole.map(pointee).filter(|pointed| whole != Some(*pointed) && pointed.contains("::")) {
+                Some(pointed) => without_arguments(pointed),
+                None => without_arguments(&symbol).strip_prefix('<')?.strip_suffix(&format!(" as core::fmt::{of}>::fmt"))?.to_owned(),
+            }
+        }
     };
     // A reference or box says nothing of the error in it.
     Some(name).filter(|name| !(name.starts_with('&') || name.starts_with("alloc::boxed::")))
+}
+
+/// Pointers that are errors because what they point to is.
+const POINTERS: [&str; 3] = ["alloc::sync::Arc", "alloc::rc::Rc", "alloc::boxed::Box"];
+
+/// What a pointer's type, with its arguments, points to; other types as they are.
+pub(crate) fn pointee(name: &str) -> &str {
+    let pointed = POINTERS.iter().find_map(|pointer| name.strip_prefix(pointer)?.strip_prefix('<')?.strip_suffix('>'));
+    match pointed {
+        // The allocator, where it is named.
+        Some(pointed) => pointee(pointed.split(", alloc::alloc::Global").next().unwrap_or(pointed).trim()),
+        None => name,
+    }
 }
 
 /// The type whose drop glue a symbol is: `core::ptr::drop_in_place::<shop::Declined<u8>>` → `shop::Declined`.
 fn dropped(symbol: &str) -> Option<String> {
     let name = format!("{:#}", rustc_demangle::demangle(symbol));
     let name = name.strip_prefix("core::ptr::drop_in_place")?.trim_start_matches("::").strip_prefix('<')?.strip_suffix('>')?;
-    Some(without_arguments(name))
+    Some(without_arguments(pointee(name)))
 }
 
 /// A symbol's name demangled, without its hash and without generic arguments: `shop::Cart<T>::add<U>` → `shop::Cart::add`.

@@ -343,6 +343,7 @@ pub(crate) fn shorten(record: &[u8], limit: usize, out: &mut Vec<u8>) -> bool {
             Value::Str(value) => encoder.str(key, value),
             Value::Text(value) => encoder.debug(key, &format_args!("{value}")),
             Value::Bytes(value) => encoder.bytes(key, value),
+            Value::List(values) => encoder.str(key, &values.join(", ")),
             Value::Error { type_name, exact, links } => {
                 let links: Vec<_> =
                     links.iter().take(2).map(|ErrorLink { message, address }| (message as &dyn fmt::Display, *address)).collect();

@@ -92,6 +92,9 @@ pub(crate) mod key {
     pub(crate) const SPAN_EVENT: u16 = 0xFF0E;
     /// u64: the fingerprint of an error's `Debug` text, see `exception::echo`.
     pub(crate) const DEBUG: u16 = 0xFF0F;
+    /// u64: links, and exceptions and events, that did not fit.
+    pub(crate) const DROPPED_LINKS: u16 = 0xFF10;
+    pub(crate) const DROPPED_EVENTS: u16 = 0xFF11;
     /// string: a breadcrumb's category; the scope of a span that has no callsite.
     pub(crate) const CATEGORY: u16 = 0xFF0A;
     /// string: a breadcrumb's message; the name of a span that has no callsite.
@@ -123,6 +126,8 @@ pub(crate) enum Value<'a> {
         links: Vec<ErrorLink<'a>>,
     },
     Bytes(&'a [u8]),
+    /// Texts, of ours: a program's fields are no lists.
+    List(Vec<&'a str>),
 }
 
 /// An error of a chain.
@@ -152,6 +157,7 @@ pub(super) mod tag {
     pub(in crate::trail) const TEXT: u8 = 8;
     pub(in crate::trail) const ERROR: u8 = 9;
     pub(in crate::trail) const BYTES: u8 = 10;
+    pub(in crate::trail) const LIST: u8 = 11;
 }
 
 /// The identity of a span within its trace.
@@ -185,6 +191,16 @@ pub(crate) fn append_bytes(buf: &mut Vec<u8>, key: u16, value: &[u8]) {
 pub(crate) fn append_str(buf: &mut Vec<u8>, key: u16, value: &str) {
     append_fixed(buf, key, tag::STR, (value.len() as u32).to_le_bytes());
     buf.extend_from_slice(value.as_bytes());
+}
+
+/// Appends a list of strings, at most 255 of them. Follow with [`seal`].
+pub(crate) fn append_list(buf: &mut Vec<u8>, key: u16, values: &[String]) {
+    let values = &values[..values.len().min(usize::from(u8::MAX))];
+    append_fixed(buf, key, tag::LIST, [values.len() as u8]);
+    for value in values {
+        buf.extend_from_slice(&(value.len() as u32).to_le_bytes());
+        buf.extend_from_slice(value.as_bytes());
+    }
 }
 
 #[inline]
@@ -322,6 +338,14 @@ impl<'a> Record<'a> {
         })
     }
 
+    /// The ids of a span's exceptions.
+    pub(crate) fn exceptions(&self) -> impl Iterator<Item = [u8; 16]> {
+        self.fields().filter_map(|(key, value)| match value {
+            Value::Bytes(mark) if key == key::EXCEPTION => mark.first_chunk().copied(),
+            _ => None,
+        })
+    }
+
     /// The record's own bytes.
     pub(crate) fn as_bytes(&self) -> &'a [u8] {
         self.bytes
@@ -380,6 +404,10 @@ impl<'a> Iterator for Fields<'a> {
             tag::STR => Value::Str(self.string()?),
             tag::TEXT => Value::Text(self.string()?),
             tag::BYTES => Value::Bytes(self.blob()?),
+            tag::LIST => {
+                let count = self.take(1)?[0];
+                Value::List((0..count).map(|_| self.string()).collect::<Option<_>>()?)
+            }
             tag::ERROR => {
                 let exact = self.take(1)?[0] != 0;
                 let type_name = self.string()?;
@@ -394,6 +422,34 @@ impl<'a> Iterator for Fields<'a> {
         };
         Some((key, value))
     }
+}
+
+/// One field as it lies in an open record, or a name and its value.
+pub(crate) struct Part<'a> {
+    pub(crate) key: u16,
+    /// Of one that no callsite knows.
+    pub(crate) name: Option<&'a str>,
+    /// Of a number without sign; 0 for others.
+    pub(crate) number: u64,
+    pub(crate) bytes: &'a [u8],
+}
+
+/// The fields of an open record, given without its header.
+pub(crate) fn parts(fields: &[u8]) -> impl Iterator<Item = Part<'_>> {
+    let mut rest = Fields { rest: fields };
+    std::iter::from_fn(move || {
+        let begin = rest.rest;
+        let (key, value) = rest.next()?;
+        let name = match value {
+            Value::Str(name) if key == key::NAME => {
+                rest.next()?;
+                Some(name)
+            }
+            _ => None,
+        };
+        let number = if let Value::U64(number) = value { number } else { 0 };
+        Some(Part { key, name, number, bytes: &begin[..begin.len() - rest.rest.len()] })
+    })
 }
 
 fn read_u64(bytes: &[u8], at: usize) -> u64 {

@@ -4,5 +4,6 @@
 mod support;
 
 mod whose;
+mod words;
 mod once;
 mod panics;

@@ -107,6 +107,7 @@ pub struct Span {
     pub events: Vec<(String, Attributes)>,
     /// Trace and span id of each link.
     pub links: Vec<(String, String)>,
+    pub dropped_links: u32,
     /// Code (0 unset, 1 ok, 2 error) and message.
     pub status: (i32, String),
 }
@@ -214,6 +215,7 @@ impl Received {
                     end: span.end_time_unix_nano,
                     attributes: attributes(span.attributes),
                     dropped_attributes: span.dropped_attributes_count,
+                    dropped_links: span.dropped_links_count,
                     events: span.events.into_iter().map(|event| (event.name, attributes(event.attributes))).collect(),
                     links: span.links.into_iter().map(|link| (hex(&link.trace_id), hex(&link.span_id))).collect(),
                     status: span.status.map(|status| (status.code, status.message)).unwrap_or_default(),
