@@ -27,7 +27,7 @@ pub(super) fn at(text: &[u8], at: usize) -> Option<Found> {
         // Parts of a token may look like one: they are not looked at anew.
         b'e' if before == Some(b'-') => None,
         b'e' => jwt(word),
-        _ => provider(word),
+        _ => provider(word).or_else(|| webhook(word)),
     };
     range.map(|range| Found { range: at + range.start..at + range.end, instead: FILTERED })
 }
@@ -47,6 +47,9 @@ static SECOND: [u128; 256] = {
         second[digit as usize] = 0x3ff << b'0' | 1 << b' ' | 1 << b'-';
         digit += 1;
     }
+    // Webhooks: whoever has the address may post.
+    second[b'h' as usize] |= 1 << b'o';
+    second[b'd' as usize] |= 1 << b'i';
     let schemes = 1 << b'a' | 1 << b'A' | 1 << b'e' | 1 << b'E';
     (second[b'b' as usize], second[b'B' as usize]) = (schemes, schemes);
     second[b'e' as usize] = 1 << b'y';
@@ -65,7 +68,9 @@ fn jwt(text: &[u8]) -> Option<Range<usize>> {
     let is_part = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
     let header = word(text, is_part);
     let claims = word(text.get(header + 1..)?, is_part);
-    (header >= 10 && text[header] == b'.' && claims >= 4).then(|| 0..word(text, |byte| is_part(byte) || byte == b'.'))
+    // An encrypted one may have nothing there.
+    let is_next = claims >= 4 || claims == 0 && text.get(header + 1) == Some(&b'.');
+    (header >= 10 && text[header] == b'.' && is_next).then(|| 0..word(text, |byte| is_part(byte) || byte == b'.'))
 }
 
 /// `Bearer …` and `Basic …`, where what follows is long and no word. (Short ones are known by the key before them.)
@@ -137,6 +142,21 @@ fn provider(text: &[u8]) -> Option<Range<usize>> {
     let (prefix, least) = PROVIDERS.iter().find(|(prefix, _)| text.starts_with(prefix))?;
     let length = prefix.len() + word(&text[prefix.len()..], |byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'));
     (length >= prefix.len() + least).then_some(0..length)
+}
+
+/// What of a webhook's address is secret: all behind these.
+const WEBHOOKS: [&[u8]; 5] = [
+    b"hooks.slack.com/services/",
+    b"hooks.slack.com/workflows/",
+    b"hooks.slack.com/triggers/",
+    b"discord.com/api/webhooks/",
+    b"discordapp.com/api/webhooks/",
+];
+
+fn webhook(text: &[u8]) -> Option<Range<usize>> {
+    let address = WEBHOOKS.iter().find(|address| text.starts_with(address))?;
+    let length = word(&text[address.len()..], is_token);
+    (length >= 10).then(|| address.len()..address.len() + length)
 }
 
 /// A card's number, with or without single spaces or dashes, that is no part of a longer number. What follows after a separator may be another one: its expiry, its check digits.

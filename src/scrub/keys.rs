@@ -241,10 +241,21 @@ static AT_THE_END: Words = words(&[
     "accountnumber",
     "sas",
     "sharedaccesssignature",
+    "functionskey",
+    "functionkey",
+    "subscriptionkey",
+    "authkey",
+    "appkey",
+    "applicationkey",
+    "licensekey",
+    "authcode",
+    "authorizationcode",
+    "devicecode",
+    "codeverifier",
 ]);
 
 /// These only as a whole key; in longer ones they mean other things.
-static EXACT: Words = words(&["auth", "session", "pin", "nonce", "salt", "pan", "sig", "signature", "cardno"]);
+static EXACT: Words = words(&["auth", "sid", "session", "pin", "nonce", "salt", "pan", "sig", "signature", "cardno"]);
 
 static PERSONAL_EXACT: Words = words(&[
     "mail",
@@ -279,6 +290,8 @@ static PERSONAL_AT_THE_END: Words = words(&[
     "clientaddress",
     "forwardedfor",
     "realip",
+    "connectingip",
+    "externaladdress",
     "fullname",
     "phonenumber",
     "dateofbirth",

@@ -5,6 +5,7 @@
 #[cfg(feature = "console")]
 pub(crate) mod console;
 mod credentials;
+mod disguises;
 mod keys;
 mod scan;
 

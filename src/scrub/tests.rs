@@ -46,6 +46,39 @@ const SECRETS: &[(&str, &str)] = &[
     ("card 4111-1111-1111-1111", "card [Filtered]"),
     ("card 3782 822463 10005 declined", "card [Filtered] declined"),
     ("mail to ada.l+x@example.org failed", "mail to [Filtered] failed"),
+    // Report A12: in disguise.
+    ("postgres://app:hun/ter2@db/orders", "postgres://REDACTED:REDACTED@db/orders"),
+    ("postgres://app:hun#ter2@db:5432", "postgres://REDACTED:REDACTED@db:5432"),
+    ("postgres://app:hun?ter2@db", "postgres://REDACTED:REDACTED@db"),
+    ("postgres://app:hun'ter2@db", "postgres://REDACTED:REDACTED@db"),
+    ("postgres://app:hun ter2@db", "postgres://REDACTED:REDACTED@db"),
+    ("GET /x/%22ghp_abcdefghijklmnopqrstuvwxyzABCDEFGHIJ%22", "GET /x/%22[Filtered]%22"),
+    ("/find?q=%20AKIAIOSFODNN7EXAMPLE", "/find?q=%20[Filtered]"),
+    ("/login?pass%77ord=hunter2&n=1", "/login?pass%77ord=REDACTED&n=1"),
+    ("/login?next=%2Fx%3Fpassword%3Dhunter2%26n%3D1", "/login?next=%2Fx%3Fpassword%3D[Filtered]%26n%3D1"),
+    ("/users/ada%40example.org/x", "/users/[Filtered]/x"),
+    ("[(\"user\", \"ada\"), (\"password\", \"hun ter2\")]", "[(\"user\", \"ada\"), (\"password\", \"[Filtered]\")]"),
+    ("run serve --password hunter2 --port 80", "run serve --password [Filtered] --port 80"),
+    ("[\"serve\", \"--token\", \"abc\", \"--port\"]", "[\"serve\", \"--token\", \"[Filtered]\", \"--port\"]"),
+    ("<login><user>ada</user><password>hunter2</password></login>", "<login><user>ada</user><password>[Filtered]</password></login>"),
+    ("<wsse:Password Type=\"Text\">hun ter2</wsse:Password>", "<wsse:Password Type=\"Text\">[Filtered]</wsse:Password>"),
+    (r#"[{"name":"password","value":"hunter2"},{"name":"n","value":"1"}]"#, r#"[{"name":"password","value":"[Filtered]"},{"name":"n","value":"1"}]"#),
+    ("Header { name: \"x-api-key\", value: \"abc\" }", "Header { name: \"x-api-key\", value: \"[Filtered]\" }"),
+    (
+        "form-data; name=\"password\"\r\n\r\nhunter2\r\n--bound",
+        "form-data; name=\"password\"\r\n\r\n[Filtered]\r\n--bound",
+    ),
+    ("form-data; name=\"token\"\nContent-Type: text/plain\n\nabc\n--b", "form-data; name=\"token\"\nContent-Type: text/plain\n\n[Filtered]\n--b"),
+    ("password=a,b", "password=[Filtered]"),
+    ("Server=db;Password=a;b;Database=c", "Server=db;Password=[Filtered];Database=c"),
+    ("x-functions-key: abc", "x-functions-key: [Filtered]"),
+    ("Ocp-Apim-Subscription-Key: abc", "Ocp-Apim-Subscription-Key: [Filtered]"),
+    ("cf-connecting-ip: 203.0.113.7", "cf-connecting-ip: [Filtered]"),
+    ("sid=abc", "sid=[Filtered]"),
+    ("GET /callback?code=4/0AfJohXlx9Yz&state=1", "GET /callback?code=REDACTED&state=1"),
+    ("POST https://hooks.slack.com/services/T0AB/B0CD/x1y2z3a4", "POST https://hooks.slack.com/services/[Filtered]"),
+    ("https://discord.com/api/webhooks/1234567890/abcDEF-ghi", "https://discord.com/api/webhooks/[Filtered]"),
+    ("got eyJhbGciOiJkaXIiLCJlbmMiOiJBMTI4R0NNIn0..iv01.ciphertext.tag back", "got [Filtered] back"),
 ];
 
 /// What must stay as it is.
@@ -67,6 +100,14 @@ const HARMLESS: &[&str] = &[
     "use @ sparingly, see user@host",
     "passed=12 compass: north",
     "sha256:9b74c9897bac770ffc029102a200c5de",
+    "http://localhost:8080/users/@me and https://example.org/@ada",
+    "50% of 12 items, (\"user\", \"ada\"), a -> b, x > y",
+    "cargo run --release -- --port 80 - x",
+    "<p>text</p> Vec<u8> Option<Token> is none",
+    r#"{"name":"ada","value":"1"}"#,
+    "exit code=404, ?code=404&x=1",
+    "a,b;c, d",
+    "discord.com is down",
 ];
 
 #[test]
@@ -87,7 +128,7 @@ fn the_first_look_knows_the_same_tokens() {
     for byte in 0..=u8::MAX {
         let mut text = *b"Aaaaaaaa";
         text[3] = byte;
-        let looks_long = scan::is_suspicious(&text) && !matches!(byte, b'=' | b':' | b'@');
+        let looks_long = scan::is_suspicious(&text) && !matches!(byte, b'=' | b':' | b'@' | b'%' | b'>');
         assert_eq!(looks_long, credentials::is_token(byte), "{byte}");
     }
 }
@@ -131,6 +172,11 @@ fn keys_are_compared_by_segments() {
         "x-forwarded-for",
         "pin",
         "ssn",
+        "x-functions-key",
+        "Ocp-Apim-Subscription-Key",
+        "cf-connecting-ip",
+        "sid",
+        "code_verifier",
     ] {
         assert_eq!(scrubber.key(key), Treatment::Filter, "{key}");
     }
