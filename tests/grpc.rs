@@ -46,6 +46,7 @@ impl server::UnaryService<Item> for Check {
                     Err(Status::internal("shelf"))
                 }
                 14 => Err(Status::unavailable("closed")),
+                15 => panic!("shelf 15 exploded"),
                 _ => Ok(tonic::Response::new(item)),
             }
         })
@@ -146,7 +147,14 @@ fn calls_follow_the_conventions_at_both_ends() {
     let text = |span: &Span, key: &str| span.attributes.get(key).map(ToString::to_string).unwrap_or_default();
     for (server, client) in served.iter().zip(&called) {
         assert_eq!((&server.trace_id, &server.parent_span_id), (&client.trace_id, &client.span_id));
-        assert!(server.name.starts_with("shop.Stock/") && server.name == client.name && text(server, "rpc.method") == server.name);
+        assert!(client.name.starts_with("shop.Stock/") && text(client, "rpc.method") == client.name);
+        if client.name.contains("Guess") {
+            // Report C5: what no service knows is no name.
+            assert_eq!((server.name.as_str(), text(server, "rpc.method")), ("grpc", "_OTHER".to_owned()));
+            assert_eq!(text(server, "rpc.method_original"), client.name);
+        } else {
+            assert_eq!((&server.name, &text(server, "rpc.method")), (&client.name, &client.name));
+        }
         assert_eq!((text(server, "rpc.system.name"), text(client, "server.address")), ("grpc".into(), "127.0.0.1".into()));
         assert!(!server.attributes.contains_key("http.request.method"));
     }
@@ -161,9 +169,13 @@ fn calls_follow_the_conventions_at_both_ends() {
     );
     assert_eq!(called.iter().map(|span| span.status.0).collect::<Vec<_>>(), [0, 2, 2, 2, 2, 2, 2]);
 
+    // Report C14: what a status says besides its code.
+    assert_eq!(served[3].status.1, "closed");
+    assert_eq!(called[0].status.1, "");
+    assert_eq!(called[1].status.1, "no such item");
     let mut told: Vec<&str> = received.exceptions().map(|one| one.text("exception.message")).collect();
     told.sort_unstable();
-    let expected = ["gave up", "shelf 13 collapsed", "shop.Stock/Check answered UNAVAILABLE", "shop.Stock/Watch answered DATA_LOSS"];
+    let expected = ["gave up", "shelf 13 collapsed", "shop.Stock/Check answered UNAVAILABLE: closed", "shop.Stock/Watch answered DATA_LOSS: torn"];
     assert_eq!(told, expected, "what is explained is told once; what is not there is no defect");
 
     let exception = received.exceptions().find(|one| one.body == "gave up").unwrap();
@@ -178,4 +190,33 @@ fn calls_follow_the_conventions_at_both_ends() {
     let unknown: Vec<_> = points.iter().filter(|point| point.attributes["rpc.method"].as_str() == "_OTHER").collect();
     assert_eq!((unknown.len(), unknown[0].count), (1, 2), "methods that are not there are one series");
     assert_eq!(received.metric("rpc.client.call.duration").unwrap().points.iter().map(|point| point.count).sum::<u64>(), 7);
+}
+
+/// Report C5: a handler panics. Whoever calls gets a status of gRPC's.
+#[test]
+fn a_panic_is_an_internal_error() {
+    let pipeline = Pipeline::new(|builder, _| builder);
+    let work = async {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = tonic::transport::Server::builder()
+            .layer(ServerLayer::new())
+            .add_service(Stock)
+            .serve_with_incoming(tokio_stream::wrappers::TcpListenerStream::new(listener));
+        let server = tokio::spawn(server);
+        let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
+        let mut client = client::Grpc::with_origin(ClientLayer::new().layer(channel), format!("http://{address}").parse().unwrap());
+        assert_eq!(check(&mut client, 15, "/shop.Stock/Check").await, Err(Code::Internal));
+        server.abort();
+    };
+    pipeline.run(|| tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work));
+    let received = pipeline.received();
+    assert_eq!(received.spans.len(), 2);
+    for span in &received.spans {
+        assert_eq!((span.name.as_str(), span.attributes["rpc.status_code"].as_str(), span.status.0), ("shop.Stock/Check", "INTERNAL", 2), "{span:#?}");
+    }
+    assert_eq!(pipeline.exceptions("shelf 15 exploded").len(), 1);
+    let received = pipeline.receiver.wait_for(PATIENCE, |received| received.metric("rpc.server.call.duration").is_some()).unwrap();
+    let attributes = &received.metric("rpc.server.call.duration").unwrap().points[0].attributes;
+    assert_eq!((attributes["rpc.method"].as_str(), attributes["rpc.status_code"].as_str()), ("shop.Stock/Check", "INTERNAL"));
 }

@@ -429,8 +429,12 @@ fn who_pretends_to_speak_grpc_makes_no_series() {
             answer(&router, pretending).await;
         }
     });
-    let points = points_after_flush(&pipeline, "rpc.server.call.duration");
-    assert_eq!(points.iter().map(|point| (point.attributes["rpc.method"].as_str(), point.count)).collect::<Vec<_>>(), [("_OTHER", 1_200)]);
+    // What answered was no gRPC.
+    let points = points_after_flush(&pipeline, "http.server.request.duration");
+    let series: Vec<_> = points.iter().map(|point| (point.attributes["http.response.status_code"].to_string(), point.count)).collect();
+    assert_eq!(series, [("404".to_owned(), 1_200)]);
+    assert!(!points[0].attributes.contains_key("http.route"));
+    assert!(pipeline.received().metric("rpc.server.call.duration").is_none());
 }
 
 #[test]

@@ -257,6 +257,8 @@ pub(crate) struct Raised<'a> {
     wraps: Option<ErrorId>,
     /// It is told where it did not happen: there is no stack of it.
     stackless: bool,
+    /// What the span's status says, if not the message.
+    description: Option<String>,
     /// The process ends with it.
     fatal: bool,
     /// It is the event by which `#[instrument(err)]` tells that a function returns an error.
@@ -281,6 +283,7 @@ impl Raised<'_> {
             has_own_fields: false,
             wraps: None,
             stackless: false,
+            description: None,
             fatal: false,
             only_error: false,
         }

@@ -10,13 +10,14 @@ use crate::{
     text::cut,
 };
 
-/// Makes an exception of a text. `template` is what of it is the same every time.
+/// Makes an exception of a text. `template` is what of it is the same every time, `description` what its span's status says if that is not the message.
 pub(crate) fn tell_text(
     core: &Arc<Core>,
     state: Option<&SpanState>,
     mechanism: Mechanism,
     (type_name, message): (&str, &str),
     template: Option<&str>,
+    description: Option<&str>,
 ) {
     let type_name = cut(&core.scrubber.scrub(type_name), 256).to_owned();
     let type_name = type_name.as_str();
@@ -33,6 +34,7 @@ pub(crate) fn tell_text(
     };
     let mut raised = Raised::new(mechanism, vec![link]);
     raised.stackless = true;
+    raised.description = description.map(|description| core.scrubber.scrub(description).into_owned());
     let mut key = Fnv::new();
     key.part(type_name);
     key.part(template.as_deref().unwrap_or(&message));

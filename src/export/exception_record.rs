@@ -158,15 +158,15 @@ impl<'a> Origin<'a> {
         }
         let frames = &exception.frames;
         let known = |function: &&str| *function != "<unknown>";
-        // A stack that the error brings is where it was made, not where it was reported.
-        match exception.place.as_ref().filter(|_| !exception.errors_own_stack) {
-            Some(place) => Self {
+        match &exception.place {
+            // A stack that the error brings is where it was made, not where it was reported.
+            Some(place) if !exception.errors_own_stack => Self {
                 function: group::function_at(frames, (&place.file, place.line)).filter(known),
                 file: Some(&place.file),
                 line: Some(place.line),
                 column: Some(place.column).filter(|column| *column > 0),
             },
-            None => {
+            Some(_) => {
                 let Some(frame) = frames.iter().find(|frame| frame.in_app).or(frames.first()) else { return Self::default() };
                 Self {
                     function: Some(&*frame.function).filter(known),
@@ -175,6 +175,8 @@ impl<'a> Origin<'a> {
                     column: frame.column,
                 }
             }
+            // It was not raised in the program's own code.
+            None => Self::default(),
         }
     }
 }

@@ -52,7 +52,7 @@ use crate::{
 };
 
 /// The version of the semantic conventions whose keys are emitted.
-pub(crate) const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.44.0";
+pub(crate) const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.45.0";
 
 /// Records in one go.
 const RUN: usize = 64;

@@ -7,9 +7,6 @@ use std::borrow::Cow;
 use super::value;
 use crate::scrub::{FILTERED, Scrubber};
 
-/// The version of OpenTelemetry's Rust crates this is built with.
-const OPENTELEMETRY_VERSION: &str = "0.33";
-
 /// Which process, and which instance of the service.
 const PROCESS: &str = "process.pid";
 pub(crate) const INSTANCE: &str = "service.instance.id";
@@ -51,9 +48,10 @@ fn detected() -> Vec<(String, String)> {
     let line = |path: &str| std::fs::read_to_string(path).ok().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
     let executable = std::env::current_exe().ok().and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
     let known = [
-        ("telemetry.sdk.name", Some("opentelemetry".to_owned())),
+        // `opentelemetry` is for OpenTelemetry's own SDKs (semantic conventions, `telemetry.sdk.name`).
+        ("telemetry.sdk.name", Some("crumbtrail".to_owned())),
         ("telemetry.sdk.language", Some("rust".to_owned())),
-        ("telemetry.sdk.version", Some(OPENTELEMETRY_VERSION.to_owned())),
+        ("telemetry.sdk.version", Some(env!("CARGO_PKG_VERSION").to_owned())),
         ("telemetry.distro.name", Some("crumbtrail".to_owned())),
         ("telemetry.distro.version", Some(env!("CARGO_PKG_VERSION").to_owned())),
         (PROCESS, Some(std::process::id().to_string())),

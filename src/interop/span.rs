@@ -257,7 +257,8 @@ impl OtelSpan {
         };
         let attribute = |key: &str| event.attributes.iter().find(|known| known.key.as_str() == key).map(|known| known.value.to_string());
         let Some(message) = attribute("exception.message") else { return false };
-        tell_text(core, state.as_deref(), Mechanism::Capture, (&attribute("exception.type").unwrap_or_default(), &message), None);
+        let what = (attribute("exception.type").unwrap_or_default(), message);
+        tell_text(core, state.as_deref(), Mechanism::Capture, (&what.0, &what.1), None, None);
         true
     }
 

@@ -59,6 +59,8 @@ pub(crate) struct Core {
     pub(crate) statics: Statics,
     #[cfg(feature = "tower")]
     pub(crate) requests: Arc<crate::metrics::requests::RequestMetrics>,
+    #[cfg(feature = "tower")]
+    pub(crate) rpc_methods: crate::tower::RpcMethods,
     #[cfg(feature = "tracing-opentelemetry")]
     pub(crate) interop: crate::interop::Options,
     /// Where `tracing-opentelemetry`'s span extensions look.
@@ -164,6 +166,8 @@ impl Core {
             statics: Statics::of_this_process(),
             #[cfg(feature = "tower")]
             requests: config.requests,
+            #[cfg(feature = "tower")]
+            rpc_methods: Default::default(),
             #[cfg(feature = "tracing-opentelemetry")]
             interop: config.interop,
             #[cfg(feature = "tracing-opentelemetry")]

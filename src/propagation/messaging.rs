@@ -39,7 +39,7 @@ fn span(kind: &str, operation: &str, system: &str, destination: &str) -> Span {
         "messaging",
         otel.kind = kind,
         otel.name = format_args!("{operation} {destination}"),
-        messaging.system = system,
+        messaging.system.name = system,
         messaging.destination.name = destination,
         messaging.operation.name = operation,
         messaging.operation.type = operation,

@@ -12,7 +12,6 @@ use super::exchange::Exchange;
 
 pin_project! {
     /// The body of a response, and the span of its request, which ends with it: when the last frame has been taken, when it fails, or when it is dropped before that.
-    #[derive(Default)]
     pub struct ObservedBody<B> {
         // None: an answer to a panic, which has no body.
         #[pin]
@@ -31,6 +30,12 @@ impl<B> ObservedBody<B> {
 
     pub(super) fn empty() -> Self {
         Self { inner: None, exchange: None }
+    }
+}
+
+impl<B> Default for ObservedBody<B> {
+    fn default() -> Self {
+        Self::empty()
     }
 }
 

@@ -47,13 +47,17 @@ pub(super) struct Inner {
     started: u64,
     method: &'static str,
     is_https: bool,
-    version: &'static str,
+    /// As it was negotiated: of a call that is known with the response.
+    version: Option<&'static str>,
     /// The route of a server, the template of a client; the method of an RPC.
     route: Option<Route>,
     /// Whom a client calls.
     server: Option<(String, Option<u16>)>,
     status: Option<StatusCode>,
     grpc_status: Option<grpc::Status>,
+    grpc_message: Option<String>,
+    /// The method is one that there is; a client may ask for any.
+    is_known_method: bool,
     error_type: Option<Cow<'static, str>>,
     is_complete: bool,
 }
@@ -84,7 +88,7 @@ pub(super) struct Beginning {
     pub(super) side: Side,
     pub(super) method: &'static str,
     pub(super) is_https: bool,
-    pub(super) version: &'static str,
+    pub(super) version: Option<&'static str>,
     pub(super) route: Option<Route>,
     pub(super) server: Option<(String, Option<u16>)>,
 }
@@ -95,6 +99,7 @@ impl Exchange {
         let span = open(&recording, &beginning);
         let Recording { core, audience } = recording;
         let Beginning { side, method, is_https, version, route, server } = beginning;
+        let is_known_method = side == Side::RpcClient || route.as_deref().is_some_and(|route| side == Side::RpcServer && core.rpc_methods.has(route));
         if side == Side::HttpServer {
             core.requests.count_active(method, is_https, 1);
         }
@@ -111,6 +116,8 @@ impl Exchange {
             server,
             status: None,
             grpc_status: None,
+            grpc_message: None,
+            is_known_method,
             error_type: None,
             is_complete: false,
         }))
@@ -127,6 +134,16 @@ impl Inner {
     /// The response begins. Returns whether it ends with its head, too.
     pub(super) fn answered(&mut self, head: &response::Parts) -> bool {
         self.status = Some(head.status);
+        if self.side == Side::RpcServer && !grpc::is_grpc(&head.headers) {
+            // Only the caller said that it was gRPC.
+            (self.side, self.route) = (Side::HttpServer, None);
+            self.span.record("otel.name", span_name(self.method, None).as_ref());
+            self.core.requests.count_active(self.method, self.is_https, 1);
+        }
+        if !self.is_server() {
+            self.say_version(head.version);
+        }
+        self.grpc_message = self.is_rpc().then(|| grpc::message(&head.headers)).flatten();
         self.grpc_status = self.is_rpc().then(|| grpc::Status::of(&head.headers)).flatten();
         self.is_complete = head.status.is_informational()
             || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
@@ -140,13 +157,15 @@ impl Inner {
     pub(super) fn trailers(&mut self, trailers: &HeaderMap) {
         if self.is_rpc() {
             self.grpc_status = grpc::Status::of(trailers).or(self.grpc_status);
+            self.grpc_message = grpc::message(trailers).or(self.grpc_message.take());
             self.judge();
         }
     }
 
     /// The response begins, of which only the status is known.
     #[cfg(feature = "reqwest")]
-    pub(super) fn answered_with(&mut self, status: StatusCode) {
+    pub(super) fn answered_with(&mut self, status: StatusCode, version: Version) {
+        self.say_version(version);
         self.status = Some(status);
         self.judge();
     }
@@ -172,7 +191,7 @@ impl Inner {
     pub(super) fn failed(&mut self, type_name: &'static str, message: &str) {
         self.error_type = Some(Cow::Borrowed(type_name));
         if self.is_server() {
-            self.tell(type_name, message, &format!("{} failed", self.what()));
+            self.tell(type_name, message, &format!("{} failed", self.what()), None);
         }
     }
 
@@ -183,7 +202,7 @@ impl Inner {
             self.core.say_once_hook_replaced();
             let message = unwind::message(payload).unwrap_or("a panic whose payload is not a string");
             let template = format!("{} panicked", self.what());
-            self.enter(|| exception::tell_text(&self.core, self.state().as_deref(), Mechanism::Panic, ("panic", message), Some(&template)));
+            self.enter(|| exception::tell_text(&self.core, self.state().as_deref(), Mechanism::Panic, ("panic", message), Some(&template), None));
         }
     }
 
@@ -217,6 +236,13 @@ impl Inner {
         self.span.record(FIELD, status.as_u16());
     }
 
+    fn say_version(&mut self, version: Version) {
+        self.version = Some(version_name(version));
+        if !self.is_rpc() {
+            self.span.record("network.protocol.version", version_name(version));
+        }
+    }
+
     /// What is kept of its span. Asked for only where something is to be told of it.
     fn state(&self) -> Option<SharedSpan> {
         // Another subscriber's span has an id that is another span's here.
@@ -224,7 +250,7 @@ impl Inner {
         Some(self.core.spans.get(id.into_u64())?.state)
     }
 
-    fn is_rpc(&self) -> bool {
+    pub(super) fn is_rpc(&self) -> bool {
         matches!(self.side, Side::RpcServer | Side::RpcClient)
     }
 
@@ -237,28 +263,36 @@ impl Inner {
         if let Some(status) = self.grpc_status {
             let is_error = if self.is_server() { status.is_server_error() } else { !status.is_ok() };
             self.error_type = is_error.then(|| Cow::Borrowed(status.name()));
+            if self.side == Side::RpcServer && status.is_of_method() && !self.is_known_method {
+                self.is_known_method = self.route.as_deref().is_some_and(|route| self.core.rpc_methods.learn(route));
+            }
             if self.is_server() && status.is_failure() && self.told().is_none() {
-                let text = format!("{} answered {}", self.what(), status.name());
-                self.tell(status.name(), &text, &text);
+                let template = format!("{} answered {}", self.what(), status.name());
+                let said = self.grpc_message.as_deref();
+                let text = said.map(|said| format!("{template}: {said}"));
+                self.tell(status.name(), text.as_deref().unwrap_or(&template), &template, Some(said.unwrap_or_default()));
             }
         } else if let Some(status) = self.status.filter(|_| self.error_type.is_none()) {
             let is_error = status.is_server_error() || (!self.is_server() && status.is_client_error());
             self.error_type = is_error.then(|| Cow::Owned(status.as_str().to_owned()));
             if self.is_server() && status.is_server_error() && self.told().is_none() {
                 let text = format!("{} answered {status}", self.what());
-                self.tell(&format!("HTTP {}", status.as_str()), &text, &text);
+                // What the status code says is an attribute already.
+                self.tell(&format!("HTTP {}", status.as_str()), &text, &text, Some(""));
             }
         }
     }
 
-    fn tell(&self, type_name: &str, message: &str, template: &str) {
-        self.enter(|| exception::tell_text(&self.core, self.state().as_deref(), Mechanism::Response, (type_name, message), Some(template)));
+    fn tell(&self, type_name: &str, message: &str, template: &str, description: Option<&str>) {
+        let (core, what) = (&self.core, (type_name, message));
+        self.enter(|| exception::tell_text(core, self.state().as_deref(), Mechanism::Response, what, Some(template), description));
     }
 
     /// As the span is called.
     fn what(&self) -> String {
         match &self.route {
-            Some(route) if self.is_rpc() => route.to_string(),
+            Some(route) if self.is_rpc() && self.is_known_method => route.to_string(),
+            _ if self.is_rpc() => "grpc".to_owned(),
             route => span_name(self.method, route.as_deref()).into_owned(),
         }
     }
@@ -271,11 +305,9 @@ impl Inner {
         let address = ("server.address", server.map(|(host, _)| Attribute::Str(host)));
         let port = ("server.port", server.and_then(|(_, port)| *port).map(|port| Attribute::Int(port.into())));
         let known = if self.is_rpc() {
-            // Who calls methods that are not there, or is refused before that is known, must not make series of them.
-            let is_unknown = self.is_server() && !self.grpc_status.is_some_and(grpc::Status::is_of_method);
             [
                 ("rpc.system.name", text("grpc")),
-                ("rpc.method", if is_unknown { text("_OTHER") } else { route }),
+                ("rpc.method", if self.is_known_method { route } else { text("_OTHER") }),
                 ("rpc.status_code", self.grpc_status.and_then(|status| text(status.name()))),
                 ("error.type", error_type),
                 address,
@@ -290,7 +322,7 @@ impl Inner {
                 if self.is_server() { ("", None) } else { ("url.template", route) },
                 ("http.response.status_code", self.status.map(|status| Attribute::Int(status.as_u16().into()))),
                 ("error.type", error_type),
-                ("network.protocol.version", text(self.version)),
+                ("network.protocol.version", self.version.and_then(text)),
             ]
         };
         let mut attributes = [("", Attribute::Int(0)); 7];
@@ -349,6 +381,17 @@ impl Drop for Inner {
         if let Some(status) = self.grpc_status {
             self.span.record("rpc.status_code", status.name());
         }
+        if let (Side::RpcServer, Some(method)) = (self.side, self.route.as_deref()) {
+            if self.is_known_method {
+                self.span.record("otel.name", method);
+                self.span.record("rpc.method", method);
+            } else {
+                self.span.record("rpc.method_original", method);
+            }
+        }
+        if let Some(said) = self.grpc_message.as_deref().filter(|_| self.error_type.is_some()) {
+            self.span.record("otel.status_description", said);
+        }
         if let Some(error_type) = self.error_type.as_deref() {
             self.span.record("error.type", error_type);
             if error_type != "aborted" {
@@ -378,19 +421,22 @@ pub(super) fn span_name(method: &'static str, route: Option<&str>) -> Cow<'stati
 
 /// The span of an RPC, from either side: the target of a span is its callsite's.
 macro_rules! rpc_span {
-    (target: $target:literal, name: $name:literal, kind: $kind:literal, method: $method:expr, host: $host:expr, port: $port:expr) => {
+    (target: $target:literal, name: $name:literal, kind: $kind:literal, span: $name_of_span:expr, method: $method:expr, host: $host:expr, port: $port:expr) => {
         tracing::info_span!(
             target: $target,
             $name,
-            otel.name = $method,
+            otel.name = $name_of_span,
             otel.kind = $kind,
             rpc.system.name = "grpc",
             rpc.method = $method,
+            rpc.method_original = tracing::field::Empty,
             server.address = $host,
             server.port = $port,
             rpc.status_code = tracing::field::Empty,
             error.type = tracing::field::Empty,
             otel.status_code = tracing::field::Empty,
+            otel.status_description = tracing::field::Empty,
+            http.response.status_code = tracing::field::Empty,
         )
     };
 }

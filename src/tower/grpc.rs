@@ -1,6 +1,14 @@
 //! What gRPC puts where HTTP has a status: a code in a header or trailer.
 
-use http::{HeaderMap, HeaderValue, header::CONTENT_TYPE};
+use std::{
+    collections::HashSet,
+    sync::{PoisonError, RwLock},
+};
+
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header::CONTENT_TYPE};
+use percent_encoding::percent_decode;
+
+use crate::text::cut;
 
 /// Whether a request is one of gRPC, gRPC-Web included.
 pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
@@ -9,6 +17,47 @@ pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
 
 pub(super) fn is_type_of_grpc(content_type: &HeaderValue) -> bool {
     content_type.as_bytes().starts_with(b"application/grpc")
+}
+
+/// `grpc-message`: what a status says besides its code.
+pub(super) fn message(headers: &HeaderMap) -> Option<String> {
+    const LONGEST: usize = 1_000;
+    let text = percent_decode(headers.get("grpc-message")?.as_bytes()).decode_utf8_lossy();
+    Some(cut(&text, LONGEST).to_owned()).filter(|text| !text.is_empty())
+}
+
+/// The head of an answer that says INTERNAL, for a call whose handler has panicked: whoever calls expects a status of gRPC's.
+pub(super) fn internal_error<B: Default>() -> Response<B> {
+    let mut response = Response::new(B::default());
+    *response.status_mut() = StatusCode::OK;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    response.headers_mut().insert("grpc-status", HeaderValue::from_static("13"));
+    response
+}
+
+/// The methods that there are, as far as calls have shown: one is known when it has answered with a status that only a method gives. What a client asks for is no name of anything before that, and never more than so many.
+#[derive(Debug, Default)]
+pub(crate) struct Methods(RwLock<HashSet<Box<str>>>);
+
+const MAX_METHODS: usize = 1024;
+
+impl Methods {
+    pub(super) fn has(&self, method: &str) -> bool {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).contains(method)
+    }
+
+    /// Whether it is known from now on.
+    pub(super) fn learn(&self, method: &str) -> bool {
+        if self.has(method) {
+            return true;
+        }
+        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let has_room = known.len() < MAX_METHODS;
+        if has_room {
+            known.insert(method.into());
+        }
+        has_room
+    }
 }
 
 /// A status, by its code.

@@ -42,6 +42,8 @@ mod grpc;
 mod reqwest;
 mod server;
 
+pub(crate) use self::grpc::Methods as RpcMethods;
+
 #[cfg(feature = "reqwest")]
 pub use self::reqwest::RequestBuilderExt;
 pub use self::{

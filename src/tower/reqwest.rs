@@ -1,6 +1,6 @@
 //! Calls by reqwest, whose requests are of its own type.
 
-use http::{Uri, Version};
+use http::Uri;
 use reqwest::{RequestBuilder, Response};
 
 use super::client::begin_parts;
@@ -36,7 +36,7 @@ impl RequestBuilderExt for RequestBuilder {
         let (client, request) = self.build_split();
         let mut request = request?;
         let (method, uri) = (request.method().clone(), Uri::try_from(request.url().as_str()).unwrap_or_default());
-        let exchange = begin_parts(&method, &uri, Version::HTTP_11, template, request.headers_mut());
+        let exchange = begin_parts(&method, &uri, template, request.headers_mut());
         let Some(mut exchange) = exchange else { return client.execute(request).await };
         let sent = {
             let span = exchange.span();
@@ -44,7 +44,7 @@ impl RequestBuilderExt for RequestBuilder {
         };
         match &sent {
             Ok(response) => {
-                exchange.answered_with(response.status());
+                exchange.answered_with(response.status(), response.version());
                 exchange.complete();
             }
             Err(error) => exchange.failed("reqwest::Error", &error.to_string()),

@@ -7,3 +7,4 @@ mod whose;
 mod words;
 mod once;
 mod panics;
+mod standards;

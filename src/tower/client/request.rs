@@ -1,13 +1,13 @@
 //! What is known of a call before it is made.
 
-use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 use tracing::{field::Empty, info_span};
 
 use crate::{
     metrics::requests::Side,
     propagation,
     tower::{
-        exchange::{Beginning, Exchange, Route, method_name, recording, rpc_span, span_name, version_name},
+        exchange::{Beginning, Exchange, Route, method_name, recording, rpc_span, span_name},
         grpc,
     },
 };
@@ -28,7 +28,7 @@ impl UrlTemplate {
 pub(super) fn begin<B>(request: &mut Request<B>) -> Option<Exchange> {
     // Its headers are written to while the rest is read.
     let mut headers = std::mem::take(request.headers_mut());
-    let exchange = begin_parts(request.method(), request.uri(), request.version(), template(request.extensions()), &mut headers);
+    let exchange = begin_parts(request.method(), request.uri(), template(request.extensions()), &mut headers);
     *request.headers_mut() = headers;
     exchange
 }
@@ -41,7 +41,6 @@ fn template(extensions: &Extensions) -> Option<&'static str> {
 pub(in crate::tower) fn begin_parts(
     method: &Method,
     uri: &Uri,
-    version: Version,
     template: Option<&'static str>,
     headers: &mut HeaderMap,
 ) -> Option<Exchange> {
@@ -52,7 +51,8 @@ pub(in crate::tower) fn begin_parts(
         side: if is_rpc { Side::RpcClient } else { Side::HttpClient },
         method: method_name(method),
         is_https,
-        version: version_name(version),
+        // What is asked for may not be what is spoken.
+        version: None,
         route: if is_rpc { Some(Route::Owned(crate::tower::server::rpc_method(uri))) } else { template.map(Route::Static) },
         server: uri.host().map(|host| (crate::text::cut(host, 255).to_owned(), uri.port_u16().or(Some(if is_https { 443 } else { 80 })))),
     };
@@ -61,7 +61,7 @@ pub(in crate::tower) fn begin_parts(
         let port = beginning.server.as_ref().and_then(|(_, port)| *port);
         if is_rpc {
             let method = beginning.route.as_deref().unwrap_or_default();
-            return rpc_span!(target: "crumbtrail::client", name: "call", kind: "client", method: method, host: host, port: port);
+            return rpc_span!(target: "crumbtrail::client", name: "call", kind: "client", span: method, method: method, host: host, port: port);
         }
         info_span!(
             target: "crumbtrail::client",
@@ -69,11 +69,12 @@ pub(in crate::tower) fn begin_parts(
             otel.name = &*span_name(beginning.method, template),
             otel.kind = "client",
             http.request.method = beginning.method,
+            http.request.method_original = (beginning.method == "_OTHER").then(|| method.as_str()),
             server.address = host,
             server.port = port,
             url.full = %uri,
             url.template = template,
-            network.protocol.version = beginning.version,
+            network.protocol.version = Empty,
             http.response.status_code = Empty,
             error.type = Empty,
             otel.status_code = Empty,

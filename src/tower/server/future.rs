@@ -16,7 +16,7 @@ use pin_project_lite::pin_project;
 use super::Config;
 use crate::{
     layer,
-    tower::{body::ObservedBody, exchange::Exchange},
+    tower::{body::ObservedBody, exchange::Exchange, grpc},
     unwind::dispose,
 };
 
@@ -99,8 +99,13 @@ where
                     resume_unwind(payload);
                 }
                 dispose(payload);
-                let (mut head, body) = Response::new(ObservedBody::empty()).into_parts();
-                head.status = StatusCode::INTERNAL_SERVER_ERROR;
+                let (mut head, body) = if exchange.is_rpc() {
+                    grpc::internal_error().into_parts()
+                } else {
+                    let mut response = Response::new(ObservedBody::empty());
+                    *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+                    response.into_parts()
+                };
                 exchange.answered(&head);
                 exchange.name_error(&mut head, config.error_id.as_ref());
                 Ok(Response::from_parts(head, body))

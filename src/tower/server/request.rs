@@ -58,19 +58,19 @@ pub(super) fn begin<B>(config: &Config, request: &Request<B>) -> Option<Exchange
     let core = &recording.core;
     let request = RequestInfo::of(request);
     let headers = Headers::of(request.headers, core.propagators);
-    let is_rpc = headers.are_of_grpc();
+    let is_rpc = headers.are_of_grpc() && may_be_rpc(&request);
     let beginning = Beginning {
         side: if is_rpc { Side::RpcServer } else { Side::HttpServer },
         method: method_name(request.method),
         is_https: request.uri.scheme().is_some_and(|scheme| *scheme == http::uri::Scheme::HTTPS) || headers.are_forwarded_from_https(),
-        version: version_name(request.version),
+        version: Some(version_name(request.version)),
         route: if is_rpc { Some(Route::Owned(rpc_method(request.uri))) } else { route(config, &request) },
         server: None,
     };
     let remote = if config.remote && headers.carry_context { propagation::extract_http(core, request.headers) } else { Default::default() };
     let span = |recording: &Recording, beginning: &Beginning| {
         remote.in_scope(|| {
-            if is_rpc { span::of_grpc(&request, &headers, beginning) } else { span::of_http(recording, &request, &headers, beginning) }
+            if is_rpc { span::of_grpc(recording, &request, &headers, beginning) } else { span::of_http(recording, &request, &headers, beginning) }
         })
     };
     let exchange = Exchange::begin(recording, beginning, span);
@@ -89,6 +89,16 @@ fn route(config: &Config, request: &RequestInfo<'_>) -> Option<Route> {
         return Some(Route::Matched(matched.clone()));
     }
     None
+}
+
+/// Whether a request that says so may be one of gRPC: what routes it knows no path of its own for it. axum routes tonic's services by `/pkg.Service/{*rest}`.
+fn may_be_rpc(#[cfg_attr(not(feature = "axum"), expect(unused_variables))] request: &RequestInfo<'_>) -> bool {
+    #[cfg(feature = "axum")]
+    if let Some(matched) = request.extensions.get::<axum::extract::MatchedPath>() {
+        let service = matched.as_str().split_once("/{*").map(|(service, _)| service);
+        return service.is_some_and(|service| request.uri.path().rsplit_once('/').is_some_and(|(called, _)| called == service));
+    }
+    true
 }
 
 /// `pkg.Service/Method`: the path, as gRPC has it.

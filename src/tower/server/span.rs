@@ -35,7 +35,7 @@ pub(super) fn of_http(recording: &Recording, request: &RequestInfo<'_>, headers:
                 server.port = number(port),
                 $($client)*
                 user_agent.original = theirs(headers.user_agent()),
-                network.protocol.version = ours(Some(*version)),
+                network.protocol.version = ours(*version),
                 error.type = later(Empty),
                 otel.status_code = later(Empty),
             }
@@ -49,10 +49,12 @@ pub(super) fn of_http(recording: &Recording, request: &RequestInfo<'_>, headers:
     if recording.audience == Audience::Ours { with_fields!(written) } else { with_fields!(visited) }
 }
 
-/// The span of a call, as RPC's conventions have it.
-pub(super) fn of_grpc(request: &RequestInfo<'_>, headers: &Headers<'_>, beginning: &Beginning) -> Span {
+/// The span of a call, as RPC's conventions have it. A method that no call has shown to be there has no name yet.
+pub(super) fn of_grpc(recording: &Recording, request: &RequestInfo<'_>, headers: &Headers<'_>, beginning: &Beginning) -> Span {
     let (method, (host, port)) = (beginning.route.as_deref().unwrap_or_default(), host(request, headers));
-    rpc_span!(target: "crumbtrail::server", name: "request", kind: "server", method: method, host: host, port: port)
+    let is_known = recording.core.rpc_methods.has(method);
+    let (name, method) = if is_known { (method, method) } else { ("grpc", "_OTHER") };
+    rpc_span!(target: "crumbtrail::server", name: "request", kind: "server", span: name, method: method, host: host, port: port)
 }
 
 /// Opens a span as `tracing` does: each listener visits the fields, one by one.
