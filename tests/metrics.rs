@@ -48,7 +48,7 @@ fn descriptions_count_whenever_they_are_made() {
         let metric = metric(&pipeline, name);
         (metric.unit, metric.description)
     };
-    assert_eq!(told("described.before"), ("B".to_owned(), "told in time".to_owned()));
+    assert_eq!(told("described.before"), ("By".to_owned(), "told in time".to_owned()));
     assert_eq!(told("described.after").1, "told late");
     assert_eq!(told("gauge.described.after"), ("%".to_owned(), "a gauge told late".to_owned()));
 }

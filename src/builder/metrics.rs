@@ -12,7 +12,7 @@ impl Builder {
         self
     }
 
-    /// Bucket boundaries of one histogram. Without, those described in seconds have the boundaries of the HTTP conventions (5 ms to 10 s), others OpenTelemetry's defaults (0 to 10,000).
+    /// Bucket boundaries of one histogram. Without, those described in seconds have the boundaries of the HTTP conventions (5 ms to 10 s), others OpenTelemetry's defaults (0 to 10,000). They are put in order; doubled and infinite ones are left out.
     pub fn with_histogram_buckets(mut self, name: impl Into<String>, bounds: impl Into<Vec<f64>>) -> Self {
         self.buckets.push((name.into(), bounds.into()));
         self

@@ -2,6 +2,8 @@
 
 mod ledger;
 #[cfg(feature = "metrics")]
+mod names;
+#[cfg(feature = "metrics")]
 pub(crate) mod recorder;
 #[cfg(feature = "tower")]
 pub(crate) mod requests;
@@ -140,6 +142,7 @@ impl Meters {
             resource_metrics.schema_url = schema_url.to_owned();
             for metric in resource_metrics.scope_metrics.iter_mut().flat_map(|scope| &mut scope.metrics) {
                 points += data_points(metric);
+                without_negative_sums(metric);
                 // The SDK takes unit and description only when an instrument is made; a later word counts too.
                 if let Some((unit, description)) = descriptions.get(&metric.name) {
                     metric.unit.clone_from(unit);
@@ -168,6 +171,19 @@ pub(crate) fn exception_counter(meter: &Meter, release: Vec<KeyValue>) -> impl F
             let known = names.into_iter().filter(|(_, name)| !name.is_empty()).map(|(key, name)| KeyValue::new(key, name.clone()));
             counter.add(count, &known.chain(release.iter().cloned()).collect::<Vec<_>>());
         });
+    }
+}
+
+/// A histogram's sum counts up, so there is none where values were negative (OTLP, `HistogramDataPoint.sum`).
+fn without_negative_sums(metric: &mut Metric) {
+    match &mut metric.data {
+        Some(Data::Histogram(histogram)) => {
+            histogram.data_points.iter_mut().filter(|point| point.min.is_some_and(|min| min < 0.0)).for_each(|point| point.sum = None);
+        }
+        Some(Data::ExponentialHistogram(histogram)) => {
+            histogram.data_points.iter_mut().filter(|point| point.min.is_some_and(|min| min < 0.0)).for_each(|point| point.sum = None);
+        }
+        _ => {}
     }
 }
 

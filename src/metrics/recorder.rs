@@ -6,7 +6,7 @@ use std::{
     borrow::Cow,
     collections::HashMap,
     sync::{
-        Arc, Mutex, OnceLock, PoisonError, Weak,
+        Arc, Mutex, Once, OnceLock, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -15,7 +15,7 @@ use metrics::{Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, K
 use metrics_util::registry::{Registry, Storage};
 use opentelemetry::{KeyValue, metrics::Meter};
 
-use super::{CARDINALITY_LIMIT, Descriptions};
+use super::{CARDINALITY_LIMIT, Descriptions, names};
 use crate::scrub::{FILTERED, Scrubber};
 
 /// Bucket boundaries for one metric.
@@ -43,7 +43,9 @@ impl Recorder {
         let shared = Arc::new(Shared {
             meter,
             descriptions,
-            buckets,
+            buckets: buckets.into_iter().map(|Buckets { name, bounds }| Buckets { name, bounds: names::boundaries(bounds) }).collect(),
+            names: names::Names::new(),
+            not_a_number: Once::new(),
             scrubber,
             counters: Mutex::default(),
             gauges: Mutex::default(),
@@ -58,9 +60,11 @@ impl Recorder {
     }
 
     fn describe(&self, name: KeyName, unit: Option<Unit>, description: SharedString) {
-        let unit = unit.map(|unit| unit.as_canonical_label().to_owned()).unwrap_or_default();
+        let unit = unit.map(names::unit).unwrap_or_default().to_owned();
+        let name = self.shared.scrubber.scrub(name.as_str());
+        let Some(name) = self.shared.names.of(&name) else { return };
         let mut descriptions = self.shared.descriptions.write().unwrap_or_else(PoisonError::into_inner);
-        descriptions.insert(name.as_str().to_owned(), (unit, description.into_owned()));
+        descriptions.insert(name.into_owned(), (unit, self.shared.scrubber.scrub(&description).into_owned()));
     }
 }
 
@@ -81,7 +85,8 @@ impl metrics::Recorder for Recorder {
         if let Some(known) = self.registry.get_counter(key) {
             return Counter::from_arc(known);
         }
-        let key = &*self.shared.clean(key);
+        let Some(key) = self.shared.clean(key) else { return Counter::noop() };
+        let key = &*key;
         let known = self.registry.get_counter(key).or_else(|| overflow(&self.shared.counters, key));
         Counter::from_arc(known.unwrap_or_else(|| self.registry.get_or_create_counter(key, Arc::clone)))
     }
@@ -90,7 +95,8 @@ impl metrics::Recorder for Recorder {
         if let Some(known) = self.registry.get_gauge(key) {
             return Gauge::from_arc(known);
         }
-        let key = &*self.shared.clean(key);
+        let Some(key) = self.shared.clean(key) else { return Gauge::noop() };
+        let key = &*key;
         let known = self.registry.get_gauge(key).or_else(|| overflow(&self.shared.gauges, key));
         Gauge::from_arc(known.unwrap_or_else(|| self.registry.get_or_create_gauge(key, Arc::clone)))
     }
@@ -99,7 +105,8 @@ impl metrics::Recorder for Recorder {
         if let Some(known) = self.registry.get_histogram(key) {
             return Histogram::from_arc(known);
         }
-        let key = &*self.shared.clean(key);
+        let Some(key) = self.shared.clean(key) else { return Histogram::noop() };
+        let key = &*key;
         let known = self.registry.get_histogram(key).or_else(|| overflow(&self.shared.histograms, key));
         Histogram::from_arc(known.unwrap_or_else(|| self.registry.get_or_create_histogram(key, Arc::clone)))
     }
@@ -110,6 +117,8 @@ struct Shared {
     meter: Meter,
     descriptions: Descriptions,
     buckets: Vec<Buckets>,
+    names: names::Names,
+    not_a_number: Once,
     scrubber: Arc<Scrubber>,
     counters: Families<CounterCell>,
     gauges: Families<GaugeCell>,
@@ -135,19 +144,33 @@ impl<T> Default for Family<T> {
 }
 
 impl Shared {
-    /// The key without secrets in its labels: what differs only in those is one.
-    fn clean<'a>(&self, key: &'a Key) -> Cow<'a, Key> {
-        let mut changed = false;
-        let labels = key.labels().map(|label| {
+    /// The key with a name that can be used, each label once (the last), and without secrets: what differs only in those is one. `None`: there are too many names.
+    fn clean<'a>(&self, key: &'a Key) -> Option<Cow<'a, Key>> {
+        let scrubbed = self.scrubber.scrub(key.name());
+        let name = self.names.of(&scrubbed)?;
+        let mut changed = *name != *key.name();
+        let mut labels: Vec<Label> = Vec::new();
+        for label in key.labels() {
             let clean = self.scrubber.value(label.key(), label.value()).unwrap_or(Cow::Borrowed(FILTERED));
-            changed |= clean != label.value();
-            Label::new(label.key().to_owned(), clean.into_owned())
-        });
-        let labels: Vec<Label> = labels.collect();
-        if changed { Cow::Owned(Key::from_parts(key.name().to_owned(), labels)) } else { Cow::Borrowed(key) }
+            let clean_key = self.scrubber.scrub(label.key());
+            changed |= clean != label.value() || clean_key != label.key();
+            let before = labels.len();
+            labels.retain(|known| known.key() != clean_key);
+            changed |= labels.len() < before;
+            labels.push(Label::new(clean_key.into_owned(), clean.into_owned()));
+        }
+        Some(if changed { Cow::Owned(Key::from_parts(name.into_owned(), labels)) } else { Cow::Borrowed(key) })
     }
 
-    fn publish(&self) {
+    /// The SDK leaves such values out. A gauge is one of no value until it is set anew.
+    fn say_once_not_a_number(&self, name: &str) {
+        self.not_a_number.call_once(|| {
+            crate::diagnose(format_args!("the metric {name:?} was given a value that is no finite number; such values are left out"));
+        });
+    }
+
+    fn publish(self: &Arc<Self>) {
+        let this = Arc::downgrade(self);
         for (name, members) in unpublished(&self.counters) {
             let (unit, description) = self.described(&name);
             self.meter
@@ -156,20 +179,27 @@ impl Shared {
                 .with_description(description)
                 .with_callback(move |observer| {
                     for (attributes, cell) in members.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-                        observer.observe(cell.0.load(Ordering::Relaxed), attributes);
+                        // OTLP has 64 signed bits for it.
+                        observer.observe(cell.0.load(Ordering::Relaxed).min(i64::MAX as u64), attributes);
                     }
                 })
                 .build();
         }
         for (name, members) in unpublished(&self.gauges) {
             let (unit, description) = self.described(&name);
+            let (shared, called) = (this.clone(), name.clone());
             self.meter
                 .f64_observable_gauge(name)
                 .with_unit(unit)
                 .with_description(description)
                 .with_callback(move |observer| {
                     for (attributes, cell) in members.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-                        observer.observe(f64::from_bits(cell.0.load(Ordering::Relaxed)), attributes);
+                        let value = f64::from_bits(cell.0.load(Ordering::Relaxed));
+                        if value.is_finite() {
+                            observer.observe(value, attributes);
+                        } else {
+                            shared.upgrade().iter().for_each(|shared| shared.say_once_not_a_number(&called));
+                        }
                     }
                 })
                 .build();
@@ -351,6 +381,9 @@ impl HistogramCell {
 
 impl HistogramFn for HistogramCell {
     fn record(&self, value: f64) {
+        if !value.is_finite() {
+            return self.shared.upgrade().iter().for_each(|shared| shared.say_once_not_a_number(&self.name));
+        }
         if let Some(instrument) = self.instrument() {
             instrument.record(value, &self.attributes);
         }

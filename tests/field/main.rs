@@ -8,3 +8,4 @@ mod words;
 mod once;
 mod panics;
 mod standards;
+mod lost;
