@@ -4,6 +4,15 @@
 
 #[path = "../../src/ledger.rs"]
 mod ledger;
+/// The clocks are no matter of the format's.
+mod moment {
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub(crate) struct Moment {
+        pub(crate) written: u64,
+        pub(crate) uptime: u64,
+        pub(crate) boot: u64,
+    }
+}
 #[path = "../../src/spool/frame.rs"]
 mod frame;
 
@@ -21,6 +30,6 @@ fuzz_target!(|bytes: &[u8]| {
     }
     // A whole frame behind anything at all is found, unless what is before it claims it.
     let mut behind = bytes.to_vec();
-    behind.extend(frame::encode(ledger::Signal::Logs, 7, 1, b"payload"));
+    behind.extend(frame::encode(ledger::Signal::Logs, 7, moment::Moment::default(), b"payload"));
     assert!(frame::frames(&behind).count() <= behind.len());
 });

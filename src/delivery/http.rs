@@ -77,6 +77,9 @@ impl Http {
         if !status.is_success() {
             return Err(failure(status, response.headers()));
         }
+        if is_page(response.headers()) {
+            return Err(Failure::Permanent { why: format!("HTTP status {status}, but a page of HTML: is this an OTLP endpoint?") });
+        }
         // The status has said it: what is wrong with the rest of the answer must not make us send again.
         let answer = within(Some(BODY), body(response)).await.unwrap_or_default();
         #[cfg(feature = "json")]
@@ -85,6 +88,11 @@ impl Http {
         }
         Ok(accepted(&answer))
     }
+}
+
+/// A web page, as a login form or a proxy has it: whoever answers so has not taken anything.
+fn is_page(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().to_ascii_lowercase().starts_with(b"text/html"))
 }
 
 /// The body of an answer; empty if it is too large or breaks off.

@@ -18,15 +18,20 @@ use super::{
     transport::{Failure, LaneConfig, Transport, origin, shown},
 };
 use crate::{
-    clock::now,
     failpoint::step,
     layer::core::Core,
     ledger::{Lost, Signal},
-    spool::{Chain, Entry, Ticket},
+    spool::{Chain, Entry, Moment, Ticket},
 };
 
 /// No request is larger than this (OTLP specification: 64 MiB before compression).
 const MAX_REQUEST: usize = 64 << 20;
+
+/// Refusals of parts of one request, while none of it was taken: of a receiver that takes requests otherwise, and of one that has refused all of the last.
+const MANY_REFUSALS: u32 = 256;
+const FEW_REFUSALS: u32 = 8;
+/// So long a request is divided.
+const DIVIDING: Duration = Duration::from_secs(30);
 
 /// A queue this large is full. Exceptions get more room: they are what this is for.
 const fn queue_limit(signal: Signal) -> usize {
@@ -101,7 +106,7 @@ impl Lane {
     /// Takes a request in. `earlier` is a place on disk where a first form of it is already, and counted as spooled.
     pub(super) fn submit(&self, body: Bytes, records: u64, earlier: Option<Ticket>) {
         let ahead = self.ahead || self.backoff.borrow().is_in_trouble();
-        let entry = Entry { payload: &body, records, written: now() };
+        let entry = Entry { payload: &body, records, written: Moment::now() };
         let fresh = if ahead { self.to_disk(entry, earlier.is_none()) } else { None };
         let ticket = match (fresh, earlier) {
             (Some(fresh), Some(earlier)) => {
@@ -140,7 +145,12 @@ impl Lane {
 
     /// Writes a first form of a request to disk, ahead of the request itself.
     pub(super) fn write_ahead(&self, body: &[u8], records: u64) -> Option<Ticket> {
-        self.to_disk(Entry { payload: body, records, written: now() }, true)
+        self.to_disk(Entry { payload: body, records, written: Moment::now() }, true)
+    }
+
+    /// It has half of what its queue holds, and sends. (When it cannot, the oldest makes room for the newest.)
+    pub(super) fn is_full(&self) -> bool {
+        self.queue.borrow().bytes() > queue_limit(self.signal) / 2 && !self.backoff.borrow().is_in_trouble()
     }
 
     pub(super) fn next_sequence(&self) -> u64 {
@@ -252,7 +262,7 @@ impl Lane {
         let mut from = 0;
         loop {
             let Some((sequence, body, records)) = self.queue.borrow().in_memory(from) else { return };
-            let Some(ticket) = self.to_disk(Entry { payload: &body, records, written: now() }, worth) else { return };
+            let Some(ticket) = self.to_disk(Entry { payload: &body, records, written: Moment::now() }, worth) else { return };
             self.core.ledger().spooled(self.signal, records);
             if let Err(ticket) = self.queue.borrow_mut().is_on_disk(sequence, ticket) {
                 self.core.ledger().unspooled(self.signal, records);
@@ -289,30 +299,34 @@ impl Lane {
     /// Sends a load: whole, or in parts if that is what it takes.
     async fn deliver(&self, transport: &mut Option<Transport>, load: Load) -> Outcome {
         let on_disk = load.on_disk;
-        // To find one culprit among n takes 2·log₂ n requests; this is enough for two. What is too large as a whole may have to be divided more often. A receiver that has just refused every part of a request is not asked as patiently again.
-        let mut budget = if self.dislikes_all.get() { (2, 8) } else { (2 * (u64::BITS - load.piece.records.leading_zeros()), 256) };
+        // A request that is refused for what is in it is divided until only the culprits are lost, within a bound of time. As long as no part of it was taken the receiver may dislike all there is: then it is not asked for ever, and the next time less patiently.
+        let mut refusals = if self.dislikes_all.get() { FEW_REFUSALS } else { MANY_REFUSALS };
+        let divides_until = Instant::now() + DIVIDING;
         let (mut pieces, mut whole, mut some_delivered) = (vec![load.piece], true, false);
         while let Some(piece) = pieces.pop() {
             let began = Instant::now();
-            let (after, why, silent) = match self.attempt(transport, &piece).await {
+            let (after, why, silent, refused) = match self.attempt(transport, &piece).await {
                 Ok(rejected) => {
                     some_delivered = true;
                     self.dislikes_all.set(false);
+                    self.backoff.borrow_mut().is_accepted();
                     self.account(on_disk, piece.records - rejected, None);
                     self.account(on_disk, rejected, Some(Lost::Rejected));
                     self.health.is_well(self.signal);
                     continue;
                 }
+                // What is on disk can wait until somebody has mended what is wrong: a key, an address.
+                Err(Failure::Permanent { why }) if on_disk => (None, why, false, true),
                 Err(Failure::Permanent { why }) => {
                     self.health.refuses(self.signal, &shown(&self.config.endpoint), &why);
                     self.account(on_disk, piece.records, Some(Lost::Rejected));
                     continue;
                 }
                 Err(Failure::Content { why, too_large }) => {
-                    let left = if too_large { &mut budget.1 } else { &mut budget.0 };
-                    match if *left > 0 { split(self.signal, &piece) } else { None } {
+                    let divides = Instant::now() < divides_until && (some_delivered || refusals > 0);
+                    match if divides { split(self.signal, &piece) } else { None } {
                         Some([first, second]) => {
-                            *left -= 1;
+                            refusals = refusals.saturating_sub(1);
                             whole = false;
                             pieces.extend([second, first]);
                         }
@@ -323,18 +337,25 @@ impl Lane {
                     }
                     continue;
                 }
-                Err(Failure::Retry { after, why }) => (after, why, false),
-                Err(Failure::RetryThenContent { why }) => (None, why, false),
-                Err(Failure::Silent { why }) => (None, why, true),
+                Err(Failure::Retry { after, why }) => (after, why, false, false),
+                Err(Failure::RetryThenContent { why }) => (None, why, false, false),
+                Err(Failure::Silent { why }) => (None, why, true, false),
             };
-            self.complain(&why);
+            if refused {
+                self.health.refuses(self.signal, &shown(&self.config.endpoint), &why);
+            } else {
+                self.complain(&why);
+            }
             if whole {
                 self.queue.borrow_mut().put_back();
             }
             if self.backoff.borrow_mut().failed(silent) {
                 self.spool_all(false);
             }
-            let pause = self.backoff.borrow_mut().pause(began, after);
+            let pause = {
+                let mut backoff = self.backoff.borrow_mut();
+                if refused { backoff.refused() } else { backoff.pause(began, after) }
+            };
             tokio::time::sleep(pause).await;
             if whole {
                 return Outcome::Again;

@@ -107,6 +107,11 @@ impl Delivery {
         });
     }
 
+    /// A lane of logs or spans has as much as it should have of what it can send.
+    pub(crate) fn is_full(&self) -> bool {
+        [Signal::Logs, Signal::Spans].into_iter().filter_map(|signal| self.lanes[signal as usize].as_ref()).any(|lane| lane.is_full())
+    }
+
     pub(crate) fn watermark(&self) -> Watermark {
         Watermark(self.lanes.each_ref().map(|lane| lane.as_ref().map_or(0, |lane| lane.next_sequence())))
     }

@@ -166,6 +166,11 @@ impl Queue {
         }
     }
 
+    /// Bytes of requests that are in memory only.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// What was submitted so far has a lower number than this.
     pub(super) fn next_sequence(&self) -> u64 {
         self.next

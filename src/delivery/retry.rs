@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 /// First and longest pause between attempts.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3));
+/// First and longest pause between probes of a receiver that refuses whatever it is sent.
+const REFUSAL: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
 /// No receiver can make us wait for longer than this at a time.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 /// An attempt at a receiver that has been silent waits this long for an answer.
@@ -16,18 +18,32 @@ const PROBES_ONLY: Duration = Duration::from_secs(120);
 pub(super) struct Backoff {
     pause: Duration,
     silent: Option<Instant>,
+    /// The next pause after a refusal. An answer does not end these: the refusal is one.
+    refusal: Duration,
     attempts: u32,
     trouble: bool,
 }
 
 impl Backoff {
     pub(super) fn new() -> Self {
-        Self { pause: PAUSE.0, silent: None, attempts: 0, trouble: false }
+        Self { pause: PAUSE.0, silent: None, refusal: REFUSAL.0, attempts: 0, trouble: false }
     }
 
     /// The receiver has answered.
     pub(super) fn reset(&mut self) {
-        *self = Self::new();
+        *self = Self { refusal: self.refusal, ..Self::new() };
+    }
+
+    /// The receiver has taken something.
+    pub(super) fn is_accepted(&mut self) {
+        self.refusal = REFUSAL.0;
+    }
+
+    /// How long to wait after a refusal that has nothing to do with what was sent. Only somebody can mend that.
+    pub(super) fn refused(&mut self) -> Duration {
+        let pause = jittered(self.refusal);
+        self.refusal = (self.refusal * 2).min(REFUSAL.1);
+        pause
     }
 
     /// How long the next attempt may take. Full time at first; short probes while the receiver is silent, so that its return is noticed soon.

@@ -28,6 +28,7 @@ use crate::{
     ledger::{Lost, Signal},
     link::{Command, Link, Settled},
     metrics::Meters,
+    outbox::Outbox,
     spool::Spool,
     stack::resolve::Bases,
     trail::record::{Kind, Record},
@@ -69,6 +70,9 @@ pub(super) struct Worker {
     alive: Weak<Alive>,
     naming: Naming,
     pace: Pace,
+    /// Outboxes that are still to be emptied in this round, and how many rounds have begun.
+    round: Vec<Arc<Outbox>>,
+    rounds: u64,
     /// Bytes taken from the outboxes; reused.
     taken: Vec<u8>,
     /// Spans whose exception waits for names: both are to say the same.
@@ -85,8 +89,10 @@ pub(super) struct Worker {
 
 struct Flush {
     deadline: Instant,
-    /// From when on nothing waits for names.
+    /// From when on nothing waits for names, nor for room.
     at_once: Instant,
+    /// The round of emptying in which all that was recorded before is taken.
+    round: u64,
     /// Up to where, as soon as all that was recorded before is on its way.
     watermark: Option<Watermark>,
     reply: std::sync::mpsc::SyncSender<Settled>,
@@ -120,6 +126,8 @@ impl Worker {
             commands: ends.commands,
             naming: Naming::default(),
             pace: Pace::new(if config.waits_in_between() { 1.0 } else { config.share }),
+            round: Vec::new(),
+            rounds: 0,
             taken: Vec::new(),
             held: Vec::new(),
             since: [None; 2],
@@ -144,7 +152,8 @@ impl Worker {
                 biased;
                 Some(command) = self.commands.recv() => self.command(command),
                 () = self.link.waker.woken() => self.drain(),
-                () = self.delivery.progress() => {}
+                // There is room again.
+                () = self.delivery.progress() => self.drain(),
                 resolver = self.naming.done() => {
                     self.exporter.resolver_returns(resolver);
                     self.make(false);
@@ -206,22 +215,49 @@ impl Worker {
         };
         // Names may take most of the time; the rest is for delivery.
         let at_once = Instant::now() + deadline.saturating_duration_since(Instant::now()) / 8 * 7;
-        self.flushes.push(Flush { deadline, at_once, watermark: None, reply, last });
-        self.take_all();
+        // A round that has begun may have passed what was recorded just now.
+        self.begin_round();
+        self.flushes.iter_mut().filter(|flush| flush.watermark.is_none()).for_each(|flush| flush.round = self.rounds);
+        self.flushes.push(Flush { deadline, at_once, round: self.rounds, watermark: None, reply, last });
+        self.take_records();
+        self.take_exceptions(self.link.express.len());
     }
 
     /// Takes what is in the outboxes, and a share of the exceptions: more may come faster than they can be made.
     fn drain(&mut self) {
         if self.pace.rests_until().is_none() {
-            self.link.outboxes.drain(&mut self.taken, &self.link.ledger);
+            self.take_records();
         }
         // Outboxes first, exceptions after: so the exception of a span that has left is already here. (In a storm, of which this takes a share, a span may go without its event; the record comes.)
         self.take_exceptions(EXCEPTIONS_A_TURN);
     }
 
-    /// Takes all there is, rest or no rest.
+    fn begin_round(&mut self) {
+        self.round = self.link.outboxes.all();
+        self.rounds += 1;
+    }
+
+    /// Empties outboxes, as far as there is room for what comes of it. Records that find none wait where they are: a lane that has to drop what it was given, while it sends, has been given too much.
+    fn take_records(&mut self) {
+        if self.round.is_empty() {
+            self.begin_round();
+        }
+        while self.taken.len() < KEEP_TAKEN && !self.delivery.is_full() {
+            let Some(outbox) = self.round.pop() else { return };
+            self.link.outboxes.empty(outbox, &mut self.taken, &self.link.ledger);
+        }
+        if !self.round.is_empty() && !self.delivery.is_full() {
+            // Not before what was taken has become requests.
+            self.link.waker.wake();
+        }
+    }
+
+    /// Takes all there is, rest or no rest, room or no room.
     fn take_all(&mut self) {
-        self.link.outboxes.drain(&mut self.taken, &self.link.ledger);
+        self.begin_round();
+        for outbox in std::mem::take(&mut self.round) {
+            self.link.outboxes.empty(outbox, &mut self.taken, &self.link.ledger);
+        }
         self.take_exceptions(self.link.express.len());
     }
 
@@ -255,7 +291,7 @@ impl Worker {
                     let _ = catch_unwind(AssertUnwindSafe(|| self.exporter.first_form(draft, &self.resource)));
                 }
             }
-            self.convert();
+            self.convert(at_once);
         }
     }
 
@@ -270,8 +306,8 @@ impl Worker {
         }
     }
 
-    /// Records become log records and spans.
-    fn convert(&mut self) {
+    /// Records become log records and spans, as far as there is room for them; `at_once`: all of them.
+    fn convert(&mut self, at_once: bool) {
         let is_held_up = !self.naming.is_empty();
         if self.taken.is_empty() && (self.held.is_empty() || is_held_up) {
             return;
@@ -285,7 +321,7 @@ impl Worker {
             taken.splice(..0, held);
         }
         let mut rest = &taken[..];
-        while !rest.is_empty() {
+        while !rest.is_empty() && (at_once || !self.delivery.is_full()) {
             let before = rest.len();
             let (naming, held) = (&self.naming, &mut self.held);
             let hold = |record: &Record<'_>| {
@@ -312,7 +348,8 @@ impl Worker {
                 std::thread::yield_now();
             }
         }
-        taken.clear();
+        let done = taken.len() - rest.len();
+        taken.drain(..done);
         taken.shrink_to(KEEP_TAKEN);
         self.taken = taken;
         self.pace.end(&begun);
@@ -383,7 +420,9 @@ impl Worker {
         if due(&mut self.since[1], self.exporter.spans.count(), self.config.span_delay) {
             self.send_spans();
         }
-        if now >= self.next_metrics {
+        // At the end they have been read for the last time.
+        let is_ending = self.flushes.iter().any(|flush| flush.last && flush.watermark.is_some());
+        if now >= self.next_metrics && !is_ending {
             self.next_metrics = now + self.config.metric_interval;
             self.send_metrics();
         }
@@ -456,11 +495,13 @@ impl Worker {
             self.send_all();
         }
         for index in 0..self.flushes.len() {
-            let Flush { watermark: None, at_once, .. } = self.flushes[index] else { continue };
+            let Flush { watermark: None, at_once, round, .. } = self.flushes[index] else { continue };
             if now >= at_once {
+                self.take_all();
                 self.make(true);
             }
-            if self.naming.is_empty() {
+            let is_taken = self.rounds > round || self.round.is_empty();
+            if self.naming.is_empty() && self.taken.is_empty() && is_taken {
                 self.send_all();
                 self.flushes[index].watermark = Some(self.delivery.watermark());
             }

@@ -16,7 +16,7 @@ use crate::{
         storm::{ExceptionRate, Storm},
     },
     layer::{route::Routes, slab::Slab, spans::OpenSpans},
-    ledger::{Ledger, Lost, Signal, Stats},
+    ledger::{Ledger, Stats},
     link::{Link, Links},
     propagation::Propagators,
     sampling::{RemoteBudget, Sampler},
@@ -232,11 +232,10 @@ impl Core {
         self.has_ended.store(true, Ordering::Relaxed);
     }
 
-    /// An exception after the end, of which there will be no record whatever id it has. It is counted, and that is said once.
+    /// An exception after the end, of which there will be no record whatever id it has. That is said once.
     #[cold]
     pub(crate) fn lost_after_end(&self) {
         if self.has_ended.load(Ordering::Relaxed) {
-            self.ledger().dropped(Signal::Exceptions, Lost::Shutdown, 1);
             self.after_end.call_once(|| {
                 crate::diagnose(format_args!("an error happened after the telemetry was shut down and is not reported; keep the guard until the end of main"));
             });

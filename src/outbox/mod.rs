@@ -84,24 +84,23 @@ impl Outboxes {
         Some(outbox)
     }
 
-    /// Moves the records of every thread to `out`, tells the ledger what is not among them, and forgets the rings of threads that have ended. The lock is not held while records are copied: a thread's first record would wait for it.
-    pub(crate) fn drain(&self, out: &mut Vec<u8>, ledger: &Ledger) {
-        let outboxes = self.all.lock().unwrap_or_else(PoisonError::into_inner).clone().unwrap_or_default();
-        let mut ended = Vec::new();
-        for outbox in &outboxes {
-            // The list's and this one. Looked at before the ring: a thread that ends after this has its last records taken next time.
-            if Arc::strong_count(outbox) == 2 {
-                // What the thread wrote before it let go is seen after this.
-                fence(Ordering::Acquire);
-                ended.push(Arc::as_ptr(outbox));
-            }
-            outbox.drain(out);
-            outbox.missed.tell(ledger);
+    /// Every thread's, to be [emptied](Self::empty) one after the other. The lock is not held meanwhile: a thread's first record would wait for it.
+    pub(crate) fn all(&self) -> Vec<Arc<Outbox>> {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner).clone().unwrap_or_default()
+    }
+
+    /// Moves a thread's records to `out`, tells the ledger what is not among them, and forgets the ring if the thread has ended.
+    pub(crate) fn empty(&self, outbox: Arc<Outbox>, out: &mut Vec<u8>, ledger: &Ledger) {
+        // The list's and this one. Looked at before the ring: a thread that ends after this has its last records taken next time.
+        let has_ended = Arc::strong_count(&outbox) == 2;
+        if has_ended {
+            // What the thread wrote before it let go is seen after this.
+            fence(Ordering::Acquire);
         }
-        if !ended.is_empty()
-            && let Some(all) = self.all.lock().unwrap_or_else(PoisonError::into_inner).as_mut()
-        {
-            all.retain(|outbox| !ended.contains(&Arc::as_ptr(outbox)));
+        outbox.drain(out);
+        outbox.missed.tell(ledger);
+        if has_ended && let Some(all) = self.all.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            all.retain(|known| !Arc::ptr_eq(known, &outbox));
         }
     }
 

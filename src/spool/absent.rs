@@ -4,7 +4,7 @@ use std::{convert::Infallible, path::Path};
 
 use bytes::Bytes;
 
-use super::{Adopted, Entry, Limits};
+use super::{Adopted, Entry, Limits, Moment};
 use crate::ledger::Signal;
 
 pub(crate) struct Spool(Infallible);
@@ -58,7 +58,7 @@ impl Ticket {
         match self.0 {}
     }
 
-    pub(crate) fn written(&self) -> u64 {
+    pub(crate) fn written(&self) -> Moment {
         match self.0 {}
     }
 

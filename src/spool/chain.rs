@@ -11,12 +11,12 @@ use std::{
 };
 
 use super::{
-    Adopted, Entry, Limits,
+    Adopted, Entry, Limits, Moment,
     dir::{RunDir, StateDir, Unusable},
     frame::HEADER,
     segment::{Segment, Ticket},
 };
-use crate::{clock::now, failpoint::step, ledger::Signal};
+use crate::{failpoint::step, ledger::Signal};
 
 /// After a failure to write, the next attempt.
 const RETRY: Duration = Duration::from_secs(5);
@@ -139,7 +139,7 @@ impl Writer {
         // Twice, as the worker may just be going on to the next segment.
         let ticket = (0..2).find_map(|_| {
             let segment = self.current.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
-            let entry = Entry { payload: request, records: 1, written: now() };
+            let entry = Entry { payload: request, records: 1, written: Moment::now() };
             segment.append(Signal::Exceptions, entry, self.limits.age).ok()
         });
         step("spool::hook::after");

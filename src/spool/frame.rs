@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! offset  bytes
-//!      0      4  magic "CtF1"
+//!      0      4  magic "CtF2"
 //!      4      4  state: 0 while it waits, the complement of the checksum once it is settled
 //!      8      4  CRC-32C of the bytes from 12 on
 //!     12      4  length of the payload
@@ -10,21 +10,24 @@
 //!     17      3  0
 //!     20      4  records in the payload
 //!     24      8  when it was written, nanoseconds since the Unix epoch
-//!     32      …  payload: an encoded OTLP export request
+//!     32      8  how long the machine had been up then, nanoseconds
+//!     40      8  which start of the machine that was; 0: not known
+//!     48      …  payload: an encoded OTLP export request
 //! ```
 //!
 //! Numbers are little-endian. What is not a valid frame is skipped up to the next one that is, and reported; zeros (room that was reserved and never written) are skipped silently. No single byte turns a waiting frame into a settled one.
 
 use crc::{CRC_32_ISCSI, Crc, Table};
 
+use super::moment::Moment;
 use crate::ledger::Signal;
 
 /// Bytes before the payload.
-pub(crate) const HEADER: usize = 32;
+pub(crate) const HEADER: usize = 48;
 /// Bytes of a payload at most; what claims to be longer is damaged.
 pub(crate) const MAX_PAYLOAD: usize = 64 << 20;
 
-const MAGIC: [u8; 4] = *b"CtF1";
+const MAGIC: [u8; 4] = *b"CtF2";
 /// Where the state is.
 pub(crate) const STATE: u64 = 4;
 
@@ -47,20 +50,22 @@ pub(crate) struct Frame<'a> {
     pub(crate) offset: usize,
     pub(crate) signal: Signal,
     pub(crate) records: u32,
-    pub(crate) written: u64,
+    pub(crate) written: Moment,
     pub(crate) payload: &'a [u8],
     pub(crate) checksum: u32,
 }
 
 /// A frame with this payload, waiting.
-pub(crate) fn encode(signal: Signal, records: u32, written: u64, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn encode(signal: Signal, records: u32, written: Moment, payload: &[u8]) -> Vec<u8> {
     let mut frame = Vec::with_capacity(HEADER + payload.len());
     frame.extend_from_slice(&MAGIC);
     frame.extend_from_slice(&[0; 8]);
     frame.extend_from_slice(&(payload.len() as u32).to_le_bytes());
     frame.extend_from_slice(&[signal as u8, 0, 0, 0]);
     frame.extend_from_slice(&records.to_le_bytes());
-    frame.extend_from_slice(&written.to_le_bytes());
+    for part in [written.written, written.uptime, written.boot] {
+        frame.extend_from_slice(&part.to_le_bytes());
+    }
     frame.extend_from_slice(payload);
     let checksum = CRC.checksum(&frame[12..]);
     frame[8..12].copy_from_slice(&checksum.to_le_bytes());
@@ -120,7 +125,8 @@ pub(crate) fn read(segment: &[u8], offset: usize) -> Option<(Frame<'_>, [u8; 4])
         return None;
     }
     let signal = *Signal::ALL.get(usize::from(header[16]))?;
-    let written = u64::from_le_bytes(header[24..32].try_into().ok()?);
+    let long = |at: usize| Some(u64::from_le_bytes(header.get(at..at + 8)?.try_into().ok()?));
+    let written = Moment { written: long(24)?, uptime: long(32)?, boot: long(40)? };
     let frame = Frame { offset, signal, records: word(header, 20)?, written, payload, checksum };
     Some((frame, header[4..8].try_into().ok()?))
 }
@@ -139,12 +145,12 @@ mod tests {
     }
 
     fn segment(payloads: &[Vec<u8>]) -> Vec<u8> {
-        payloads.iter().enumerate().flat_map(|(number, payload)| encode(Signal::Exceptions, 1, number as u64, payload)).collect()
+        payloads.iter().enumerate().flat_map(|(number, payload)| encode(Signal::Exceptions, 1, Moment { written: number as u64, ..Moment::default() }, payload)).collect()
     }
 
     fn waiting(segment: &[u8]) -> Vec<(u64, Vec<u8>)> {
         let frames = frames(segment).filter_map(|found| match found {
-            Found::Waiting(frame) => Some((frame.written, frame.payload.to_vec())),
+            Found::Waiting(frame) => Some((frame.written.written, frame.payload.to_vec())),
             _ => None,
         });
         frames.collect()

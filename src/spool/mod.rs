@@ -19,6 +19,7 @@ mod chain;
 mod dir;
 #[cfg(feature = "spool")]
 pub(crate) mod frame;
+pub(crate) mod moment;
 #[cfg(all(feature = "spool", feature = "json", unix))]
 mod replay;
 #[cfg(all(feature = "spool", unix))]
@@ -33,6 +34,8 @@ pub(crate) use self::{
     chain::{Chain, Spool, Writer},
     segment::Ticket,
 };
+
+pub(crate) use self::moment::Moment;
 
 /// How much may lie on disk, and for how long.
 #[derive(Clone, Copy, Debug)]
@@ -63,8 +66,8 @@ impl Default for Limits {
 pub(crate) struct Entry<'a> {
     pub(crate) payload: &'a [u8],
     pub(crate) records: u64,
-    /// Nanoseconds since the Unix epoch; from then on it ages.
-    pub(crate) written: u64,
+    /// From then on it ages.
+    pub(crate) written: Moment,
 }
 
 /// What a process that is gone has left: a request and its number of records, or places that are damaged.

@@ -8,17 +8,17 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 
 use super::{
-    Adopted, Entry,
+    Adopted, Entry, Moment,
     dir::{RunDir, Unusable},
     frame::{self, HEADER},
 };
-use crate::{clock::now, failpoint::step, ledger::Signal};
+use crate::{failpoint::step, ledger::Signal};
 
 pub(super) struct Segment {
     run: Arc<RunDir>,
@@ -79,7 +79,7 @@ impl Segment {
         self.waiting.fetch_add(1, Ordering::SeqCst);
         let offset = self.write(&frame).inspect_err(|_| self.one_less())?;
         let checksum = frame::checksum(&frame);
-        Ok(Ticket { segment: self.clone(), offset, length: frame.len(), checksum, written, expires: expiry(written, age) })
+        Ok(Ticket { segment: self.clone(), offset, length: frame.len(), checksum, written, expires: Expiry::of(written, age) })
     }
 
     fn write(&self, frame: &[u8]) -> io::Result<u64> {
@@ -125,7 +125,7 @@ impl Segment {
                         length: HEADER + frame.payload.len(),
                         checksum: frame.checksum,
                         written: frame.written,
-                        expires: expiry(frame.written, age),
+                        expires: Expiry::of(frame.written, age),
                     };
                     take(frame.signal, Adopted::Request(ticket, u64::from(frame.records)));
                 }
@@ -182,9 +182,8 @@ pub(crate) struct Ticket {
     offset: u64,
     length: usize,
     checksum: u32,
-    /// Nanoseconds since the Unix epoch.
-    written: u64,
-    expires: u64,
+    written: Moment,
+    expires: Expiry,
 }
 
 impl Ticket {
@@ -198,12 +197,12 @@ impl Ticket {
     }
 
     pub(crate) fn is_expired(&self) -> bool {
-        now() > self.expires
+        self.expires.is_over()
     }
 
-    /// When it was written, nanoseconds since the Unix epoch.
-    pub(crate) fn written(&self) -> u64 {
-        self.written
+    /// When it was written, as this start of the machine counts.
+    pub(crate) fn written(&self) -> Moment {
+        self.written.ago(self.expires.age())
     }
 
     /// Bytes of the request.
@@ -227,10 +226,27 @@ impl Ticket {
     }
 }
 
-/// A clock that was ahead when it was written must not keep it for ever, nor one that was behind end it at once.
-fn expiry(written: u64, age: Duration) -> u64 {
-    let age = u64::try_from(age.as_nanos()).unwrap_or(u64::MAX);
-    written.min(now()).saturating_add(age)
+/// When a request is of no use any more, by a clock that does not jump.
+#[derive(Clone, Copy)]
+struct Expiry {
+    /// Its age when it became known here.
+    age: Duration,
+    since: Instant,
+    limit: Duration,
+}
+
+impl Expiry {
+    fn of(written: Moment, limit: Duration) -> Self {
+        Self { age: written.age(limit), since: Instant::now(), limit }
+    }
+
+    fn age(self) -> Duration {
+        self.age.saturating_add(self.since.elapsed())
+    }
+
+    fn is_over(self) -> bool {
+        self.age() > self.limit
+    }
 }
 
 /// A write beyond this limit would end the process (SIGXFSZ).
