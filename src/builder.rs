@@ -370,6 +370,7 @@ impl Builder {
         self_metrics(&meters.meter("crumbtrail"), &core);
         let extras = Extras {
             warnings,
+            unused: settings.unused.clone(),
             shutdown_timeout: self.shutdown_timeout,
             disabled: settings.disabled,
             #[cfg(feature = "metrics")]

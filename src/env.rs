@@ -94,6 +94,8 @@ pub(crate) struct Address {
     /// Without a scheme it is http here.
     pub(crate) uri: Uri,
     pub(crate) has_scheme: bool,
+    /// A Unix socket's path; then the URI only names a host.
+    pub(crate) socket: Option<PathBuf>,
 }
 
 /// Counts and lengths; `None` is the default.
@@ -138,7 +140,27 @@ pub(crate) struct Settings {
     pub(crate) exception_span_events: Option<bool>,
     pub(crate) state_dir: Option<PathBuf>,
     pub(crate) warnings: Vec<Warning>,
+    /// Variables of OpenTelemetry's that are set, and mean nothing here.
+    pub(crate) unused: Vec<&'static str>,
 }
+
+/// Variables that the specification knows and that have no meaning here, as docs/ENVIRONMENT.md says.
+pub(crate) const UNUSED: [&str; 14] = [
+    "OTEL_BLRP_EXPORT_TIMEOUT",
+    "OTEL_BLRP_MAX_QUEUE_SIZE",
+    "OTEL_BSP_EXPORT_TIMEOUT",
+    "OTEL_BSP_MAX_QUEUE_SIZE",
+    "OTEL_CONFIG_FILE",
+    "OTEL_ENTITIES",
+    "OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT",
+    "OTEL_EXPORTER_PROMETHEUS_HOST",
+    "OTEL_EXPORTER_PROMETHEUS_PORT",
+    "OTEL_EXPORTER_ZIPKIN_ENDPOINT",
+    "OTEL_LINK_ATTRIBUTE_COUNT_LIMIT",
+    "OTEL_LOG_LEVEL",
+    "OTEL_METRICS_EXEMPLAR_FILTER",
+    "OTEL_METRIC_EXPORT_TIMEOUT",
+];
 
 impl Settings {
     /// Reads the environment (OpenTelemetry specification, "Environment Variable Specification" and "OTLP Exporter Configuration").
@@ -151,7 +173,7 @@ impl Settings {
             revision: reader.text("GIT_COMMIT_SHA").or_else(|| reader.text("VCS_REF")),
             sampler: sampler(&mut reader),
             propagators: propagators(&mut reader),
-            metric_interval: reader.duration("OTEL_METRIC_EXPORT_INTERVAL"),
+            metric_interval: reader.parsed("OTEL_METRIC_EXPORT_INTERVAL", |text| positive(text).map(Duration::from_millis)),
             temporality: reader.parsed("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", temporality),
             exponential_histograms: reader.parsed("OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION", histogram_aggregation),
             span_delay: reader.duration("OTEL_BSP_SCHEDULE_DELAY"),
@@ -171,6 +193,7 @@ impl Settings {
         settings.metrics = reader.signal("OTEL_EXPORTER_OTLP_METRICS_", Some("OTEL_METRICS_EXPORTER"));
         settings.logs = reader.signal("OTEL_EXPORTER_OTLP_LOGS_", Some("OTEL_LOGS_EXPORTER"));
         settings.warnings = reader.warnings;
+        settings.unused = UNUSED.into_iter().filter(|name| environment.0.get(*name).is_some_and(|value| !value.is_empty())).collect();
         settings
     }
 }
@@ -272,9 +295,10 @@ fn positive(text: &str) -> Result<u64, String> {
     integer(text).and_then(|number| if number == 0 { Err("0 is too small; the default is used".to_owned()) } else { Ok(number) })
 }
 
-/// `key=value,key=value`, percent-encoded; any error discards the whole value.
+/// `key=value,key=value`, percent-encoded; any error discards the whole value. A comma too many is none.
 fn resource_attributes(text: &str) -> Result<Vec<(String, String)>, String> {
     text.split(',')
+        .filter(|pair| !pair.trim().is_empty())
         .map(|pair| {
             let (key, value) = pair.split_once('=').ok_or("a part is not key=value")?;
             let (key, value) = (decoded(key.trim())?, decoded(value.trim())?);
@@ -372,24 +396,46 @@ fn exporter_name(text: &str) -> Result<Exporter, String> {
 fn protocol(text: &str) -> Result<Protocol, String> {
     match text.to_ascii_lowercase().as_str() {
         "http/protobuf" => Ok(Protocol::HttpProtobuf),
-        "http/json" if cfg!(feature = "json") => Ok(Protocol::HttpJson),
-        "http/json" => Err("JSON needs crumbtrail's feature \"json\"; http/protobuf is used".to_owned()),
-        "grpc" if cfg!(feature = "grpc") => Ok(Protocol::Grpc),
-        "grpc" => Err("gRPC needs crumbtrail's feature \"grpc\"; http/protobuf is used".to_owned()),
+        // Whether it is built in is looked at where it is used.
+        "http/json" => Ok(Protocol::HttpJson),
+        "grpc" => Ok(Protocol::Grpc),
         other => Err(format!("{other:?} is not a protocol known here (http/protobuf, http/json, grpc); http/protobuf is used")),
     }
 }
 
-/// An absolute URL; an address without a scheme is taken as http.
+/// An absolute URL; an address without a scheme is taken as http. `unix:/path` and `unix:///path` are sockets of this machine.
 pub(crate) fn endpoint(text: &str) -> Result<Address, String> {
+    if let Some(path) = text.strip_prefix("unix:") {
+        let path = path.strip_prefix("//").unwrap_or(path);
+        let socket = Some(PathBuf::from(path)).filter(|path| cfg!(unix) && path.is_absolute());
+        let local = Address { uri: Uri::from_static("http://localhost"), has_scheme: true, socket };
+        return Some(local).filter(|local| local.socket.is_some()).ok_or_else(|| {
+            "not the absolute path of a Unix socket, as in unix:/run/otel.sock; the default is used".to_owned()
+        });
+    }
     let has_scheme = text.contains("://");
+    // `http:/host` is no host called http.
+    let forgets_a_slash = !has_scheme && text.split_once(':').is_some_and(|(_, rest)| !rest.starts_with(|next: char| next.is_ascii_digit()));
     let with_scheme = if has_scheme { text.to_owned() } else { format!("http://{text}") };
+    let has_port = |uri: &Uri| uri.port().is_none() || uri.port_u16().is_some();
+    let ends_in_port = |uri: &Uri| {
+        let authority = uri.authority().map_or("", |authority| authority.as_str());
+        let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+        // An IPv6 address has colons of its own.
+        host.ends_with(']') || host.rsplit_once(':').is_none_or(|(_, port)| port.parse::<u16>().is_ok())
+    };
     match with_scheme.parse::<Uri>() {
-        Ok(uri) if uri.host().is_some_and(|host| !host.is_empty()) && matches!(uri.scheme_str(), Some("http" | "https")) => {
-            Ok(Address { uri, has_scheme })
+        Ok(uri)
+            if !forgets_a_slash
+                && uri.host().is_some_and(|host| !host.is_empty())
+                && matches!(uri.scheme_str(), Some("http" | "https"))
+                && has_port(&uri)
+                && ends_in_port(&uri) =>
+        {
+            Ok(Address { uri, has_scheme, socket: None })
         }
         // The text is not shown: it may hold credentials.
-        _ => Err("not an http:// or https:// URL; the default is used".to_owned()),
+        _ => Err("not an http:// or https:// URL with a port from 0 to 65535; the default is used".to_owned()),
     }
 }
 

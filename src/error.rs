@@ -20,8 +20,8 @@ pub enum InitError {
         /// The header's name; its value may be secret.
         name: String,
     },
-    /// A certificate or key given in code cannot be used.
-    #[error("the {what} given in code cannot be used: {problem}")]
+    /// A certificate or key cannot be read or used. Without it requests would be sent to whoever the system trusts, or not at all.
+    #[error("the {what} cannot be used: {problem}")]
     Tls {
         /// Which of them.
         what: &'static str,
@@ -31,6 +31,14 @@ pub enum InitError {
     /// The proxy given in code is not an address. It is not shown: it may hold credentials.
     #[error("the proxy given in code is not a URL that can be used; expected something like http://proxy.internal:3128")]
     Proxy,
+    /// What was asked for is not built in.
+    #[error("{what} needs crumbtrail's feature {feature:?}; enable it in Cargo.toml, or ask for something else")]
+    Unsupported {
+        /// What was asked for.
+        what: &'static str,
+        /// The feature it needs.
+        feature: &'static str,
+    },
     /// The operating system refused the worker thread or what its runtime needs.
     #[error("the worker could not be started; is the process at its limit of threads or open files?")]
     Thread(#[source] std::io::Error),

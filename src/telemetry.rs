@@ -39,6 +39,7 @@ struct Inner {
 /// What only the handle needs.
 pub(crate) struct Extras {
     pub(crate) warnings: Vec<Warning>,
+    pub(crate) unused: Vec<&'static str>,
     pub(crate) shutdown_timeout: Duration,
     pub(crate) disabled: bool,
     #[cfg(feature = "metrics")]
@@ -261,6 +262,9 @@ pub(crate) fn install(telemetry: Telemetry, panic_hook: bool, console: bool, met
     };
     // The one step that can fail comes first: it is installed whole, or not at all.
     tracing_core::dispatcher::set_global_default(dispatch).map_err(InitError::SubscriberInstalled)?;
+    for name in &telemetry.inner.extras.unused {
+        tracing::debug!(name, "the variable is set and has no meaning here, see docs/ENVIRONMENT.md");
+    }
     #[cfg(feature = "log")]
     if !crate::log_bridge::install() {
         crate::diagnose(format_args!("a logger of the `log` crate was installed before; its records go there and not to crumbtrail"));

@@ -18,7 +18,7 @@ use crate::{
 
 /// What says where signals go.
 impl Builder {
-    /// The receiver, `http://localhost:4318` by default (`:4317` for gRPC). For HTTP each signal's path (`v1/logs`, …) is appended.
+    /// The receiver, `http://localhost:4318` by default (`:4317` for gRPC). For HTTP each signal's path (`v1/logs`, …) is appended. `unix:/path` is a Unix socket, for either protocol.
     pub fn with_endpoint(mut self, endpoint: impl Into<String>) -> Self {
         self.endpoint = Some(endpoint.into());
         self
@@ -42,13 +42,9 @@ impl Builder {
         self
     }
 
-    /// How requests are compressed; not at all by default. One whose feature is not built in is not used.
+    /// How requests are compressed; not at all by default. One whose feature is not built in is an [`InitError`].
     pub fn with_compression(mut self, compression: Compression) -> Self {
-        self.compression = Some(match compression {
-            Compression::Gzip if cfg!(not(feature = "gzip")) => Compression::None,
-            Compression::Zstd if cfg!(not(feature = "zstd")) => Compression::None,
-            other => other,
-        });
+        self.compression = Some(compression);
         self
     }
 
@@ -144,7 +140,16 @@ impl Builder {
         }
         let generic = &self.settings.generic;
         let default_protocol = if cfg!(all(feature = "grpc", not(feature = "http"))) { Protocol::Grpc } else { Protocol::HttpProtobuf };
-        let protocol = self.protocol.or(signal.protocol).or(generic.protocol).unwrap_or(default_protocol);
+        if let Some(protocol) = self.protocol {
+            supported(protocol)?;
+        }
+        if let Some(compression) = self.compression {
+            compression_supported(compression)?;
+        }
+        let asked = self.protocol.or(signal.protocol).or(generic.protocol).unwrap_or(default_protocol);
+        // Asked for by a variable, what is not built in is replaced by what is: a program is not to be kept from starting by where it runs.
+        let protocol = if supported(asked).is_ok() { asked } else { default_protocol };
+        let is_replaced = protocol != asked && supported(protocol).is_ok();
         let code = self.endpoint.as_deref().map(env::endpoint).transpose().map_err(|_| InitError::Endpoint)?;
         let (address, whole) = match (code, &signal.endpoint, &generic.endpoint) {
             (Some(code), ..) => (code, false),
@@ -152,10 +157,26 @@ impl Builder {
             (None, None, Some(generic)) => (generic.clone(), false),
             (None, None, None) => {
                 let port = if protocol == Protocol::Grpc { "http://localhost:4317" } else { "http://localhost:4318" };
-                (Address { uri: Uri::from_static(port), has_scheme: true }, false)
+                (Address { uri: Uri::from_static(port), has_scheme: true, socket: None }, false)
             }
         };
+        let mut address = address;
+        if is_replaced {
+            let variable = if signal.protocol.is_some() { infix } else { "" };
+            let ports = if asked == Protocol::Grpc { (4317, 4318) } else { (4318, 4317) };
+            let moved = address.uri.port_u16() == Some(ports.0) && (protocol == Protocol::Grpc) != (asked == Protocol::Grpc);
+            if moved {
+                address.uri = with_port(&address.uri, ports.1);
+            }
+            let at = if moved { format!(", at port {} instead of {}", ports.1, ports.0) } else { String::new() };
+            let warning = Warning::new(
+                &format!("OTEL_EXPORTER_OTLP_{variable}PROTOCOL"),
+                &format!("{} is not built in (crumbtrail's feature {:?}); {} is used{at}", name_of(asked).0, name_of(asked).1, name_of(protocol).0),
+            );
+            warnings.extend(Some(warning).filter(|warning| !warnings.contains(warning)));
+        }
         let insecure = self.insecure || signal.insecure.or(generic.insecure).unwrap_or(false);
+        let socket = address.socket.clone();
         let endpoint = match protocol {
             // The specification: without a scheme gRPC is secure, unless told otherwise.
             Protocol::Grpc if !address.has_scheme && !insecure => secure(&address.uri),
@@ -167,18 +188,28 @@ impl Builder {
             Some(proxy) => Some(Proxy(env::endpoint(proxy).map_err(|_| InitError::Proxy)?.uri)),
             None => None,
         };
+        if endpoint.scheme_str() == Some("https") && cfg!(not(feature = "tls")) {
+            return Err(InitError::Unsupported { what: "an https endpoint", feature: "tls" });
+        }
+        let mut headers = self.headers(signal)?;
+        let (endpoint, credentials) = if protocol == Protocol::Grpc { without_credentials(&endpoint) } else { (endpoint, None) };
+        // HTTP's client does that by itself.
+        if let Some(credentials) = credentials.filter(|_| !headers.iter().any(|(name, _)| name == http::header::AUTHORIZATION)) {
+            headers.push((http::header::AUTHORIZATION, credentials));
+        }
         Ok(Destination::Otlp(Box::new(LaneConfig {
             protocol,
             endpoint,
-            headers: self.headers(signal)?,
+            socket,
+            headers,
             timeout: self.timeout.or(signal.timeout).or(generic.timeout).unwrap_or(Duration::from_secs(10)),
             compression: self.compression.or(signal.compression).or(generic.compression).unwrap_or_default(),
-            tls: self.tls(signal, infix, warnings)?,
+            tls: self.tls(signal, infix)?,
             proxy,
         })))
     }
 
-    fn tls(&self, signal: &SignalSettings, infix: &str, warnings: &mut Vec<Warning>) -> Result<Tls, InitError> {
+    fn tls(&self, signal: &SignalSettings, infix: &str) -> Result<Tls, InitError> {
         let given = |what, problem: String| InitError::Tls { what, problem };
         if let Some(pem) = &self.authority {
             tls::check_certificates(pem).map_err(|problem| given("certificate", problem))?;
@@ -188,25 +219,26 @@ impl Builder {
             tls::check_key(key).map_err(|problem| given("client key", problem))?;
         }
         let generic = &self.settings.generic;
-        // A file that cannot be used is as if it had not been named.
-        let mut read = |own: &Option<PathBuf>, general: &Option<PathBuf>, name: &str, check: fn(&[u8]) -> Result<(), String>| {
+        // A file that cannot be used is no reason to trust others, nor to go without.
+        let read = |own: &Option<PathBuf>, general: &Option<PathBuf>, (what, name): (&'static str, &str), check: fn(&[u8]) -> Result<(), String>| {
             let (path, variable) = match (own, general) {
                 (Some(own), _) => (own, format!("OTEL_EXPORTER_OTLP_{infix}{name}")),
-                (None, general) => (general.as_ref()?, format!("OTEL_EXPORTER_OTLP_{name}")),
+                (None, Some(general)) => (general, format!("OTEL_EXPORTER_OTLP_{name}")),
+                (None, None) => return Ok(None),
             };
             let content = std::fs::read(path).map_err(|error| error.to_string()).and_then(|pem| check(&pem).map(|()| pem));
-            let warning = |problem: String| Warning::new(&variable, &format!("{}: {problem}; it is ignored", path.display()));
-            content.map_err(|problem| warnings.extend(Some(warning(problem)).filter(|warning| !warnings.contains(warning)))).ok()
+            content.map(Some).map_err(|problem| given(what, format!("{}, named by {variable}: {problem}", path.display())))
         };
         let authority = match &self.authority {
             Some(pem) => Some(pem.clone()),
-            None => read(&signal.certificate, &generic.certificate, "CERTIFICATE", tls::check_certificates),
+            None => read(&signal.certificate, &generic.certificate, ("certificate", "CERTIFICATE"), tls::check_certificates)?,
         };
         let identity = match &self.identity {
             Some(identity) => Some(identity.clone()),
             None => {
-                let chain = read(&signal.client_certificate, &generic.client_certificate, "CLIENT_CERTIFICATE", tls::check_certificates);
-                let key = read(&signal.client_key, &generic.client_key, "CLIENT_KEY", tls::check_key);
+                let of_chain = ("client certificate", "CLIENT_CERTIFICATE");
+                let chain = read(&signal.client_certificate, &generic.client_certificate, of_chain, tls::check_certificates)?;
+                let key = read(&signal.client_key, &generic.client_key, ("client key", "CLIENT_KEY"), tls::check_key)?;
                 chain.zip(key)
             }
         };
@@ -236,6 +268,71 @@ impl Builder {
         }
         Ok(headers)
     }
+}
+
+/// What it is called, and the feature it needs.
+fn name_of(protocol: Protocol) -> (&'static str, &'static str) {
+    match protocol {
+        Protocol::HttpProtobuf => ("http/protobuf", "http"),
+        Protocol::HttpJson => ("http/json", "json"),
+        Protocol::Grpc => ("grpc", "grpc"),
+    }
+}
+
+fn supported(protocol: Protocol) -> Result<(), InitError> {
+    let is_built = match protocol {
+        Protocol::HttpProtobuf => cfg!(feature = "http"),
+        Protocol::HttpJson => cfg!(feature = "json"),
+        Protocol::Grpc => cfg!(feature = "grpc"),
+    };
+    let (what, feature) = name_of(protocol);
+    if is_built { Ok(()) } else { Err(InitError::Unsupported { what, feature }) }
+}
+
+fn compression_supported(compression: Compression) -> Result<(), InitError> {
+    match compression {
+        Compression::Gzip if cfg!(not(feature = "gzip")) => Err(InitError::Unsupported { what: "gzip", feature: "gzip" }),
+        Compression::Zstd if cfg!(not(feature = "zstd")) => Err(InitError::Unsupported { what: "zstd", feature: "zstd" }),
+        _ => Ok(()),
+    }
+}
+
+/// The same address at another port.
+fn with_port(endpoint: &Uri, port: u16) -> Uri {
+    let mut parts = endpoint.clone().into_parts();
+    let authority = parts.authority.as_ref().map_or("", |authority| authority.as_str());
+    let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
+    parts.authority = format!("{host}:{port}").parse().ok().or(parts.authority.take());
+    Uri::from_parts(parts).unwrap_or_else(|_| endpoint.clone())
+}
+
+/// An address without the credentials in it, and those as HTTP's Basic scheme has them.
+fn without_credentials(endpoint: &Uri) -> (Uri, Option<HeaderValue>) {
+    let Some((credentials, host)) = endpoint.authority().and_then(|authority| authority.as_str().rsplit_once('@')) else {
+        return (endpoint.clone(), None);
+    };
+    let mut parts = endpoint.clone().into_parts();
+    parts.authority = host.parse().ok();
+    let decoded = |text: &str| percent_encoding::percent_decode_str(text).collect::<Vec<u8>>();
+    let (user, password) = credentials.split_once(':').unwrap_or((credentials, ""));
+    let pair = [decoded(user), b":".to_vec(), decoded(password)].concat();
+    let value = HeaderValue::from_str(&format!("Basic {}", base64(&pair))).ok().map(|mut value| {
+        value.set_sensitive(true);
+        value
+    });
+    (Uri::from_parts(parts).unwrap_or_else(|_| endpoint.clone()), value)
+}
+
+#[cfg(feature = "grpc")]
+fn base64(bytes: &[u8]) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.encode(bytes)
+}
+
+/// Only gRPC asks.
+#[cfg(not(feature = "grpc"))]
+fn base64(_: &[u8]) -> String {
+    String::new()
 }
 
 /// `path` behind the endpoint's own path, as the specification wants it for the general endpoint.
@@ -304,17 +401,38 @@ mod tests {
         assert!(!format!("{config:?}").contains("code"));
     }
 
+    /// Report C12.
     #[test]
-    fn a_certificate_that_cannot_be_read_is_said_once_and_ignored() {
-        let variables = [("OTEL_EXPORTER_OTLP_CERTIFICATE", "/nonexistent"), ("OTEL_EXPORTER_OTLP_LOGS_CLIENT_KEY", "/dev/null")];
+    fn a_certificate_that_cannot_be_read_is_an_error() {
+        for (variable, what) in [("OTEL_EXPORTER_OTLP_CERTIFICATE", "certificate"), ("OTEL_EXPORTER_OTLP_LOGS_CLIENT_KEY", "client key")] {
+            let environment = Environment::from_iter([(variable, "/nonexistent")]);
+            let error = crate::builder(crate::service!()).from_environment(&environment).destinations(&mut Vec::new()).err();
+            let text = error.map(|error| error.to_string()).unwrap_or_default();
+            assert!(text.contains(what) && text.contains(variable) && text.contains("/nonexistent"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_unix_socket_is_an_address_and_credentials_are_a_header() {
+        let (config, _) = logs(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "unix:///run/otel.sock")], |builder| builder);
+        assert_eq!((config.socket, config.endpoint.to_string()), (Some("/run/otel.sock".into()), "http://localhost/v1/logs".to_owned()));
+        let (endpoint, header) = without_credentials(&Uri::from_static("http://ada:p%40ss@host:4317"));
+        assert_eq!(endpoint, "http://host:4317/");
+        #[cfg(feature = "grpc")]
+        assert_eq!(header.unwrap(), "Basic YWRhOnBAc3M=");
+        let _ = header;
+        assert_eq!(with_port(&Uri::from_static("http://u:p@[::1]:4317/x"), 4318), "http://u:p@[::1]:4318/x");
+    }
+
+    /// Report B7.
+    #[cfg(not(feature = "grpc"))]
+    #[test]
+    fn a_protocol_that_is_not_built_in_is_replaced_with_its_port_or_refused() {
+        let variables = [("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"), ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4317")];
         let (config, warnings) = logs(&variables, |builder| builder);
-        assert!(config.tls.authority.is_none() && config.tls.identity.is_none());
-        let mut variables: Vec<_> = warnings.iter().map(Warning::variable).collect();
-        variables.sort_unstable();
-        assert_eq!(
-            variables,
-            ["OTEL_EXPORTER_OTLP_CERTIFICATE", "OTEL_EXPORTER_OTLP_LOGS_CLIENT_KEY"],
-            "the general one once for three signals"
-        );
+        assert_eq!((config.protocol, config.endpoint.to_string()), (Protocol::HttpProtobuf, "http://collector:4318/v1/logs".to_owned()));
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        let refused = crate::builder(crate::service!()).with_protocol(Protocol::Grpc).destinations(&mut Vec::new()).err();
+        assert!(matches!(refused, Some(InitError::Unsupported { feature: "grpc", .. })));
     }
 }

@@ -40,7 +40,11 @@ impl Grpc {
         if config.proxy.is_some() {
             return Err("a proxy is supported for HTTP only; use the protocol http/protobuf, or let a collector forward gRPC".to_owned());
         }
-        let endpoint = Endpoint::from(config.endpoint.clone())
+        let endpoint = match &config.socket {
+            Some(socket) => Endpoint::from_shared(format!("unix:{}", socket.display())).map_err(|error| describe(&error))?,
+            None => Endpoint::from(config.endpoint.clone()),
+        };
+        let endpoint = endpoint
             .user_agent(USER_AGENT)
             .map_err(|error| error.to_string())?
             .connect_timeout(Duration::from_secs(5))

@@ -48,6 +48,10 @@ impl Http {
             let proxy = reqwest::Proxy::all(proxy.0.to_string()).map_err(|_| "the proxy's address cannot be used".to_owned())?;
             client = client.proxy(proxy);
         }
+        #[cfg(unix)]
+        if let Some(socket) = &config.socket {
+            client = client.unix_socket(socket.as_path());
+        }
         #[cfg(feature = "tls")]
         {
             client = client.tls_backend_preconfigured(config.tls.client(config.endpoint.scheme_str() == Some("https"))?);

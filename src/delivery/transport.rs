@@ -22,6 +22,8 @@ pub(crate) struct LaneConfig {
     pub(crate) protocol: Protocol,
     /// The whole address of an HTTP request; for gRPC only its origin is used.
     pub(crate) endpoint: Uri,
+    /// The Unix socket to go through.
+    pub(crate) socket: Option<std::path::PathBuf>,
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
     /// Of one attempt. Zero: none.
     pub(crate) timeout: Duration,
@@ -36,6 +38,7 @@ impl fmt::Debug for LaneConfig {
         f.debug_struct("LaneConfig")
             .field("protocol", &self.protocol)
             .field("endpoint", &shown(&self.endpoint))
+            .field("socket", &self.socket)
             .field("headers", &self.headers.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>())
             .field("timeout", &self.timeout)
             .field("compression", &self.compression)

@@ -11,7 +11,8 @@ fn read(variables: &[(&str, &str)]) -> Settings {
 fn resource_attributes_are_decoded_or_refused_whole() {
     let good = read(&[("OTEL_RESOURCE_ATTRIBUTES", "team=a%2Cb, deployment.environment.name = prod%20eu ")]);
     assert_eq!(good.resource, [("team".to_owned(), "a,b".to_owned()), ("deployment.environment.name".to_owned(), "prod eu".to_owned())]);
-    for bad in ["a=1,b", "a=1,=2", "a=%zz", "a=%ff", "a=1,"] {
+    assert_eq!(read(&[("OTEL_RESOURCE_ATTRIBUTES", ",a=1, ,")]).resource, [("a".to_owned(), "1".to_owned())], "a comma too many is none");
+    for bad in ["a=1,b", "a=1,=2", "a=%zz", "a=%ff"] {
         let settings = read(&[("OTEL_RESOURCE_ATTRIBUTES", bad)]);
         assert!(settings.resource.is_empty() && settings.warnings.len() == 1, "{bad}");
     }
@@ -24,6 +25,11 @@ fn each_bad_value_warns_once_and_is_ignored() {
         ("OTEL_TRACES_SAMPLER", "jaeger_remote"),
         ("OTEL_PROPAGATORS", "xray"),
         ("OTEL_METRIC_EXPORT_INTERVAL", "-5"),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "0"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http:/host"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://host:99999"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "host:port"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "unix:relative"),
         ("OTEL_BSP_SCHEDULE_DELAY", "5s"),
         ("OTEL_BLRP_MAX_EXPORT_BATCH_SIZE", "0"),
         ("OTEL_ATTRIBUTE_COUNT_LIMIT", "many"),
