@@ -403,6 +403,7 @@ impl Builder {
             for route in [Route::Exceptions, Route::Logs, Route::Spans, Route::Breadcrumbs] {
                 routes.set(route, off());
             }
+            routes.only_pass_on();
         } else if self.exporter(0, &self.settings.logs) == Exporter::None {
             routes.set(Route::Logs, off());
         }

@@ -409,13 +409,14 @@ pub(crate) fn endpoint(text: &str) -> Result<Address, String> {
         let path = path.strip_prefix("//").unwrap_or(path);
         let socket = Some(PathBuf::from(path)).filter(|path| cfg!(unix) && path.is_absolute());
         let local = Address { uri: Uri::from_static("http://localhost"), has_scheme: true, socket };
-        return Some(local).filter(|local| local.socket.is_some()).ok_or_else(|| {
-            "not the absolute path of a Unix socket, as in unix:/run/otel.sock; the default is used".to_owned()
-        });
+        return Some(local)
+            .filter(|local| local.socket.is_some())
+            .ok_or_else(|| "not the absolute path of a Unix socket, as in unix:/run/otel.sock; the default is used".to_owned());
     }
     let has_scheme = text.contains("://");
     // `http:/host` is no host called http.
-    let forgets_a_slash = !has_scheme && text.split_once(':').is_some_and(|(_, rest)| !rest.starts_with(|next: char| next.is_ascii_digit()));
+    let forgets_a_slash =
+        !has_scheme && text.split_once(':').is_some_and(|(_, rest)| !rest.starts_with(|next: char| next.is_ascii_digit()));
     let with_scheme = if has_scheme { text.to_owned() } else { format!("http://{text}") };
     let has_port = |uri: &Uri| uri.port().is_none() || uri.port_u16().is_some();
     let ends_in_port = |uri: &Uri| {

@@ -84,6 +84,7 @@ pub use crate::{
     breadcrumb::{Breadcrumb, Breadcrumbs, breadcrumb, breadcrumb_with},
     builder::{Builder, Exporter, builder},
     delivery::{Compression, Protocol},
+    ending::exit,
     env::{Environment, Warning},
     error::{FlushError, InitError},
     exception::{
@@ -95,7 +96,6 @@ pub use crate::{
     metrics::MetricTemporality,
     sampling::Sampler,
     scope::{FlagEvaluation, Scope, User, clear_user, flag_evaluated, set_context, set_session, set_tag, set_user},
-    ending::exit,
     scrub::Scrubber,
     service::Service,
     stack::resolve::Frame,

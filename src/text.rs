@@ -18,6 +18,26 @@ fn shorter(text: &str, limit: usize) -> &str {
     &text[..(0..=limit).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0)]
 }
 
+/// A stranger's text on one line, without control characters, so that a terminal or a log shows what it is. At most `limit` bytes.
+pub(crate) fn printable(text: &str, limit: usize) -> String {
+    let mut shown = String::with_capacity(text.len().min(limit));
+    for character in text.chars() {
+        let before = shown.len();
+        // Direction marks would show other texts in another order.
+        if character.is_control() || matches!(character, '\u{2028}' | '\u{2029}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}') {
+            shown.extend(character.escape_default());
+        } else {
+            shown.push(character);
+        }
+        if shown.len() > limit {
+            shown.truncate(before);
+            shown.push('…');
+            break;
+        }
+    }
+    shown
+}
+
 /// As [`cut`].
 pub(crate) fn truncate(text: &mut String, limit: usize) {
     text.truncate(cut(text, limit).len());
@@ -98,6 +118,13 @@ mod tests {
         assert_eq!((cut("añb", 2), cut("añb", 3), cut("añb", 9), cut("ñ", 0)), ("a", "añ", "añb", ""));
         assert_eq!(shown(format_args!("{Endless}"), 5, None), "éé");
         assert_eq!(shown(format_args!("whole"), 5, None), "whole");
+    }
+
+    /// Report D6.
+    #[test]
+    fn a_strangers_text_is_shown_on_one_line() {
+        assert_eq!(printable("no\u{1b}[2J\ncrumbtrail: all is well\u{202E}", 100), "no\\u{1b}[2J\\ncrumbtrail: all is well\\u{202e}");
+        assert_eq!(printable(&"x".repeat(4_000_000), 10), "xxxxxxxxxx…");
     }
 
     #[test]

@@ -175,7 +175,8 @@ fn calls_follow_the_conventions_at_both_ends() {
     assert_eq!(called[1].status.1, "no such item");
     let mut told: Vec<&str> = received.exceptions().map(|one| one.text("exception.message")).collect();
     told.sort_unstable();
-    let expected = ["gave up", "shelf 13 collapsed", "shop.Stock/Check answered UNAVAILABLE: closed", "shop.Stock/Watch answered DATA_LOSS: torn"];
+    let expected =
+        ["gave up", "shelf 13 collapsed", "shop.Stock/Check answered UNAVAILABLE: closed", "shop.Stock/Watch answered DATA_LOSS: torn"];
     assert_eq!(told, expected, "what is explained is told once; what is not there is no defect");
 
     let exception = received.exceptions().find(|one| one.body == "gave up").unwrap();
@@ -213,7 +214,11 @@ fn a_panic_is_an_internal_error() {
     let received = pipeline.received();
     assert_eq!(received.spans.len(), 2);
     for span in &received.spans {
-        assert_eq!((span.name.as_str(), span.attributes["rpc.status_code"].as_str(), span.status.0), ("shop.Stock/Check", "INTERNAL", 2), "{span:#?}");
+        assert_eq!(
+            (span.name.as_str(), span.attributes["rpc.status_code"].as_str(), span.status.0),
+            ("shop.Stock/Check", "INTERNAL", 2),
+            "{span:#?}"
+        );
     }
     assert_eq!(pipeline.exceptions("shelf 15 exploded").len(), 1);
     let received = pipeline.receiver.wait_for(PATIENCE, |received| received.metric("rpc.server.call.duration").is_some()).unwrap();

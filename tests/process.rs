@@ -149,7 +149,11 @@ fn pairs_of_the_log_crate_arrive() {
     assert_eq!(log.text("password"), "[Filtered]");
     assert!(log.text("code.file.path").ends_with("process.rs"));
     let exception = received.exceptions().find(|exception| exception.body == "failed by way of log").expect("it arrived");
-    assert_eq!((exception.text("exception.message"), exception.attributes["order"].to_string().as_str()), ("no route", "7"), "{exception:#?}");
+    assert_eq!(
+        (exception.text("exception.message"), exception.attributes["order"].to_string().as_str()),
+        ("no route", "7"),
+        "{exception:#?}"
+    );
     let first = exception.text("exception.stacktrace").lines().next().unwrap_or_default();
     assert!(first.contains("exits_without_dropping_the_guard"), "{first}");
 }

@@ -171,7 +171,12 @@ impl Builder {
             let at = if moved { format!(", at port {} instead of {}", ports.1, ports.0) } else { String::new() };
             let warning = Warning::new(
                 &format!("OTEL_EXPORTER_OTLP_{variable}PROTOCOL"),
-                &format!("{} is not built in (crumbtrail's feature {:?}); {} is used{at}", name_of(asked).0, name_of(asked).1, name_of(protocol).0),
+                &format!(
+                    "{} is not built in (crumbtrail's feature {:?}); {} is used{at}",
+                    name_of(asked).0,
+                    name_of(asked).1,
+                    name_of(protocol).0
+                ),
             );
             warnings.extend(Some(warning).filter(|warning| !warnings.contains(warning)));
         }
@@ -220,7 +225,10 @@ impl Builder {
         }
         let generic = &self.settings.generic;
         // A file that cannot be used is no reason to trust others, nor to go without.
-        let read = |own: &Option<PathBuf>, general: &Option<PathBuf>, (what, name): (&'static str, &str), check: fn(&[u8]) -> Result<(), String>| {
+        let read = |own: &Option<PathBuf>,
+                    general: &Option<PathBuf>,
+                    (what, name): (&'static str, &str),
+                    check: fn(&[u8]) -> Result<(), String>| {
             let (path, variable) = match (own, general) {
                 (Some(own), _) => (own, format!("OTEL_EXPORTER_OTLP_{infix}{name}")),
                 (None, Some(general)) => (general, format!("OTEL_EXPORTER_OTLP_{name}")),

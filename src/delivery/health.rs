@@ -10,6 +10,7 @@ use std::{
 use crate::{
     layer::core::Core,
     ledger::{Lost, Signal, Stats},
+    text::cut,
 };
 
 /// A time in which something could not be delivered, and what was lost during it.
@@ -54,6 +55,8 @@ const WORTH_A_RECORD: Duration = Duration::from_secs(5);
 const BETWEEN_RECORDS: Duration = Duration::from_secs(30);
 /// Different things said in one outage at most.
 const MAX_SAID: usize = 8;
+/// Bytes of one of them.
+const MAX_COMPLAINT: usize = 1_000;
 
 impl Health {
     pub(super) fn new(core: Arc<Core>) -> Self {
@@ -77,12 +80,14 @@ impl Health {
             said: BTreeSet::new(),
         });
         trouble.lanes[signal as usize] = State::Failing;
-        say(&mut trouble.said, format!("cannot deliver to {endpoint}: {why}"));
+        let complaint = self.core.scrubber.scrub(&format!("cannot deliver to {endpoint}: {}", cut(why, MAX_COMPLAINT))).into_owned();
+        say(&mut trouble.said, &complaint);
     }
 
     /// A signal is refused. That is no outage: nothing is tried again, and nothing comes back by itself.
     pub(super) fn refuses(&self, signal: Signal, endpoint: &str, why: &str) {
-        say(&mut self.refusals.borrow_mut()[signal as usize], format!("{} are refused by {endpoint}: {why}", signal.as_str()));
+        let complaint = format!("{} are refused by {endpoint}: {}", signal.as_str(), cut(why, MAX_COMPLAINT));
+        say(&mut self.refusals.borrow_mut()[signal as usize], &self.core.scrubber.scrub(&complaint));
     }
 
     /// A signal has nothing left to deliver: it does not hold up the end of the outage.
@@ -128,7 +133,8 @@ impl Health {
         } else {
             format!("{endpoint} took {signal}, but says something")
         };
-        say(&mut self.remarks.borrow_mut(), format!("{what}: {remark}"));
+        let complaint = format!("{what}: {}", cut(remark, MAX_COMPLAINT));
+        say(&mut self.remarks.borrow_mut(), &self.core.scrubber.scrub(&complaint));
     }
 
     /// What has ended and is to be told of: at once, and then not more often than twice a minute.
@@ -141,7 +147,9 @@ impl Health {
     }
 }
 
-fn say(said: &mut BTreeSet<String>, complaint: String) {
+/// What a receiver says is a stranger's text: it goes on one line, without what a terminal would obey, and not without end.
+fn say(said: &mut BTreeSet<String>, complaint: &str) {
+    let complaint = crate::text::printable(complaint, MAX_COMPLAINT);
     if said.len() < MAX_SAID && !said.contains(&complaint) {
         crate::diagnose(format_args!("{complaint}"));
         said.insert(complaint);

@@ -17,7 +17,10 @@ use crate::{
     clock::now,
     layer::{self, SharedSpan, core::Core},
     ledger::{Lost, Signal},
-    stack::{resolve::{pointee, without_arguments}, statics::Template},
+    stack::{
+        resolve::{pointee, without_arguments},
+        statics::Template,
+    },
     text::{PANICKED, cut, truncate},
     unwind::guarded,
 };
@@ -229,7 +232,12 @@ pub(crate) fn capture_for<Kind>(
     }
     let mut parts = CaptureParts { core: Some(core.clone()), ..CaptureParts::default() };
     // The program's code: `Display`, `source`.
-    let _ = guarded(|| error.describe(&mut parts));
+    // It may capture itself: that is bounded as events within events are.
+    if !layer::nested(|| _ = guarded(|| error.describe(&mut parts))) {
+        core.ledger().dropped(Signal::Exceptions, Lost::Reentrant, 1);
+        core.storm.count_other();
+        return id;
+    }
     if parts.links.is_empty() {
         parts.links.push(Link { message: PANICKED.to_owned(), ..Link::default() });
     }

@@ -177,7 +177,8 @@ impl Entry {
         let earlier = self.links.first().filter(|earlier| is_text(&earlier.text))?;
         let outermost = seen.links.first().filter(|(text, _)| is_text(text));
         let is_one_of_its = outermost.is_some_and(|(text, address)| self.links.iter().any(|known| known.is_same(text, *address)));
-        let is_its_debug = outermost.is_some_and(|(text, _)| earlier.debug == fingerprint(text)) || seen.debug == fingerprint(&earlier.text);
+        let is_its_debug =
+            outermost.is_some_and(|(text, _)| earlier.debug == fingerprint(text)) || seen.debug == fingerprint(&earlier.text);
         let is_its_chain = texts().any(|text| is_chain(text, self.links.iter().map(|link| &*link.text)))
             || is_chain(&earlier.text, seen.links.iter().map(|(text, _)| *text));
         if is_one_of_its || is_its_debug || is_its_chain || seen.body.is_some_and(|body| earlier.is_same(body, 0)) {

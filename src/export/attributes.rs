@@ -47,6 +47,13 @@ impl Attributes {
         self.list.push(attribute);
     }
 
+    /// How many there are more than `limit`, the last; they go.
+    pub(crate) fn limit(&mut self, limit: usize) -> u32 {
+        let over = self.list.len().saturating_sub(limit);
+        self.list.truncate(limit);
+        u32::try_from(over).unwrap_or(u32::MAX)
+    }
+
     /// The attributes so far, for their record.
     pub(crate) fn take(&mut self) -> Vec<KeyValue> {
         std::mem::take(&mut self.list)

@@ -27,7 +27,9 @@ pub(crate) fn of(draft: &Draft, callsites: &mut Callsites) -> (Breadcrumbs, usiz
     let mut crumbs = Vec::with_capacity(trail.len());
     // Open spans whose opening the trail has lost are still known from the span tree.
     for bytes in &draft.open_spans {
-        if let Some((open, _)) = Record::split_first(bytes).filter(|(open, _)| opened(open.ids.span).is_none()) {
+        if let Some((open, _)) =
+            Record::split_first(bytes).filter(|(open, _)| open.callsite != NO_CALLSITE && opened(open.ids.span).is_none())
+        {
             crumbs.extend(crumb(&open, callsites, None));
         }
     }

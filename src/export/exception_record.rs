@@ -10,7 +10,7 @@ use prost::Message;
 use serde_json::json;
 
 use super::{breadcrumbs, exception::MAX_VALUE, value};
-use crate::{Exception, exception::group, stack::resolve::Frame, text::cut, trail::record::flag};
+use crate::{Exception, exception::group, stack::resolve::Frame, text::cut};
 
 /// The limits of receivers and backends that cost a record when passed (Loki, Tempo, Elastic, New Relic; see docs).
 mod limit {
@@ -43,7 +43,7 @@ pub(crate) fn from_exception(exception: &Exception, observed: u64) -> Exported {
         severity_number: if exception.fatal { SeverityNumber::Fatal } else { SeverityNumber::Error } as i32,
         severity_text: if exception.fatal { "FATAL" } else { "ERROR" }.to_owned(),
         body: Some(value::string(exception.body.as_deref().map_or(message, |body| cut(body, limit::MESSAGE)))),
-        flags: u32::from(exception.ids.flags & flag::SAMPLED),
+        flags: super::trace_flags(exception.ids.flags),
         dropped_attributes_count: exception.dropped,
         ..Default::default()
     };
@@ -168,12 +168,7 @@ impl<'a> Origin<'a> {
             },
             Some(_) => {
                 let Some(frame) = frames.iter().find(|frame| frame.in_app).or(frames.first()) else { return Self::default() };
-                Self {
-                    function: Some(&*frame.function).filter(known),
-                    file: frame.file.as_deref(),
-                    line: frame.line,
-                    column: frame.column,
-                }
+                Self { function: Some(&*frame.function).filter(known), file: frame.file.as_deref(), line: frame.line, column: frame.column }
             }
             // It was not raised in the program's own code.
             None => Self::default(),

@@ -12,7 +12,7 @@ use super::{
 use crate::exception::Place;
 use crate::trail::{
     callsite::Callsite,
-    record::{Record, Value, flag, key},
+    record::{Record, Value, key},
 };
 
 /// Makes an event's log record, in place of whatever `log` was. Returns its scope: the event's target.
@@ -20,13 +20,14 @@ pub(crate) fn from_event(
     record: &Record<'_>,
     site: &Callsite,
     observed: u64,
+    limit: usize,
     attributes: &mut Attributes,
     log: &mut LogRecord,
 ) -> Cow<'static, str> {
     attributes.give_back(std::mem::take(&mut log.attributes));
     super::write_ids(record.ids, &mut log.trace_id, &mut log.span_id);
     (log.time_unix_nano, log.observed_time_unix_nano) = (record.time, observed);
-    (log.flags, log.dropped_attributes_count) = (u32::from(record.ids.flags & flag::SAMPLED), 0);
+    (log.flags, log.dropped_attributes_count) = (super::trace_flags(record.ids.flags), 0);
     log.severity_number = severity(site.level) as i32;
     replace(&mut log.severity_text, site.level.as_str());
     replace(&mut log.event_name, site.event_name().unwrap_or_default());
@@ -52,6 +53,7 @@ pub(crate) fn from_event(
         other => log.body = other.map(|other| value::from_record(&other)),
     }
     source.describe(attributes);
+    log.dropped_attributes_count += attributes.limit(limit.saturating_sub(usize::from(record.truncated())));
     if record.truncated() {
         attributes.add(super::TRUNCATED, &Value::Bool(true));
     }

@@ -47,7 +47,7 @@ use crate::{
     },
     trail::{
         callsite::Callsite,
-        record::{Kind, NO_CALLSITE, Record, SpanIds, records},
+        record::{Kind, NO_CALLSITE, Record, SpanIds, flag, records},
     },
 };
 
@@ -214,11 +214,18 @@ impl Exporter {
         let Some(site) = known.or_else(|| (record.callsite == NO_CALLSITE).then(|| Arc::new(Callsite::none()))) else { return false };
         match record.kind {
             Kind::Event => {
-                let scope = log::from_event(record, &site, observed, &mut self.attributes, self.logs.next());
+                let scope = log::from_event(record, &site, observed, self.core.event_limits.fields, &mut self.attributes, self.logs.next());
                 self.logs.push(scope);
             }
             Kind::Span => {
-                let scope = span::from_record(record, &site, (self.span_limits, &self.lean), &mut self.attributes, self.spans.next());
+                let scope = span::from_record(
+                    record,
+                    &site,
+                    (self.span_limits, &self.lean),
+                    self.core.span_limits.fields,
+                    &mut self.attributes,
+                    self.spans.next(),
+                );
                 self.spans.push(scope);
             }
             Kind::SpanOpen | Kind::SpanClose | Kind::Crumb => return false,
@@ -292,6 +299,11 @@ impl Callsites {
         self.known[index] = Some(site.clone());
         Some(site)
     }
+}
+
+/// The flags of a trace as W3C Trace Context has them: sampled, random.
+fn trace_flags(flags: u8) -> u32 {
+    u32::from(flags & flag::SAMPLED) | if flags & flag::RANDOM != 0 { 2 } else { 0 }
 }
 
 /// Trace and span id as OTLP has them: big-endian, empty where there is none.

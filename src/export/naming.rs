@@ -8,7 +8,11 @@ use std::{
 
 use tokio::task::JoinHandle;
 
-use crate::{exception::{Draft, ErrorId}, outbox::Weight as _, stack::resolve::Resolver};
+use crate::{
+    exception::{Draft, ErrorId},
+    outbox::Weight as _,
+    stack::resolve::Resolver,
+};
 
 /// An exception does not wait for longer than this; it goes without names then.
 const PATIENCE: Duration = Duration::from_secs(10);

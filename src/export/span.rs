@@ -40,6 +40,7 @@ pub(crate) fn from_record(
     record: &Record<'_>,
     site: &Callsite,
     (limits, lean): (SpanLimits, &LeanEvents),
+    limit: usize,
     attributes: &mut Attributes,
     span: &mut Span,
 ) -> Cow<'static, str> {
@@ -54,9 +55,9 @@ pub(crate) fn from_record(
             }
             (key::DROPPED_LINKS, Value::U64(count)) => span.dropped_links_count += u32::try_from(*count).unwrap_or(u32::MAX / 2),
             (key::DROPPED_EVENTS, Value::U64(count)) => span.dropped_events_count += u32::try_from(*count).unwrap_or(u32::MAX / 2),
-            (key::LINK, Value::Bytes(bytes)) if bytes.len() == 24 => {
+            (key::LINK, Value::Bytes(bytes)) if bytes.len() >= 24 => {
                 if span.links.len() < limits.links {
-                    span.links.push(Link { trace_id: bytes[..16].to_vec(), span_id: bytes[16..].to_vec(), ..Default::default() });
+                    span.links.push(link(bytes));
                 } else {
                     span.dropped_links_count += 1;
                 }
@@ -85,16 +86,21 @@ pub(crate) fn from_record(
         source.target = Cow::Owned(record.text(key::CATEGORY).unwrap_or_default().to_owned());
     }
     source.describe(attributes);
-    if record.truncated() {
-        attributes.add(super::TRUNCATED, &Value::Bool(true));
-    }
-    let kept =
-        if record.ids.flags & flag::KEPT_ERROR != 0 { Some("error") } else { (record.ids.flags & flag::KEPT_SLOW != 0).then_some("slow") };
-    if let Some(why) = kept {
-        attributes.add("crumbtrail.kept", &Value::Str(why));
-    }
-    if record.ids.flags & flag::CUT_TRAIL != 0 {
-        attributes.add("crumbtrail.trail.truncated", &Value::Bool(true));
+    let kept = match record.ids.flags {
+        flags if flags & flag::KEPT_ERROR != 0 => Some("error"),
+        flags if flags & flag::KEPT_SLOW != 0 => Some("slow"),
+        _ => None,
+    };
+    let marks = [
+        (super::TRUNCATED, record.truncated().then_some(Value::Bool(true))),
+        ("crumbtrail.kept", kept.map(Value::Str)),
+        ("crumbtrail.trail.truncated", (record.ids.flags & flag::CUT_TRAIL != 0).then_some(Value::Bool(true))),
+    ];
+    // They count, and stay.
+    let marked = marks.iter().filter(|(_, value)| value.is_some()).count();
+    span.dropped_attributes_count = span.dropped_attributes_count.saturating_add(attributes.limit(limit.saturating_sub(marked)));
+    for (key, value) in marks {
+        value.iter().for_each(|value| attributes.add(key, value));
     }
     span.attributes = attributes.take();
     span.status = status.into_status();
@@ -149,7 +155,8 @@ fn take_special(span: &mut Span, status: &mut Failure, name: &str, field: &Value
             } as i32;
         }
         "status_code" if is("ok") => status.code = Some(StatusCode::Ok),
-        "status_code" if is("error") => status.code = Some(StatusCode::Error),
+        // What is said to be well stays so (trace API, "Set Status").
+        "status_code" if is("error") && status.code != Some(StatusCode::Ok) => status.code = Some(StatusCode::Error),
         "status_code" => {}
         // Both names are in use with tracing-opentelemetry.
         "status_message" | "status_description" => status.message = Some((*text).to_owned()),
@@ -169,6 +176,24 @@ fn add_exception(span: &mut Span, mark: &[u8], limits: SpanLimits, lean: &LeanEv
     }
 }
 
+/// Ids, flags, and what OpenTelemetry's API says besides, as JSON.
+fn link(bytes: &[u8]) -> Link {
+    let more: serde_json::Value = bytes.get(25..).and_then(|text| serde_json::from_slice(text).ok()).unwrap_or_default();
+    Link {
+        trace_id: bytes[..16].to_vec(),
+        span_id: bytes[16..24].to_vec(),
+        trace_state: more["trace_state"].as_str().unwrap_or_default().to_owned(),
+        attributes: more["attributes"]
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(|(key, value)| value::attribute(key, value::from_json(value)))
+            .collect(),
+        flags: bytes.get(24).map_or(0, |flags| self::flags(*flags)),
+        ..Default::default()
+    }
+}
+
 /// An event that was added by OpenTelemetry's API.
 fn add_event(span: &mut Span, text: &str, limits: SpanLimits) {
     let Ok(event) = serde_json::from_str::<serde_json::Value>(text) else { return span.dropped_events_count += 1 };
@@ -185,10 +210,7 @@ fn add_event(span: &mut Span, text: &str, limits: SpanLimits) {
 }
 
 fn flags(flags: u8) -> u32 {
-    let mut wire = SpanFlags::ContextHasIsRemoteMask as u32 | u32::from(flags & flag::SAMPLED);
-    if flags & flag::RANDOM != 0 {
-        wire |= 2; // W3C Trace Context level 2, "random"
-    }
+    let mut wire = SpanFlags::ContextHasIsRemoteMask as u32 | super::trace_flags(flags);
     if flags & flag::REMOTE_PARENT != 0 {
         wire |= SpanFlags::ContextIsRemoteMask as u32;
     }

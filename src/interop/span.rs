@@ -114,7 +114,10 @@ impl Own {
         }
         let length = encoder.finish();
         buf.truncate(length);
-        self.links.iter().for_each(|link| layer::append_link(&mut buf, ids_of(&link.span_context)));
+        self.links.iter().for_each(|link| {
+            let more = link_text(core, &link.span_context, &link.attributes);
+            layer::append_link_with(&mut buf, ids_of(&link.span_context), &more);
+        });
         record::append_u64(&mut buf, key::END_TIME, end);
         record::seal(&mut buf);
         record::stamp_ids(&mut buf, self.ids);
@@ -237,7 +240,10 @@ impl Span for OtelSpan {
     fn add_link(&mut self, span_context: SpanContext, attributes: Vec<KeyValue>) {
         match &mut self.of {
             Of::Own(own) if own.links.len() < MAX_PARTS => own.links.push(Link::new(span_context, attributes, 0)),
-            Of::Tracing { .. } => self.state().iter().for_each(|state| state.link(ids_of(&span_context))),
+            Of::Tracing { core, .. } => {
+                let more = link_text(core, &span_context, &attributes);
+                self.state().iter().for_each(|state| state.link_with(ids_of(&span_context), &more));
+            }
             _ => {}
         }
     }
@@ -278,12 +284,30 @@ impl Drop for OtelSpan {
     }
 }
 
+/// What is said of a link besides where it leads; empty if nothing is.
+fn link_text(core: &Core, context: &SpanContext, attributes: &[KeyValue]) -> String {
+    let trace_state = context.trace_state().header();
+    if attributes.is_empty() && trace_state.is_empty() {
+        return String::new();
+    }
+    json!({ "trace_state": trace_state, "attributes": attribute_map(core, attributes) }).to_string()
+}
+
+/// Clean, and not too many.
+fn attribute_map(core: &Core, attributes: &[KeyValue]) -> Map<String, Json> {
+    let attributes = attributes.iter().take(MAX_PARTS).map(|KeyValue { key, value, .. }| {
+        let value = clean_value(&core.scrubber, key.as_str(), attribute_value(value.clone()));
+        (clean_name(core, key.as_str()), value.shortened(core.span_limits.value.min(1_024)).to_json())
+    });
+    attributes.collect()
+}
+
 pub(super) fn ids_of(context: &SpanContext) -> SpanIds {
     SpanIds {
         trace: u128::from_be_bytes(context.trace_id().to_bytes()),
         span: u64::from_be_bytes(context.span_id().to_bytes()),
         parent: 0,
-        flags: if context.is_sampled() { flag::SAMPLED } else { 0 },
+        flags: if context.is_sampled() { flag::SAMPLED } else { 0 } | if context.is_remote() { flag::REMOTE_PARENT } else { 0 },
     }
 }
 
@@ -342,11 +366,7 @@ fn write_status(encoder: &mut Encoder<'_>, core: &Core, status: &Status) {
 
 /// `{"name", "time", "attributes": {…}}`: rare enough to be a text.
 fn event_text(core: &Core, event: &Event) -> String {
-    let attributes = event.attributes.iter().take(MAX_PARTS).map(|KeyValue { key, value, .. }| {
-        let value = clean_value(&core.scrubber, key.as_str(), attribute_value(value.clone()));
-        (clean_name(core, key.as_str()), value.shortened(core.span_limits.value.min(1_024)).to_json())
-    });
-    let attributes: Map<String, Json> = attributes.collect();
+    let attributes = attribute_map(core, &event.attributes);
     json!({ "name": clean_name(core, &event.name), "time": nanos(event.timestamp), "attributes": attributes }).to_string()
 }
 

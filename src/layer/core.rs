@@ -196,7 +196,7 @@ impl Core {
     #[cfg(feature = "tower")]
     pub(crate) fn writes_requests(&self, fields: &[&str]) -> bool {
         let keeps = |name: &&str| self.scrubber.key(name) == crate::scrub::Treatment::Keep;
-        *self.writes_requests.get_or_init(|| !self.scrubber.has_rules() && fields.iter().all(keeps))
+        *self.writes_requests.get_or_init(|| self.span_limits.are_default() && !self.scrubber.has_rules() && fields.iter().all(keeps))
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -237,7 +237,9 @@ impl Core {
     pub(crate) fn lost_after_end(&self) {
         if self.has_ended.load(Ordering::Relaxed) {
             self.after_end.call_once(|| {
-                crate::diagnose(format_args!("an error happened after the telemetry was shut down and is not reported; keep the guard until the end of main"));
+                crate::diagnose(format_args!(
+                    "an error happened after the telemetry was shut down and is not reported; keep the guard until the end of main"
+                ));
             });
         }
     }

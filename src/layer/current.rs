@@ -137,6 +137,25 @@ pub(crate) fn panics_told() -> u64 {
     at(|thread| thread.panics.get()).unwrap_or_default()
 }
 
+/// Runs the program's code, which may come back here. `false`: it was not run, as this is within too much of it already.
+pub(crate) fn nested(run: impl FnOnce()) -> bool {
+    let mut run = Some(run);
+    let mut take = || {
+        if let Some(run) = run.take() {
+            run();
+        }
+    };
+    match with(|_| take()) {
+        Ok(()) => true,
+        Err(Closed::TooDeep) => false,
+        // There is nothing to count with; nor is there much left that could come back.
+        Err(Closed::Ours | Closed::Ending) => {
+            take();
+            true
+        }
+    }
+}
+
 /// Whether this is a thread of ours, of which nothing is recorded. One that is ending, and has lost its state, is the program's: what fails in the destructor of a thread-local value is told.
 pub(crate) fn is_own_thread() -> bool {
     THREAD.try_with(|thread| thread.ours.get()).unwrap_or(false)

@@ -6,7 +6,7 @@ use rand::{Rng, SeedableRng, rngs::SmallRng};
 
 use super::{SpanState, core::Core};
 use crate::{
-    propagation::SpanContext,
+    propagation::{Passing, SpanContext},
     trail::record::{SpanIds, flag},
 };
 
@@ -18,7 +18,7 @@ thread_local! {
 pub(crate) fn of_root(core: &Core, remote: Option<SpanContext>) -> SpanIds {
     let remote = remote.filter(|_| core.propagators.tell_traces());
     let trace = remote.map_or_else(trace_id, |remote| remote.trace_id());
-    let sampled = core.sampler.samples(trace, remote.map(|remote| remote.is_sampled()), &core.remote_budget);
+    let sampled = core.sampler.samples(trace, remote.and_then(|remote| remote.decision()), &core.remote_budget);
     SpanIds {
         trace,
         span: span_id(),
@@ -41,15 +41,27 @@ pub(crate) fn below(core: &Core, parent: SpanIds, is_remote: bool) -> SpanIds {
 
 /// The ids that logs and exceptions in a span carry; zeros outside of spans.
 #[inline]
-pub(crate) fn in_span(
-    #[cfg_attr(not(feature = "tracing-opentelemetry"), expect(unused_variables))] core: &Core,
-    state: Option<&SpanState>,
-) -> SpanIds {
+pub(crate) fn in_span(core: &Core, state: Option<&SpanState>) -> SpanIds {
     #[cfg(feature = "tracing-opentelemetry")]
     if core.interop.foreign_context {
         return crate::interop::current_ids().unwrap_or_default();
     }
-    state.map(|state| state.current_ids()).unwrap_or_default()
+    match state {
+        Some(state) => state.current_ids(),
+        None => of_caller(core),
+    }
+}
+
+/// Outside of spans of ours: the caller's, if somebody is being served.
+#[cold]
+fn of_caller(core: &Core) -> SpanIds {
+    let caller = Passing::current().and_then(|passing| passing.span()).filter(|_| core.propagators.tell_traces());
+    caller.map_or_else(SpanIds::default, |caller| SpanIds {
+        trace: caller.trace_id(),
+        span: caller.span_id(),
+        parent: 0,
+        flags: if caller.is_sampled() { flag::SAMPLED } else { 0 },
+    })
 }
 
 /// A new trace id.

@@ -58,7 +58,7 @@ pub use self::route::Route;
 pub(crate) use self::{
     close::keep_failed,
     crumb::leave_breadcrumb,
-    current::{count_panic, current_ids, is_own_thread, mark_own_thread, recent},
+    current::{count_panic, current_ids, is_own_thread, mark_own_thread, nested, recent},
     route::Routes,
     span::{SharedSpan, SpanState},
     subscriber::SoleSubscriber,
@@ -68,7 +68,7 @@ pub(crate) use self::{
 pub(crate) use self::{
     crumb::write_named,
     foreign::{export_span, reparent},
-    span::append_link,
+    span::append_link_with,
 };
 
 /// The `tracing-subscriber` layer. Made by [`Telemetry::layer`](crate::Telemetry::layer).
@@ -298,7 +298,7 @@ impl<S: Subscriber> Layer<S> for CrumbtrailLayer {
 impl CrumbtrailLayer {
     pub(super) fn opened(&self, attributes: &Attributes<'_>, id: &Id, site: (u32, u8)) {
         // A span that is not recorded passes its enclosing span on to what is in it, as no span would.
-        if !self.core.is_closed() {
+        if !self.core.is_closed() || self.core.routes.passes_on() {
             #[cfg(feature = "tracing-opentelemetry")]
             if let Some(parent) = attributes.parent() {
                 self.settle(parent.into_u64());
@@ -378,7 +378,19 @@ impl CrumbtrailLayer {
         #[cfg(feature = "tracing-opentelemetry")]
         self.close_for_others(id.into_u64());
         // Whatever the thread's state: the id will be another span's.
-        let Some(Handle { state, own: true }) = self.core.spans.remove(id.into_u64()) else { return };
+        let state = match self.core.spans.remove(id.into_u64()) {
+            Some(Handle { state, own: true }) => state,
+            // It stood for a caller's.
+            Some(Handle { state, .. }) if state.tracing_id == id.into_u64() => {
+                state.mark_closed();
+                current::here(&self.core, |instance| {
+                    instance.forget(id.into_u64());
+                    instance.recycle(state);
+                });
+                return;
+            }
+            _ => return,
+        };
         state.mark_closed();
         let exported = self.core.exports_spans && state.current_ids().flags & flag::SAMPLED != 0;
         if current::at(|thread| self.close(thread, id.into_u64(), state)).is_none() && exported {

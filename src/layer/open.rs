@@ -17,7 +17,7 @@ use super::{
 use crate::{
     AttributeValue,
     clock::now,
-    propagation::{Baggage, Remote},
+    propagation::{Baggage, Passing, Remote},
     scope,
     trail::{
         callsite::{Callsite, feeds},
@@ -39,8 +39,8 @@ impl CrumbtrailLayer {
         let site = self.looked_at(callsite, feeds);
         let (mut buf, mut length) = self.open_record(thread, attributes, (callsite, feeds), site.as_deref());
         let handle = if feeds & feeds::SPAN == 0 {
-            // Below the spans route: its parent stands for it.
-            let Some(parent) = parent else { return thread.return_scratch(buf) };
+            // Below the spans route: its parent stands for it, here or elsewhere.
+            let Some(parent) = parent.or_else(|| self.caller(thread, id)) else { return thread.return_scratch(buf) };
             record::stamp_ids(&mut buf, parent.ids);
             if let Some(trail) = parent.trail().filter(|_| feeds & feeds::CRUMB != 0) {
                 trail.push(&buf);
@@ -74,6 +74,7 @@ impl CrumbtrailLayer {
                 }
                 if let Some(carried) = carried {
                     trail.set_trace_state(carried.trace_state);
+                    trail.set_debugged(carried.is_debugged);
                     trail.scope().change(|data| data.take_baggage(carried.baggage, carried.tags));
                 }
                 if state.parent.is_none() && core.user_on != [false; 2] {
@@ -91,6 +92,30 @@ impl CrumbtrailLayer {
         };
         thread.return_scratch(buf);
         core.spans.insert(id.into_u64(), handle);
+    }
+
+    /// Stands for the caller's span, where the request's own is filtered out: what is in it goes on with the caller's trace. It is no span of ours, and is never exported.
+    fn caller(&self, thread: &Thread, id: &Id) -> Option<SharedSpan> {
+        let core = &self.core;
+        let remote = Remote::take();
+        let span = remote.span.filter(|_| core.propagators.tell_traces())?;
+        let ids = ids::of_root(core, Some(span));
+        let ids = SpanIds { span: span.span_id(), parent: 0, ..ids };
+        let carried = remote.into_carried();
+        let carried =
+            carried.map(|(trace_state, is_debugged, baggage)| (trace_state, is_debugged, scope::tags_of(&baggage, core), baggage));
+        thread.instance(core, |instance| {
+            let trail = instance.spare_trail(core);
+            if let Some((trace_state, is_debugged, tags, baggage)) = carried {
+                trail.set_trace_state(trace_state);
+                trail.set_debugged(is_debugged);
+                trail.scope().change(|data| data.take_baggage(baggage, tags));
+            }
+            let mut state = instance.spare_state();
+            let header = record::header_only(Kind::SpanOpen, record::NO_CALLSITE, now(), ids);
+            SharedSpan::get_mut(&mut state)?.open(id.into_u64(), ids, (record::NO_CALLSITE, 0), None, Some(trail), &header);
+            Some(state)
+        })?
     }
 
     /// What the span says of itself, without ids; and how long that is without padding.
@@ -129,12 +154,18 @@ impl CrumbtrailLayer {
     ) -> Beginning {
         let core = &self.core;
         let remote = Remote::take();
-        let ids = ids::of_root(core, remote.span);
+        // A caller's whose own span nobody sees here.
+        let span = remote.span.or_else(|| Passing::current()?.span());
+        let ids = ids::of_root(core, span);
         #[cfg(feature = "tracing-opentelemetry")]
-        let ids = if remote.span.is_some() || boundary { ids } else { self.joined(attributes).unwrap_or(ids) };
+        let ids = if span.is_some() || boundary { ids } else { self.joined(attributes).unwrap_or(ids) };
         // The program's own rules see what becomes a tag: nothing of ours is held.
-        let carried =
-            remote.into_carried().map(|(trace_state, baggage)| Carried { trace_state, tags: scope::tags_of(&baggage, core), baggage });
+        let carried = remote.into_carried().map(|(trace_state, is_debugged, baggage)| Carried {
+            trace_state,
+            is_debugged,
+            tags: scope::tags_of(&baggage, core),
+            baggage,
+        });
         let sheds = thread.instance(core, |instance| instance.sheds(core)).unwrap_or_default();
         let left_out = sheds.then_some(ids.flags & flag::SAMPLED != 0);
         Beginning { ids: SpanIds { flags: if sheds { ids.flags & !flag::SAMPLED } else { ids.flags }, ..ids }, left_out, carried }
@@ -152,6 +183,7 @@ struct Beginning {
 /// What a caller has sent along.
 struct Carried {
     trace_state: String,
+    is_debugged: bool,
     baggage: Baggage,
     /// Entries of the baggage.
     tags: Vec<(String, AttributeValue)>,

@@ -26,6 +26,8 @@ pub(crate) struct Routes {
     logs: Targets,
     spans: Targets,
     breadcrumbs: Targets,
+    /// Nothing is recorded, but what callers send along goes on through spans of a kind.
+    passes_on: bool,
 }
 
 /// The target of the events that `tracing-log` makes of `log` records.
@@ -40,7 +42,13 @@ impl Routes {
         if !own_crate.is_empty() {
             breadcrumbs = breadcrumbs.with_target(own_crate, LevelFilter::DEBUG);
         }
-        Self { exceptions: level(LevelFilter::ERROR), logs: level(LevelFilter::INFO), spans: level(LevelFilter::INFO), breadcrumbs }
+        Self {
+            exceptions: level(LevelFilter::ERROR),
+            logs: level(LevelFilter::INFO),
+            spans: level(LevelFilter::INFO),
+            breadcrumbs,
+            passes_on: false,
+        }
     }
 
     /// Where axum-tracing-opentelemetry and its like put their spans: at TRACE, below a target of their own.
@@ -58,12 +66,22 @@ impl Routes {
         }
     }
 
+    /// The SDK is disabled: only propagation goes on.
+    pub(crate) fn only_pass_on(&mut self) {
+        self.passes_on = true;
+    }
+
+    pub(crate) fn passes_on(&self) -> bool {
+        self.passes_on
+    }
+
     /// What a callsite feeds; 0 if nothing wants it.
     pub(crate) fn feeds(&self, metadata: &Metadata<'_>) -> u8 {
         let has = |what: fn(&str) -> bool| if metadata.fields().iter().any(|field| what(field.name())) { feeds::SCOPE } else { 0 };
         if metadata.is_span() {
             let kind = if metadata.fields().field("otel.kind").is_some() { feeds::KIND } else { 0 };
             return match self.feeds_as(metadata.target(), metadata.level(), true) {
+                0 if self.passes_on => kind,
                 0 => 0,
                 feeds => feeds | kind | has(scope::is_of_user),
             };
@@ -93,12 +111,13 @@ impl Routes {
     }
 
     fn is_off(&self) -> bool {
-        self.max_level_hint() == Some(LevelFilter::OFF)
+        Self::most([&self.exceptions, &self.logs, &self.spans, &self.breadcrumbs]) == Some(LevelFilter::OFF)
     }
 
     /// The most verbose level any route wants.
     pub(crate) fn max_level_hint(&self) -> Option<LevelFilter> {
-        Self::most([&self.exceptions, &self.logs, &self.spans, &self.breadcrumbs])
+        // The level of a request's span is not known.
+        if self.passes_on { Some(LevelFilter::TRACE) } else { Self::most([&self.exceptions, &self.logs, &self.spans, &self.breadcrumbs]) }
     }
 
     fn most<const N: usize>(targets: [&Targets; N]) -> Option<LevelFilter> {

@@ -169,6 +169,12 @@ impl SpanState {
         self.body().append(|body| append_link(body, to));
     }
 
+    /// The same, and what else is said of it, see [`append_link_with`].
+    #[cfg(feature = "tracing-opentelemetry")]
+    pub(crate) fn link_with(&self, to: SpanIds, more: &str) {
+        self.body().append(|body| append_link_with(body, to, more));
+    }
+
     /// Notes that an exception happened in this span: an error status and an `exception` span event follow from it.
     pub(crate) fn mark_exception(&self, id: [u8; 16], time: u64, description: &str) {
         self.body().append_failure(|body| {
@@ -235,8 +241,15 @@ impl Drop for SpanState {
 
 /// Appends a link to an open record.
 pub(crate) fn append_link(body: &mut Vec<u8>, to: SpanIds) {
-    let mut link = [0; 24];
-    link[..16].copy_from_slice(&to.trace.to_be_bytes());
-    link[16..].copy_from_slice(&to.span.to_be_bytes());
+    append_link_with(body, to, "");
+}
+
+/// The same, and what else is said of it, as JSON: `{"trace_state", "attributes"}`.
+pub(crate) fn append_link_with(body: &mut Vec<u8>, to: SpanIds, more: &str) {
+    let mut link = Vec::with_capacity(25 + more.len());
+    link.extend_from_slice(&to.trace.to_be_bytes());
+    link.extend_from_slice(&to.span.to_be_bytes());
+    link.push(to.flags & (flag::SAMPLED | flag::RANDOM | flag::REMOTE_PARENT));
+    link.extend_from_slice(more.as_bytes());
     record::append_bytes(body, key::LINK, &link);
 }

@@ -62,6 +62,11 @@ fn key(field: &Field) -> u16 {
     field.index() as u16
 }
 
+/// A span's name, kind or status: no attribute.
+fn is_of_otel(field: &Field) -> bool {
+    matches!(field.name(), "otel.name" | "otel.kind" | "otel.status_code" | "otel.status_message" | "otel.status_description")
+}
+
 macro_rules! numbers {
     ($($method:ident: $type:ty => $write:ident),*) => {
         $(fn $method(&mut self, field: &Field, value: $type) {
@@ -83,6 +88,9 @@ impl Visit for FieldVisitor<'_, '_> {
     fn record_str(&mut self, field: &Field, value: &str) {
         if field.name() == "message" {
             return self.record_debug(field, &format_args!("{value}"));
+        }
+        if self.encoder.is_limited() && is_of_otel(field) {
+            return self.encoder.exempt(|encoder| encoder.str(key(field), value));
         }
         if value.is_empty() || !self.is_treated(field, &value) {
             self.encoder.str(key(field), value);
@@ -120,6 +128,9 @@ impl Visit for FieldVisitor<'_, '_> {
         }
         if self.is_treated(field, &format_args!("{value:?}")) {
             return;
+        }
+        if self.encoder.is_limited() && is_of_otel(field) {
+            return self.encoder.exempt(|encoder| encoder.debug(key(field), value));
         }
         match self.exception.filter(|_| exception::ERROR_FIELDS.contains(&field.name())) {
             Some(statics) => self.encoder.with_template(key(field), record::key::ERROR_TEMPLATE, value, statics),

@@ -11,6 +11,9 @@ const MAX_ENTRIES: usize = 64;
 /// What a value must not hold as it is (§3.2, `baggage-octet`), and the sign of what it holds instead.
 const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b',').add(b';').add(b'\\').add(b'%');
 
+/// The same for a value that is encoded already: its percent signs stay.
+const ILLEGAL: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b',').add(b';').add(b'\\');
+
 /// Entries in their order; each as it came, with its properties.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Baggage(Vec<Entry>);
@@ -43,11 +46,12 @@ impl Baggage {
             let Some((key, rest)) = member.split_once('=') else { continue };
             let (key, rest) = (key.trim_matches([' ', '\t']), rest.trim_matches([' ', '\t']));
             bytes += member.len() + 1;
-            if bytes > MAX_BYTES || baggage.0.len() == MAX_ENTRIES {
+            // The last has no comma.
+            if bytes > MAX_BYTES + 1 || baggage.0.len() == MAX_ENTRIES {
                 break;
             }
-            if is_token(key) && rest.bytes().all(|byte| (0x20..0x7F).contains(&byte)) {
-                baggage.0.push(Entry { key: key.to_owned(), rest: rest.to_owned() });
+            if is_token(key) && rest.bytes().all(|byte| (0x20..0x7F).contains(&byte) || byte == b'\t') {
+                baggage.0.push(Entry { key: key.to_owned(), rest: normal(rest) });
             }
         }
         baggage
@@ -90,6 +94,24 @@ impl fmt::Display for Baggage {
     }
 }
 
+/// A value and its properties without blanks around them, and what a value must not hold percent-encoded.
+fn normal(rest: &str) -> String {
+    let mut parts = rest.split(';').map(|part| part.trim_matches([' ', '\t']));
+    let value = parts.next().unwrap_or_default();
+    let mut normal = utf8_percent_encode(value, ILLEGAL).to_string();
+    for property in parts {
+        normal.push(';');
+        // Around its sign blanks are allowed, too (§3.2, `property`).
+        let (key, value) = property.split_once('=').map_or((property, None), |(key, value)| (key, Some(value)));
+        normal.push_str(key.trim_end_matches([' ', '\t']));
+        if let Some(value) = value {
+            normal.push('=');
+            normal.extend(utf8_percent_encode(value.trim_start_matches([' ', '\t']), ILLEGAL));
+        }
+    }
+    normal
+}
+
 fn is_token(key: &str) -> bool {
     !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }
@@ -118,6 +140,20 @@ mod tests {
         baggage.insert(Entry::new("long", &"x".repeat(9_000)).expect("a token"));
         assert_eq!(baggage.get("long"), None);
         assert_eq!(Entry::new("no token", "1"), None);
+    }
+
+    /// Report C3.
+    #[test]
+    fn the_limit_is_inclusive_and_blanks_and_quotes_are_as_the_grammar_has_them() {
+        let full = format!("a={}", "x".repeat(MAX_BYTES - 2));
+        assert_eq!(Baggage::parse(&full).to_string(), full);
+        assert!(Baggage::parse(&format!("{full}x")).is_empty());
+        let two = format!("a=1,b={}", "x".repeat(MAX_BYTES - 6));
+        assert_eq!((two.len(), Baggage::parse(&two).to_string()), (MAX_BYTES, two));
+        assert_eq!(Baggage::parse("a=1\t;\tp = 2 ; q ,b=2").to_string(), "a=1;p=2;q,b=2");
+        let odd = Baggage::parse(r#"a=x y"z\w,b=%22"#);
+        assert_eq!(odd.to_string(), "a=x%20y%22z%5Cw,b=%22");
+        assert_eq!((odd.get("a").as_deref(), odd.get("b").as_deref()), (Some(r#"x y"z\w"#), Some("\"")));
     }
 
     proptest! {

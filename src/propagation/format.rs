@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::{
     Baggage, RemoteContext, SpanContext,
     remote::{RemoteParts, trace_state},
-    span_context::SAMPLED,
+    span_context::{DEBUG, DEFERRED, SAMPLED},
 };
 
 /// A format of trace context or baggage, as `OTEL_PROPAGATORS` names them.
@@ -67,8 +67,7 @@ impl Propagators {
         let propagator = match header {
             "traceparent" => Propagator::TraceContext,
             "baggage" => Propagator::Baggage,
-            "b3" => Propagator::B3,
-            "x-b3-traceid" => Propagator::B3Multi,
+            "b3" | "x-b3-traceid" => return self.has(Propagator::B3) || self.has(Propagator::B3Multi),
             "uber-trace-id" => Propagator::Jaeger,
             _ => return false,
         };
@@ -94,7 +93,9 @@ impl Propagators {
             (Propagator::Jaeger, jaeger),
         ];
         for (propagator, read) in others {
-            if parts.span.is_none() && self.has(propagator) {
+            // Of B3 either form is read: who calls may not use ours (B3, "Multiple header and single header").
+            let is_b3 = matches!(propagator, Propagator::B3 | Propagator::B3Multi);
+            if parts.span.is_none() && (self.has(propagator) || is_b3 && (self.has(Propagator::B3) || self.has(Propagator::B3Multi))) {
                 parts.span = read(get);
             }
         }
@@ -104,6 +105,20 @@ impl Propagators {
         RemoteContext(parts)
     }
 
+    /// Writes what has only been read: there may be no trace in it.
+    pub(crate) fn pass(
+        self,
+        context: Option<SpanContext>,
+        trace_state: &str,
+        baggage: Option<&Baggage>,
+        set: &mut impl FnMut(&'static str, String),
+    ) {
+        match context {
+            Some(context) => self.inject(&context, trace_state, baggage, set),
+            None => self.inject_baggage(baggage, set),
+        }
+    }
+
     pub(crate) fn inject(
         self,
         context: &SpanContext,
@@ -111,6 +126,7 @@ impl Propagators {
         baggage: Option<&Baggage>,
         set: &mut impl FnMut(&'static str, String),
     ) {
+        let (is_debug, is_deferred) = (context.flags & DEBUG != 0, context.flags & DEFERRED != 0);
         let (trace, span, sampled) = (context.trace_id(), context.span_id(), u8::from(context.is_sampled()));
         if self.has(Propagator::TraceContext) {
             set("traceparent", context.to_string());
@@ -119,16 +135,28 @@ impl Propagators {
             }
         }
         if self.has(Propagator::B3) {
-            set("b3", format!("{trace:032x}-{span:016x}-{sampled}"));
+            match (is_debug, is_deferred) {
+                (true, _) => set("b3", format!("{trace:032x}-{span:016x}-d")),
+                (false, true) => set("b3", format!("{trace:032x}-{span:016x}")),
+                (false, false) => set("b3", format!("{trace:032x}-{span:016x}-{sampled}")),
+            }
         }
         if self.has(Propagator::B3Multi) {
             set("x-b3-traceid", format!("{trace:032x}"));
             set("x-b3-spanid", format!("{span:016x}"));
-            set("x-b3-sampled", sampled.to_string());
+            if is_debug {
+                set("x-b3-flags", "1".to_owned());
+            } else if !is_deferred {
+                set("x-b3-sampled", sampled.to_string());
+            }
         }
         if self.has(Propagator::Jaeger) {
             set("uber-trace-id", format!("{trace:032x}:{span:016x}:0:{sampled}"));
         }
+        self.inject_baggage(baggage, set);
+    }
+
+    fn inject_baggage(self, baggage: Option<&Baggage>, set: &mut impl FnMut(&'static str, String)) {
         if let Some(baggage) = baggage.filter(|_| self.has(Propagator::Baggage)) {
             let mut header = String::new();
             let _ = write!(header, "{baggage}");
@@ -143,19 +171,30 @@ fn id(text: &str, digits: usize) -> Option<u128> {
     u128::from_str_radix(text, 16).ok().filter(|id| is_hex && *id != 0)
 }
 
-fn context(trace: &str, span: &str, sampled: bool) -> Option<SpanContext> {
-    Some(SpanContext { trace: id(trace, 32)?, span: id(span, 16)? as u64, flags: if sampled { SAMPLED } else { 0 } })
+fn context(trace: &str, span: &str, flags: u8) -> Option<SpanContext> {
+    Some(SpanContext { trace: id(trace, 32)?, span: id(span, 16)? as u64, flags })
 }
 
-/// `{trace}-{span}-{sampled}-{parent}`, the last two optional; `d` is debug, which is sampled. A lone `0` or `1` says nothing of a trace.
+/// What B3 says of sampling: `1`, `0`, `d` for debug, or nothing, and then whoever receives it decides.
+fn b3_flags(decision: Option<&str>, is_debug: bool) -> u8 {
+    match decision.map(str::trim) {
+        _ if is_debug => SAMPLED | DEBUG,
+        Some("d") => SAMPLED | DEBUG,
+        Some("1" | "true") => SAMPLED,
+        Some(_) => 0,
+        None => DEFERRED,
+    }
+}
+
+/// `{trace}-{span}-{sampled}-{parent}`, the last two optional. A lone `0` or `1` says nothing of a trace.
 fn b3<'a>(get: &dyn Fn(&str) -> Option<&'a str>) -> Option<SpanContext> {
     let mut parts = get("b3")?.trim().split('-');
-    context(parts.next()?, parts.next()?, matches!(parts.next(), Some("1" | "d")))
+    context(parts.next()?, parts.next()?, b3_flags(parts.next(), false))
 }
 
 fn b3_multi<'a>(get: &dyn Fn(&str) -> Option<&'a str>) -> Option<SpanContext> {
-    let sampled = matches!(get("x-b3-sampled").map(str::trim), Some("1" | "true")) || get("x-b3-flags").map(str::trim) == Some("1");
-    context(get("x-b3-traceid")?.trim(), get("x-b3-spanid")?.trim(), sampled)
+    let is_debug = get("x-b3-flags").map(str::trim) == Some("1");
+    context(get("x-b3-traceid")?.trim(), get("x-b3-spanid")?.trim(), b3_flags(get("x-b3-sampled"), is_debug))
 }
 
 /// `{trace}:{span}:{parent}:{flags}`, the colons perhaps percent-encoded.
@@ -165,7 +204,7 @@ fn jaeger<'a>(get: &dyn Fn(&str) -> Option<&'a str>) -> Option<SpanContext> {
     let header = if header.len() <= 128 { header.replace("%3A", ":").replace("%3a", ":") } else { return None };
     let mut parts = header.split(':');
     let (trace, span, _parent, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-    context(trace, span, u8::from_str_radix(flags, 16).ok()? & SAMPLED != 0)
+    context(trace, span, u8::from_str_radix(flags, 16).ok()? & SAMPLED)
 }
 
 #[cfg(test)]
@@ -194,10 +233,32 @@ mod tests {
         let multi = [("x-b3-traceid", trace), ("x-b3-spanid", span), ("x-b3-sampled", "1")];
         assert_eq!(read(Propagator::B3Multi, &multi), expected);
         assert_eq!(read(Propagator::B3Multi, &multi[..1]), None);
+        // Report C4: the other form, too.
+        assert_eq!(read(Propagator::B3, &multi), expected);
+        assert_eq!(read(Propagator::B3Multi, &[("b3", &format!("{trace}-{span}-1"))]), expected);
         assert_eq!(read(Propagator::Jaeger, &[("uber-trace-id", &format!("{trace}:{span}:0:1"))]), expected);
         assert_eq!(read(Propagator::Jaeger, &[("uber-trace-id", &format!("{trace}%3A{span}%3A0%3A3"))]), expected);
         assert_eq!(read(Propagator::Jaeger, &[("uber-trace-id", "0:1:0:1")]), None);
         assert_eq!(read(Propagator::TraceContext, &multi), None, "only what is asked for");
+    }
+
+    /// Report C4: what B3 says of debugging is handed on, and what it does not say is not made up.
+    #[test]
+    fn b3_keeps_its_decision() {
+        let (trace, span) = ("80f198ee56343ba864fe8b2a57d3eff7", "e457b5a2e4d86bd1");
+        for (end, decision) in [("-d", Some(true)), ("-1", Some(true)), ("-0", Some(false)), ("", None)] {
+            let header = format!("{trace}-{span}{end}");
+            let propagators = Propagators::from_iter([Propagator::B3]);
+            let context = propagators.extract(&|name| (name == "b3").then_some(&*header)).span_context().expect("a context");
+            assert_eq!(context.decision(), decision);
+            let mut written = HashMap::new();
+            propagators.inject(&context, "", None, &mut |name, value| _ = written.insert(name, value));
+            assert_eq!(written["b3"], header);
+            written.clear();
+            Propagators::from_iter([Propagator::B3Multi]).inject(&context, "", None, &mut |name, value| _ = written.insert(name, value));
+            let again = propagators.extract(&|name| written.get(name).map(String::as_str)).span_context();
+            assert_eq!(again, Some(context));
+        }
     }
 
     proptest! {

@@ -35,7 +35,7 @@ use crate::{exception::active_core, layer};
 pub(crate) use self::{
     baggage::{Baggage, Entry},
     format::Propagators,
-    remote::{Remote, without_threshold},
+    remote::{Passing, Remote, without_threshold},
 };
 pub use self::{
     format::Propagator,
@@ -67,6 +67,9 @@ pub(crate) fn extract_http(core: &Core, headers: &http::HeaderMap) -> RemoteCont
         name => headers.get(name)?.to_str().ok(),
     };
     let several = |name: HeaderName| headers.get_all(name).iter().nth(1).is_some();
+    // Two callers' ids are nobody's (W3C Trace Context §4.3).
+    let is_ambiguous = several(TRACEPARENT);
+    let one = |name: &str| if is_ambiguous && name == "traceparent" { None } else { one(name) };
     if !several(BAGGAGE) && !several(TRACESTATE) {
         return core.propagators.extract(&one);
     }
@@ -88,8 +91,16 @@ pub fn inject(mut set: impl FnMut(&'static str, String)) {
     if core.interop.foreign_context {
         return;
     }
-    let Some(state) = layer::current_state(&core) else { return };
-    let context = SpanContext::of(state.current_ids());
+    let Some(state) = layer::current_state(&core) else {
+        // Nothing of ours is around this; what came in goes on.
+        let Some(passing) = Passing::current() else { return };
+        let baggage = Some(passing.baggage()).filter(|baggage| !baggage.is_empty());
+        return core.propagators.pass(passing.span(), passing.trace_state(), baggage, &mut set);
+    };
+    let mut context = SpanContext::of(state.current_ids());
+    if state.trail().is_some_and(|trail| trail.is_debugged()) {
+        context.flags |= span_context::DEBUG;
+    }
     let trail = state.trail();
     let trace_state =
         trail.and_then(|trail| trail.trace_state()).map(|text| if state.kept() == 0 { text.to_owned() } else { without_threshold(text) });
@@ -111,8 +122,8 @@ pub fn inject(mut set: impl FnMut(&'static str, String)) {
 /// assert_eq!(tenant.as_deref(), Some("acme ltd"));
 /// ```
 pub fn baggage(key: &str) -> Option<String> {
-    let scope = layer::current_state(&active_core()?)?.trail()?.scope().get()?;
-    scope.baggage.get(key)
+    let Some(state) = layer::current_state(&active_core()?) else { return Passing::current()?.baggage().get(key) };
+    state.trail()?.scope().get()?.baggage.get(key)
 }
 
 /// Sets an entry of the current request's baggage, which goes along with everything that is called from now on: to other companies, too, so nothing secret. An entry that is no valid one, or one too many, is left out.

@@ -63,6 +63,11 @@ impl SpanContext {
         RemoteContext::from(self).in_scope(open)
     }
 
+    /// What the caller has decided about the trace; `None`: it left that to others.
+    pub(crate) fn decision(&self) -> Option<bool> {
+        (self.flags & DEFERRED == 0).then(|| self.is_sampled())
+    }
+
     pub(crate) fn record_flags(&self) -> u8 {
         flag::REMOTE_PARENT | if self.flags & RANDOM != 0 { flag::RANDOM } else { 0 }
     }
@@ -71,7 +76,7 @@ impl SpanContext {
 impl fmt::Display for SpanContext {
     /// Version 00 of `traceparent`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "00-{:032x}-{:016x}-{:02x}", self.trace, self.span, self.flags)
+        write!(f, "00-{:032x}-{:016x}-{:02x}", self.trace, self.span, self.flags & (SAMPLED | RANDOM))
     }
 }
 
@@ -107,6 +112,10 @@ pub struct ParseError(());
 
 pub(super) const SAMPLED: u8 = 1;
 const RANDOM: u8 = 2;
+/// B3: sampled, and marked for debugging all along.
+pub(super) const DEBUG: u8 = 0x40;
+/// B3: the caller has not decided.
+pub(super) const DEFERRED: u8 = 0x80;
 
 #[cfg(test)]
 mod tests {

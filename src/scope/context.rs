@@ -1,8 +1,6 @@
 //! A value's parts as attributes, through `serde`: bounded in depth, number and size while it is serialised, so that a huge value costs no more than a small one.
 
-use std::{
-    fmt::Display,
-};
+use std::fmt::Display;
 
 use serde::ser::{
     Impossible, Serialize, SerializeMap, SerializeSeq, SerializeStruct, SerializeStructVariant, SerializeTuple, SerializeTupleStruct,

@@ -58,7 +58,8 @@ impl Visit for Scrubbed<'_, '_> {
             text = format!("{text}: {cause}");
             source = cause.source();
         }
-        self.show(field, &text);
+        // As `fmt` has it: what a terminal would obey is shown instead.
+        self.show(field, &crate::text::printable(&text, 4_000));
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {

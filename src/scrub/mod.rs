@@ -9,13 +9,7 @@ mod disguises;
 mod keys;
 mod scan;
 
-use std::{
-    borrow::Cow,
-    fmt,
-    hash::Hasher as _,
-    ops::Range,
-    sync::Arc,
-};
+use std::{borrow::Cow, fmt, hash::Hasher as _, ops::Range, sync::Arc};
 
 use siphasher::sip128::{Hasher128 as _, SipHasher24};
 

@@ -129,7 +129,8 @@ static PARTS: [Part; 256] = {
 /// A credential, at the beginning of a word. In a text that was escaped (`\nAKIA…`) the word begins behind the escape's letter.
 fn word(text: &[u8], at: usize, floor: usize) -> Option<Found> {
     // Behind a byte that is written as two digits, too.
-    let follows_percent = at > floor && text[at - 1] == b'%' && text.get(at..at + 2).is_some_and(|code| code.iter().all(u8::is_ascii_hexdigit));
+    let follows_percent =
+        at > floor && text[at - 1] == b'%' && text.get(at..at + 2).is_some_and(|code| code.iter().all(u8::is_ascii_hexdigit));
     if follows_percent && at + 2 < text.len() {
         return credentials::at(text, at).or_else(|| credentials::at(text, at + 2));
     }
@@ -192,7 +193,8 @@ fn pair(text: &[u8], at: usize, sign: usize, floor: usize, scrubber: &Scrubber) 
     let key = decoded(&before[start..end])?;
     let key = &*key;
     let follows = |sign: &[u8]| before[..start].last().is_some_and(|byte| sign.contains(byte));
-    let is_query = text[at] == b'=' && follows(b"?&") && scrubber.built_in && (SECRET_PARAMETERS.contains(&key) || is_code(key, &text[at + 1..]));
+    let is_query =
+        text[at] == b'=' && follows(b"?&") && scrubber.built_in && (SECRET_PARAMETERS.contains(&key) || is_code(key, &text[at + 1..]));
     if let Some(named) = disguises::named(text, at + sign - 1, key, scrubber) {
         return Some(named);
     }
@@ -290,7 +292,9 @@ fn separates(text: &[u8], at: usize) -> bool {
     let key = next.iter().take_while(|byte| byte.is_ascii_alphanumeric() || b"_-. ".contains(byte)).count();
     match next.first() {
         None => true,
-        Some(first) => first.is_ascii_whitespace() || b"\"'`{}[]()<>\\".contains(first) || key > 0 && matches!(next.get(key), Some(b'=' | b':')),
+        Some(first) => {
+            first.is_ascii_whitespace() || b"\"'`{}[]()<>\\".contains(first) || key > 0 && matches!(next.get(key), Some(b'=' | b':'))
+        }
     }
 }
 

@@ -145,7 +145,11 @@ mod tests {
     }
 
     fn segment(payloads: &[Vec<u8>]) -> Vec<u8> {
-        payloads.iter().enumerate().flat_map(|(number, payload)| encode(Signal::Exceptions, 1, Moment { written: number as u64, ..Moment::default() }, payload)).collect()
+        payloads
+            .iter()
+            .enumerate()
+            .flat_map(|(number, payload)| encode(Signal::Exceptions, 1, Moment { written: number as u64, ..Moment::default() }, payload))
+            .collect()
     }
 
     fn waiting(segment: &[u8]) -> Vec<(u64, Vec<u8>)> {

@@ -18,6 +18,7 @@ use crate::{
     exception,
     layer::{self, Audience, Recording, SharedSpan, core::Core},
     metrics::requests::{Attribute, METHODS, Side},
+    propagation::{Passing, RemoteContext},
     trail::record::flag,
     unwind,
 };
@@ -43,6 +44,8 @@ pub(super) struct Inner {
     core: Arc<Core>,
     audience: Audience,
     span: Span,
+    /// Of a request whose span is recorded by nobody here.
+    passing: Option<Passing>,
     side: Side,
     started: u64,
     method: &'static str,
@@ -62,7 +65,12 @@ pub(super) struct Inner {
     is_complete: bool,
 }
 
+/// A route that was found further in, on its way out with the response.
+#[derive(Clone)]
+pub(super) struct FoundRoute(pub(super) Route);
+
 /// What stands for many paths.
+#[derive(Clone)]
 pub(super) enum Route {
     Static(&'static str),
     Owned(String),
@@ -99,7 +107,8 @@ impl Exchange {
         let span = open(&recording, &beginning);
         let Recording { core, audience } = recording;
         let Beginning { side, method, is_https, version, route, server } = beginning;
-        let is_known_method = side == Side::RpcClient || route.as_deref().is_some_and(|route| side == Side::RpcServer && core.rpc_methods.has(route));
+        let is_known_method =
+            side == Side::RpcClient || route.as_deref().is_some_and(|route| side == Side::RpcServer && core.rpc_methods.has(route));
         if side == Side::HttpServer {
             core.requests.count_active(method, is_https, 1);
         }
@@ -107,6 +116,7 @@ impl Exchange {
             core,
             audience,
             span,
+            passing: None,
             side,
             started: now(),
             method,
@@ -128,7 +138,24 @@ impl Inner {
     /// Runs something in the span.
     #[inline]
     pub(super) fn enter<T>(&self, run: impl FnOnce() -> T) -> T {
-        self.span.in_scope(run)
+        match &self.passing {
+            None => self.span.in_scope(run),
+            Some(passing) => self.span.in_scope(|| passing.in_scope(run)),
+        }
+    }
+
+    /// What came with the request is to be handed on where no span of ours has taken it over.
+    pub(super) fn passes(&mut self, remote: RemoteContext) {
+        self.passing = Passing::of(remote);
+    }
+
+    /// The route was found further in.
+    pub(super) fn is_routed(&mut self, route: Route) {
+        if self.route.is_none() {
+            self.span.record("otel.name", &*span_name(self.method, Some(&route)));
+            self.span.record("http.route", &*route);
+            self.route = Some(route);
+        }
     }
 
     /// The response begins. Returns whether it ends with its head, too.
@@ -202,7 +229,9 @@ impl Inner {
             self.core.say_once_hook_replaced();
             let message = unwind::message(payload).unwrap_or("a panic whose payload is not a string");
             let template = format!("{} panicked", self.what());
-            self.enter(|| exception::tell_text(&self.core, self.state().as_deref(), Mechanism::Panic, ("panic", message), Some(&template), None));
+            self.enter(|| {
+                exception::tell_text(&self.core, self.state().as_deref(), Mechanism::Panic, ("panic", message), Some(&template), None)
+            });
         }
     }
 

@@ -42,6 +42,13 @@ pub(crate) struct Callsite {
     pub(crate) treatments: Vec<Treatment>,
 }
 
+/// It is in this library.
+fn is_ours(metadata: &Metadata<'_>) -> bool {
+    let crate_name = metadata.module_path().unwrap_or_default().split("::").next();
+    // But not in its tests.
+    crate_name == Some("crumbtrail") && !metadata.module_path().is_some_and(|path| path.contains("tests"))
+}
+
 /// A tag is judged by its own name.
 fn treatment(scrubber: &Scrubber, name: &str) -> Treatment {
     match name.strip_prefix("tags.").map(|tag| scrubber.key(tag)) {
@@ -56,8 +63,9 @@ impl Callsite {
             metadata: Some(metadata),
             name: metadata.name(),
             target: metadata.target(),
-            file: metadata.file(),
-            line: metadata.line(),
+            // Where a span or event is ours, that says nothing of the program.
+            file: metadata.file().filter(|_| !is_ours(metadata)),
+            line: metadata.line().filter(|_| !is_ours(metadata)),
             level: *metadata.level(),
             treatments: metadata.fields().iter().map(|field| treatment(scrubber, field.name())).collect(),
             // An id that is not told has another name.

@@ -14,7 +14,7 @@ use crate::{
 pub(crate) struct Limits {
     /// Fields of one record.
     pub(crate) fields: usize,
-    /// Bytes of one string value.
+    /// Characters of one string value. (Bytes are bounded besides.)
     pub(crate) value: usize,
     /// Bytes of a whole record.
     pub(crate) record: usize,
@@ -22,7 +22,18 @@ pub(crate) struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { fields: 128, value: 8 * 1024, record: 32 * 1024 }
+        Self { fields: 128, value: MAX_VALUE, record: 32 * 1024 }
+    }
+}
+
+/// Bytes of one string value at most.
+const MAX_VALUE: usize = 8 * 1024;
+
+impl Limits {
+    /// They are nobody's but ours.
+    pub(crate) fn are_default(&self) -> bool {
+        let default = Self::default();
+        self.fields >= default.fields && self.value >= default.value && self.record >= default.record
     }
 }
 
@@ -276,7 +287,8 @@ impl<'a> Encoder<'a> {
     }
 
     fn room(&self) -> usize {
-        self.limits.record.saturating_sub(self.buf.len() + 32).min(self.limits.value)
+        let value = self.limits.value.saturating_mul(4).min(MAX_VALUE);
+        self.limits.record.saturating_sub(self.buf.len() + 32).min(value)
     }
 
     fn string(&mut self, value: &str) {
@@ -306,6 +318,9 @@ impl<'a> Encoder<'a> {
         if self.buf.len() - start > room {
             self.cut_text(start, room);
         }
+        if self.limits.value < MAX_VALUE {
+            self.cut_characters(start);
+        }
         let length = (self.buf.len() - start) as u32;
         self.buf[start - 4..start].copy_from_slice(&length.to_le_bytes());
     }
@@ -319,6 +334,30 @@ impl<'a> Encoder<'a> {
         self.truncated = true;
     }
 
+    /// A limit counts characters (specification, "Attribute Limits").
+    #[cold]
+    fn cut_characters(&mut self, start: usize) {
+        // The first byte of each character.
+        let mut characters = self.buf[start..].iter().enumerate().filter(|(_, byte)| **byte & 0xC0 != 0x80);
+        if let Some((end, _)) = characters.nth(self.limits.value) {
+            self.buf.truncate(start + end);
+            self.truncated = true;
+        }
+    }
+
+    /// Writes what is no attribute, so that limits of attributes do not concern it: a span's name, kind and status.
+    pub(crate) fn exempt(&mut self, write: impl FnOnce(&mut Self)) {
+        let (limits, fields) = (std::mem::replace(&mut self.limits, Limits { fields: usize::MAX, ..Limits::default() }), self.fields);
+        write(self);
+        (self.limits, self.fields) = (limits, fields);
+    }
+
+    /// The program has set limits of its own.
+    #[inline]
+    pub(crate) fn is_limited(&self) -> bool {
+        !self.limits.are_default()
+    }
+
     #[inline]
     fn is_card_number(&self, number: u128) -> bool {
         self.scrubber.is_some_and(|scrubber| scrubber.is_card_number(number))
@@ -329,7 +368,7 @@ impl<'a> Encoder<'a> {
 pub(crate) fn shorten(record: &[u8], limit: usize, out: &mut Vec<u8>) -> bool {
     let Some((original, _)) = Record::split_first(record) else { return false };
     let fields = original.fields().count().max(1);
-    let limits = Limits { fields: usize::MAX, value: (limit - HEADER_BYTES) / fields / 2, record: limit };
+    let limits = Limits { fields: usize::MAX, value: (limit - HEADER_BYTES) / fields / 8, record: limit };
     let mut encoder = Encoder::new(out, original.kind, original.callsite, original.time, limits);
     encoder.truncated = true;
     for (key, value) in original.fields() {

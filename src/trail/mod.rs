@@ -44,6 +44,8 @@ pub(crate) struct Trail {
     scope: ScopeCell,
     /// The caller's, if it sent one.
     trace_state: OnceLock<Box<str>>,
+    /// B3's debug flag, which goes along with the trace.
+    is_debugged: AtomicBool,
     recent: Mutex<Recent>,
     /// Since an exception was told, nothing has happened but that spans ended.
     is_quiet: AtomicBool,
@@ -62,6 +64,7 @@ impl Trail {
             pool,
             scope: ScopeCell::default(),
             trace_state: OnceLock::new(),
+            is_debugged: AtomicBool::new(false),
             recent: Mutex::default(),
             is_quiet: AtomicBool::new(false),
             kept: AtomicU8::new(0),
@@ -200,6 +203,14 @@ impl Trail {
         self.trace_state.get().map(|text| &**text)
     }
 
+    pub(crate) fn is_debugged(&self) -> bool {
+        self.is_debugged.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_debugged(&self, is_debugged: bool) {
+        self.is_debugged.store(is_debugged, Ordering::Relaxed);
+    }
+
     pub(crate) fn set_trace_state(&self, text: String) {
         if !text.is_empty() {
             let _ = self.trace_state.set(text.into_boxed_str());
@@ -216,6 +227,7 @@ impl Trail {
         self.ring.reset();
         self.scope.clear();
         self.trace_state.take();
+        *self.is_debugged.get_mut() = false;
         *self.is_quiet.get_mut() = false;
         *self.kept.get_mut() = 0;
         *self.starved.get_mut() = false;
@@ -386,7 +398,9 @@ mod tests {
         assert!(trails.iter().all(|trail| trail.read(usize::MAX).is_empty()));
         let fresh = Trail::new(pool.clone());
         fresh.push(&event(7, 20));
-        assert!(!reader.chunks.iter().flatten().any(|chunk| fresh.chunks().chunks.iter().flatten().any(|other| Chunk::ptr_eq(chunk, other))));
+        assert!(
+            !reader.chunks.iter().flatten().any(|chunk| fresh.chunks().chunks.iter().flatten().any(|other| Chunk::ptr_eq(chunk, other)))
+        );
         assert_eq!(numbers(&fresh.read(usize::MAX)), [7]);
     }
 

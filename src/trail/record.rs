@@ -70,7 +70,7 @@ pub(crate) mod key {
     pub(crate) const END_TIME: u16 = 0xFF00;
     /// u64: fields that did not fit.
     pub(crate) const DROPPED: u16 = 0xFF01;
-    /// bytes: trace id and span id of a link, big-endian, 24 bytes.
+    /// bytes: trace id and span id of a link, big-endian, 24 bytes; its flags; JSON of what else is said of it, or nothing.
     pub(crate) const LINK: u16 = 0xFF02;
     /// bytes: an exception of this span: error id (16), time (8).
     pub(crate) const EXCEPTION: u16 = 0xFF03;

@@ -34,7 +34,12 @@ fn every_metric_arrives_whatever_it_is_called() {
         histogram!("negative").record(f64::NAN);
     });
     let received = pipeline.received();
-    let names: std::collections::BTreeSet<_> = received.metrics.iter().map(|metric| metric.name.as_str()).filter(|name| !name.contains("crumbtrail.") && !name.starts_with("otel.")).collect();
+    let names: std::collections::BTreeSet<_> = received
+        .metrics
+        .iter()
+        .map(|metric| metric.name.as_str())
+        .filter(|name| !name.contains("crumbtrail.") && !name.starts_with("otel."))
+        .collect();
     let long = "n".repeat(255);
     let expected = ["in.micros", "with_blanks_in_it", "crate.module.name", "metric_5xx", "gr_e", "metric__", "metric_", &long]
         .into_iter()
@@ -111,7 +116,8 @@ fn what_is_on_disk_outlives_a_bad_key() {
         let refused = answer.clone();
         pipeline.receiver.answer_by(move |_| refused.clone());
         pipeline.run(|| (0..3).for_each(|number| error!(number, "it fails")));
-        let arrived = |receiver: &crumbtrail_receiver::Receiver| receiver.arrivals().iter().any(|arrival| arrival.content.exceptions().count() > 0);
+        let arrived =
+            |receiver: &crumbtrail_receiver::Receiver| receiver.arrivals().iter().any(|arrival| arrival.content.exceptions().count() > 0);
         while !arrived(&pipeline.receiver) {
             std::thread::yield_now();
         }
@@ -131,7 +137,9 @@ fn a_burst_of_many_threads_is_sent_whole() {
     std::thread::scope(|scope| {
         for _ in 0..48 {
             scope.spawn(|| {
-                tracing::dispatcher::with_default(&dispatch, || (0..1_200).for_each(|number| info!(number, "a line of some length, as lines of logs mostly are: {}", "x".repeat(100))));
+                tracing::dispatcher::with_default(&dispatch, || {
+                    (0..1_200).for_each(|number| info!(number, "a line of some length, as lines of logs mostly are: {}", "x".repeat(100)))
+                });
             });
         }
     });

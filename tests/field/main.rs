@@ -3,9 +3,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-mod whose;
-mod words;
+mod lost;
 mod once;
 mod panics;
 mod standards;
-mod lost;
+mod whose;
+mod words;

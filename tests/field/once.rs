@@ -144,7 +144,10 @@ fn a_report_is_no_message() {
     });
     for exception in captured.exceptions() {
         assert_eq!(exception.message(), "adding failed");
-        assert_eq!(exception.causes().iter().map(|cause| cause.message()).collect::<Vec<_>>(), ["adding failed", "cart is locked", "no reply"]);
+        assert_eq!(
+            exception.causes().iter().map(|cause| cause.message()).collect::<Vec<_>>(),
+            ["adding failed", "cart is locked", "no reply"]
+        );
         assert_eq!(exception.frames()[0].function(), "shop::cart::add");
         assert!(["request failed", "adding failed"].contains(&exception.body().unwrap_or_default()), "{:?}", exception.body());
     }

@@ -111,4 +111,3 @@ fn threads_that_sleep_keep_no_breadcrumbs_from_others() {
         assert!(messages(&exception).len() >= 30, "{:?}", messages(&exception));
     }
 }
-

@@ -58,7 +58,10 @@ fn roles_are_a_list_wherever_they_are() {
     let roles = AttributeValue::from(vec!["admin".to_owned(), "ops".to_owned()]);
     assert_eq!(captured.logs()[0].attribute("user.roles"), Some(&roles));
     assert_eq!(captured.spans()[0].attribute("user.roles"), Some(&roles));
-    assert_eq!(captured.exceptions()[0].user().and_then(|user| user.attributes().find(|(key, _)| *key == "user.roles")), Some(("user.roles", &roles)));
+    assert_eq!(
+        captured.exceptions()[0].user().and_then(|user| user.attributes().find(|(key, _)| *key == "user.roles")),
+        Some(("user.roles", &roles))
+    );
 }
 
 /// Report A8: what the program says itself is what it says.
@@ -117,7 +120,10 @@ fn the_origin_is_one_place() {
     assert!(exception.text("code.function.name").ends_with("::fails"), "{exception:#?}");
     assert!(exception.text("code.file.path").ends_with("words.rs"));
     // By default an environment is named.
-    assert_eq!(exception.resource["deployment.environment.name"].as_str(), if cfg!(debug_assertions) { "development" } else { "production" });
+    assert_eq!(
+        exception.resource["deployment.environment.name"].as_str(),
+        if cfg!(debug_assertions) { "development" } else { "production" }
+    );
 }
 
 /// Report A14.

@@ -44,7 +44,11 @@ pub(in crate::tower) fn begin_parts(
     template: Option<&'static str>,
     headers: &mut HeaderMap,
 ) -> Option<Exchange> {
-    let recording = recording()?;
+    let Some(recording) = recording() else {
+        // Nobody records; what came in goes on.
+        inject(headers);
+        return None;
+    };
     let is_rpc = grpc::is_grpc(headers);
     let is_https = uri.scheme().is_some_and(|scheme| *scheme == http::uri::Scheme::HTTPS);
     let beginning = Beginning {
@@ -80,12 +84,14 @@ pub(in crate::tower) fn begin_parts(
             otel.status_code = Empty,
         )
     });
-    exchange.enter(|| {
-        propagation::inject(|name, value| {
-            if let Ok(value) = HeaderValue::try_from(value) {
-                headers.insert(HeaderName::from_static(name), value);
-            }
-        });
-    });
+    exchange.enter(|| inject(headers));
     Some(exchange)
+}
+
+fn inject(headers: &mut HeaderMap) {
+    propagation::inject(|name, value| {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    });
 }

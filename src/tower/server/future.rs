@@ -16,7 +16,12 @@ use pin_project_lite::pin_project;
 use super::Config;
 use crate::{
     layer,
-    tower::{body::ObservedBody, exchange::Exchange, grpc},
+    propagation::Passing,
+    tower::{
+        body::ObservedBody,
+        exchange::{Exchange, FoundRoute, Route},
+        grpc,
+    },
     unwind::dispose,
 };
 
@@ -29,6 +34,10 @@ pin_project! {
         // What it panicked with, then, and whether the panic hook heard of it.
         panicked: Option<(Payload, bool)>,
         observer: Option<(Exchange, Arc<Config>)>,
+        // Where there is no observer: what is handed on all the same.
+        passing: Option<Passing>,
+        // Of a request that is observed further out: the route, which goes there with the response.
+        route: Option<Route>,
     }
 }
 
@@ -38,11 +47,15 @@ impl<F> ServerFuture<F> {
             Ok(inner) => (Some(inner), None),
             Err(panicked) => (None, Some(panicked)),
         };
-        Self { inner, panicked, observer: Some((exchange, config)) }
+        Self { inner, panicked, observer: Some((exchange, config)), passing: None, route: None }
     }
 
-    pub(super) fn unobserved(inner: F) -> Self {
-        Self { inner: Some(inner), panicked: None, observer: None }
+    pub(super) fn unobserved(inner: F, passing: Option<Passing>) -> Self {
+        Self { inner: Some(inner), panicked: None, observer: None, passing, route: None }
+    }
+
+    pub(super) fn within(inner: F, route: Option<Route>) -> Self {
+        Self { inner: Some(inner), panicked: None, observer: None, passing: None, route }
     }
 }
 
@@ -64,7 +77,18 @@ where
         let mut this = self.project();
         let Some((exchange, _)) = this.observer else {
             let Some(inner) = this.inner.as_mut().as_pin_mut() else { return Poll::Pending };
-            return Poll::Ready(ready!(inner.poll(context)).map(|response| response.map(|body| ObservedBody::new(body, None))));
+            let polled = match this.passing {
+                Some(passing) => passing.in_scope(|| inner.poll(context)),
+                None => inner.poll(context),
+            };
+            let route = this.route;
+            return Poll::Ready(ready!(polled).map(|response| {
+                let mut response = response.map(|body| ObservedBody::new(body, None));
+                if let Some(route) = route.take() {
+                    response.extensions_mut().insert(FoundRoute(route));
+                }
+                response
+            }));
         };
         let polled = match this.panicked.take() {
             Some(panicked) => Err(panicked),
@@ -125,6 +149,9 @@ pub(super) fn observe_panic<T>(run: impl FnOnce() -> T) -> Result<T, (Payload, b
 
 fn answer<B: Body>(response: Response<B>, mut exchange: Exchange, config: &Config) -> Response<ObservedBody<B>> {
     let (mut head, body) = response.into_parts();
+    if let Some(FoundRoute(route)) = head.extensions.remove() {
+        exchange.is_routed(route);
+    }
     let is_complete = exchange.answered(&head) || body.is_end_stream();
     exchange.name_error(&mut head, config.error_id.as_ref());
     if is_complete {

@@ -1,12 +1,14 @@
 //! What the head of a request says. Comes in: a request, before anything is done with it. Goes out: its open exchange, and what hooks are told.
 
+use std::cell::Cell;
+
 use http::{Extensions, HeaderMap, Method, Request, Uri, Version};
 
 use super::{Config, headers::Headers, span};
 use crate::{
-    layer::Recording,
+    layer::{self, Recording},
     metrics::requests::Side,
-    propagation,
+    propagation::{self, Passing},
     tower::exchange::{Beginning, Exchange, Route, method_name, recording, version_name},
 };
 
@@ -52,6 +54,12 @@ impl<'a> RequestInfo<'a> {
     }
 }
 
+/// What came with a request that nobody records, to be handed on.
+pub(super) fn passing<B>(config: &Config, request: &Request<B>) -> Option<Passing> {
+    let core = config.remote.then(layer::recording).flatten()?.core;
+    Passing::of(propagation::extract_http(&core, request.headers()))
+}
+
 /// Opens a request's span. `None`: nobody records.
 pub(super) fn begin<B>(config: &Config, request: &Request<B>) -> Option<Exchange> {
     let recording = recording()?;
@@ -68,16 +76,31 @@ pub(super) fn begin<B>(config: &Config, request: &Request<B>) -> Option<Exchange
         server: None,
     };
     let remote = if config.remote && headers.carry_context { propagation::extract_http(core, request.headers) } else { Default::default() };
+    let untaken = Cell::new(None);
     let span = |recording: &Recording, beginning: &Beginning| {
-        remote.in_scope(|| {
-            if is_rpc { span::of_grpc(recording, &request, &headers, beginning) } else { span::of_http(recording, &request, &headers, beginning) }
-        })
+        let (span, left) = remote.offered(|| {
+            if is_rpc {
+                span::of_grpc(recording, &request, &headers, beginning)
+            } else {
+                span::of_http(recording, &request, &headers, beginning)
+            }
+        });
+        untaken.set(left);
+        span
     };
-    let exchange = Exchange::begin(recording, beginning, span);
+    let mut exchange = Exchange::begin(recording, beginning, span);
+    if let Some(remote) = untaken.take() {
+        exchange.passes(remote);
+    }
     if let Some(user) = config.user.as_ref().and_then(|user| user(&request)) {
         exchange.enter(|| crate::set_user(user));
     }
     Some(exchange)
+}
+
+/// The route of a request that is observed further out.
+pub(super) fn found_route<B>(config: &Config, request: &Request<B>) -> Option<Route> {
+    route(config, &RequestInfo::of(request))
 }
 
 fn route(config: &Config, request: &RequestInfo<'_>) -> Option<Route> {

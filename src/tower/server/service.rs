@@ -13,6 +13,10 @@ use tower_service::Service;
 use super::{Config, ServerFuture, future::observe_panic, request};
 use crate::tower::body::ObservedBody;
 
+/// Another of these is around it.
+#[derive(Clone, Copy)]
+struct Observed;
+
 /// Made by [`ServerLayer`](super::ServerLayer).
 #[derive(Clone)]
 pub struct Server<S> {
@@ -47,8 +51,21 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<RequestBody>) -> Self::Future {
-        let Some(exchange) = request::begin(&self.config, &request) else { return ServerFuture::unobserved(self.inner.call(request)) };
+    fn call(&mut self, mut request: Request<RequestBody>) -> Self::Future {
+        // A router within a router: one request is observed once, by the outermost, which is told the route that only this one knows.
+        if request.extensions().get::<Observed>().is_some() {
+            let route = request::found_route(&self.config, &request);
+            return ServerFuture::within(self.inner.call(request), route);
+        }
+        request.extensions_mut().insert(Observed);
+        let Some(exchange) = request::begin(&self.config, &request) else {
+            let passing = request::passing(&self.config, &request);
+            let future = match &passing {
+                Some(passing) => passing.in_scope(|| self.inner.call(request)),
+                None => self.inner.call(request),
+            };
+            return ServerFuture::unobserved(future, passing);
+        };
         // A service may do its work, and panic, before there is a future.
         let future = observe_panic(|| exchange.enter(|| self.inner.call(request)));
         ServerFuture::observed(future, exchange, self.config.clone())
