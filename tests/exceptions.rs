@@ -63,7 +63,7 @@ fn the_record_has_exactly_the_documented_attributes() {
     ];
     assert_eq!(keys, expected.into_iter().collect());
     assert_eq!((exception.event_name.as_str(), exception.severity, exception.body.as_str()), ("exception", 17, "payment failed"));
-    assert!(exception.time > 0 && exception.trace_id.len() == 32 && exception.span_id.len() == 16 && exception.flags == 1);
+    assert!(exception.time > 0 && exception.trace_id.len() == 32 && exception.span_id.len() == 16 && exception.flags == 3);
     assert_eq!(exception.text("exception.type"), "exceptions::Declined");
     assert_eq!(exception.text("exception.message"), "card declined with code 51");
     let chain: serde_json::Value = serde_json::from_str(exception.text("crumbtrail.chain")).unwrap();

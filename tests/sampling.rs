@@ -59,7 +59,7 @@ fn a_trace_with_an_exception_is_whole_although_it_is_not_sampled() {
     assert_eq!(span("authenticate").attributes["late"].as_str(), "said later");
     assert_eq!((span("charge").status.0, span("charge").events.len()), (2, 1));
     let exception = received.exceptions().next().unwrap();
-    assert_eq!((&exception.trace_id, &exception.span_id, exception.flags), (&span("charge").trace_id, &span("charge").span_id, 1));
+    assert_eq!((&exception.trace_id, &exception.span_id, exception.flags), (&span("charge").trace_id, &span("charge").span_id, 3));
     let crumbs: Vec<String> =
         support::breadcrumbs(exception).iter().map(|crumb| crumb["message"].as_str().unwrap_or_default().to_owned()).collect();
     let expected = [

@@ -52,7 +52,7 @@ impl RemoteContext {
         struct Restore(Option<Box<RemoteParts>>, Option<SpanContext>);
         impl Drop for Restore {
             fn drop(&mut self) {
-                CARRIED.set(self.0.take());
+                set_carried(self.0.take());
                 SPAN.set(self.1.take());
             }
         }
@@ -60,9 +60,9 @@ impl RemoteContext {
         let is_debug = span.is_some_and(|span| span.flags & DEBUG != 0);
         let carried =
             (!trace_state.is_empty() || !baggage.is_empty() || is_debug).then(|| Box::new(RemoteParts { span, trace_state, baggage }));
-        let _restore = Restore(CARRIED.replace(carried), SPAN.replace(span));
+        let _restore = Restore(replace_carried(carried), SPAN.replace(span));
         let opened = open();
-        let (span, carried) = (SPAN.take(), CARRIED.take());
+        let (span, carried) = (SPAN.take(), take_carried());
         let untaken =
             (span.is_some() || carried.is_some()).then(|| RemoteParts { span, ..carried.map(|parts| *parts).unwrap_or_default() });
         (opened, untaken.map(Self))
@@ -84,7 +84,7 @@ pub(crate) struct Remote {
 
 impl Remote {
     pub(crate) fn take() -> Self {
-        Self { span: SPAN.take(), carried: CARRIED.take() }
+        Self { span: SPAN.take(), carried: take_carried() }
     }
 
     /// Trace state, whether the trace is marked for debugging, baggage.
@@ -109,8 +109,8 @@ impl Passing {
     /// In whose scope the calling thread is; or what the next span would take over.
     pub(crate) fn current() -> Option<Self> {
         PASSING.try_with(|passing| passing.borrow().clone()).ok().flatten().or_else(|| {
-            let (span, carried) = (SPAN.take(), CARRIED.take());
-            (SPAN.set(span), CARRIED.set(carried.clone()));
+            let (span, carried) = (SPAN.take(), take_carried());
+            (SPAN.set(span), set_carried(carried.clone()));
             let parts = carried.map(|parts| *parts).unwrap_or_default();
             (span.is_some() || !parts.baggage.is_empty()).then(|| Self(Arc::new(RemoteParts { span, ..parts })))
         })
@@ -140,6 +140,19 @@ impl Passing {
     pub(crate) fn baggage(&self) -> &Baggage {
         &self.0.baggage
     }
+}
+
+/// A thread that is ending may have none any more; then nothing is carried.
+fn take_carried() -> Option<Box<RemoteParts>> {
+    CARRIED.try_with(Cell::take).ok().flatten()
+}
+
+fn set_carried(carried: Option<Box<RemoteParts>>) {
+    let _ = CARRIED.try_with(|cell| cell.set(carried));
+}
+
+fn replace_carried(carried: Option<Box<RemoteParts>>) -> Option<Box<RemoteParts>> {
+    CARRIED.try_with(|cell| cell.replace(carried)).ok().flatten()
 }
 
 thread_local! {

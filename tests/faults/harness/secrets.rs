@@ -91,18 +91,23 @@ fn unusable() -> String {
     bad(|setup| setup.client = Some((CANARY.to_owned(), CANARY.to_owned())));
     bad(|setup| setup.proxy = Some(format!("::{CANARY}::")));
     let setup = Setup { from_env: true, ..Setup::default() };
+    let unreadable = Program::start_as(&setup, |command| {
+        command.env("OTEL_EXPORTER_OTLP_CERTIFICATE", format!("/nonexistent/{CANARY}"));
+    });
+    let ended = unreadable.wait();
+    assert_eq!(ended.code, Some(3), "a certificate that was asked for and cannot be read: {}", ended.stderr);
     let mut program = Program::start_as(&setup, |command| {
         command.env("OTEL_EXPORTER_OTLP_HEADERS", CANARY).env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("x://{CANARY}"));
-        command.env("OTEL_EXPORTER_OTLP_CERTIFICATE", "/nonexistent").env("CRUMBTRAIL_STATE_DIR", "/proc/nonexistent");
+        command.env("CRUMBTRAIL_STATE_DIR", "/proc/nonexistent");
     });
     program.ask("emit exceptions 1");
     program.ask("shutdown 100");
     let ended = program.end();
     assert!(!ended.stderr.contains(CANARY), "{}", ended.stderr);
-    for said in ["OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_CERTIFICATE", "state directory"] {
+    for said in ["OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_ENDPOINT", "state directory"] {
         assert_eq!(ended.stderr.matches(said).count(), 1, "{said}: {}", ended.stderr);
     }
-    "five refused with an Err, four variables said once each, no value shown".to_owned()
+    "six refused with an Err, three variables said once each, no value shown".to_owned()
 }
 
 fn redirect(transport: &'static str) -> String {
