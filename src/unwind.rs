@@ -26,6 +26,7 @@ pub(crate) fn dispose(payload: Box<dyn Any + Send>) {
 }
 
 /// What a panic says, if it is a text.
+#[cfg(feature = "tower")]
 pub(crate) fn message(payload: &(dyn Any + Send)) -> Option<&str> {
     payload.downcast_ref::<&'static str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str))
 }

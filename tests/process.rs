@@ -5,7 +5,7 @@ mod support;
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, ChildStdout, Command, ExitStatus, Stdio},
 };
 
@@ -189,7 +189,7 @@ struct Talking {
 }
 
 impl Talking {
-    fn start(program: &PathBuf, child: &str, receiver: &Receiver) -> Self {
+    fn start(program: &Path, child: &str, receiver: &Receiver) -> Self {
         let mut child = command(program, child, receiver).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("a child");
         let says = BufReader::new(child.stdout.take().expect("a pipe"));
         Self { child, says }
@@ -273,7 +273,7 @@ fn panics_while_it_unwinds() {
 fn panics_before_there_is_a_guard() {
     let telemetry = crumbtrail::builder(crumbtrail::service!()).from_env().build().expect("telemetry");
     telemetry.install_panic_hook();
-    let _guard = None.unwrap_or_else(|| if std::hint::black_box(true) { panic!("too early") } else { telemetry.guard() });
+    let _guard = if std::hint::black_box(true) { panic!("too early") } else { telemetry.guard() };
 }
 
 #[derive(Debug)]

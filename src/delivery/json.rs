@@ -65,8 +65,10 @@ pub(crate) fn from_protobuf(signal: Signal, body: &[u8]) -> Result<Bytes, Error>
     }
 }
 
-/// A value that is no number of JSON's, the one that stands for it on its way to the writer, and its word.
-const WORDS: [(fn(f64) -> bool, f64, &str); 3] = [
+/// Which values are no numbers of JSON's, the one that stands for them on their way to the writer, and their word.
+type Word = (fn(f64) -> bool, f64, &'static str);
+
+const WORDS: [Word; 3] = [
     (|value| value.is_nan(), 1.230_456_078_901_234_5e307, "\"NaN\""),
     (|value| value == f64::INFINITY, 1.230_456_078_901_234_6e306, "\"Infinity\""),
     (|value| value == f64::NEG_INFINITY, 1.230_456_078_901_234_7e305, "\"-Infinity\""),

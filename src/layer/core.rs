@@ -92,6 +92,7 @@ pub(crate) struct Core {
     fatal: Mutex<Vec<ErrorId>>,
     /// Our panic hook was installed; it may be another's by now.
     pub(crate) has_panic_hook: AtomicBool,
+    #[cfg(feature = "tower")]
     hook_replaced: Once,
     /// After shutdown nothing is recorded any more.
     pub(crate) closed: AtomicBool,
@@ -187,6 +188,7 @@ impl Core {
             main_panic: Mutex::default(),
             fatal: Mutex::default(),
             has_panic_hook: AtomicBool::new(false),
+            #[cfg(feature = "tower")]
             hook_replaced: Once::new(),
             closed: AtomicBool::new(false),
         }
@@ -260,6 +262,7 @@ impl Core {
     }
 
     /// A panic was caught of which our hook has not heard, although it was installed.
+    #[cfg(feature = "tower")]
     pub(crate) fn say_once_hook_replaced(&self) {
         if self.has_panic_hook.load(Ordering::Relaxed) {
             self.hook_replaced.call_once(|| {

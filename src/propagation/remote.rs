@@ -110,7 +110,8 @@ impl Passing {
     pub(crate) fn current() -> Option<Self> {
         PASSING.try_with(|passing| passing.borrow().clone()).ok().flatten().or_else(|| {
             let (span, carried) = (SPAN.take(), take_carried());
-            (SPAN.set(span), set_carried(carried.clone()));
+            SPAN.set(span);
+            set_carried(carried.clone());
             let parts = carried.map(|parts| *parts).unwrap_or_default();
             (span.is_some() || !parts.baggage.is_empty()).then(|| Self(Arc::new(RemoteParts { span, ..parts })))
         })

@@ -91,7 +91,7 @@ fn form_value(text: &[u8], from: usize) -> Option<Range<usize>> {
         return None;
     }
     let ends = |two: &&[u8]| headers.windows(two.len()).position(|window| window == *two).map(|at| from + at + two.len());
-    let start = BREAKS.iter().filter_map(|two| ends(two)).min()?;
+    let start = BREAKS.iter().filter_map(ends).min()?;
     let length = count(text, start, |byte| !matches!(byte, b'\r' | b'\n' | b'\\'));
     (length > 0).then_some(start..start + length)
 }

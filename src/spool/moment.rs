@@ -2,7 +2,9 @@
 //!
 //! The time of day jumps: a machine without a battery starts in 1970, or where it stopped, until it has asked the network. So a request also says how long the machine had been up, and since which start. Within one start of the machine that alone counts. Across starts there is only the time of day: it is believed where it says that the request may still be of use, and where it says otherwise the request begins to age anew, once, for the machine may as well have been told the time meanwhile.
 
-use std::{sync::OnceLock, time::Duration};
+use std::sync::OnceLock;
+#[cfg(feature = "spool")]
+use std::time::Duration;
 
 /// A moment, by the time of day and by how long the machine had been up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,10 +23,12 @@ impl Moment {
     }
 
     /// How old it is now, to be kept for `limit` at most.
+    #[cfg(feature = "spool")]
     pub(crate) fn age(self, limit: Duration) -> Duration {
         self.age_at(Self::now(), limit)
     }
 
+    #[cfg(feature = "spool")]
     fn age_at(self, now: Self, limit: Duration) -> Duration {
         if self.boot == now.boot && self.boot != 0 {
             return Duration::from_nanos(now.uptime.saturating_sub(self.uptime));
@@ -34,6 +38,7 @@ impl Moment {
     }
 
     /// The moment that was so long ago, as this start of the machine counts.
+    #[cfg(feature = "spool")]
     pub(crate) fn ago(self, age: Duration) -> Self {
         let now = Self::now();
         let age = u64::try_from(age.as_nanos()).unwrap_or(u64::MAX);
@@ -66,7 +71,7 @@ fn boot() -> u64 {
     })
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "spool"))]
 mod tests {
     use super::*;
 

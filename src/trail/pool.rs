@@ -52,10 +52,11 @@ impl Pool {
     /// Takes a chunk back. One that a reader still looks at is let go of instead of being used again.
     pub(crate) fn give_back(&self, mut chunk: Chunk) {
         let words = chunk.len();
-        if words == CHUNK_WORDS && Chunk::get_mut(&mut chunk).is_some() {
-            if let Some(mut free) = self.free() {
-                free.push(chunk);
-            }
+        if words == CHUNK_WORDS
+            && Chunk::get_mut(&mut chunk).is_some()
+            && let Some(mut free) = self.free()
+        {
+            free.push(chunk);
         }
         self.in_use.fetch_sub(words, Ordering::Relaxed);
     }

@@ -164,7 +164,8 @@ fn registry_with(pipeline: &Pipeline) -> tracing::Dispatch {
 #[test]
 fn a_span_below_the_filter_does_not_cut_the_trace() {
     use crumbtrail::Route;
-    let strict: [(&str, fn(&Pipeline) -> tracing::Dispatch); 2] = [
+    type Subscriber = fn(&Pipeline) -> tracing::Dispatch;
+    let strict: [(&str, Subscriber); 2] = [
         ("our route", |pipeline| pipeline.telemetry.dispatch()),
         ("a global filter", |pipeline| {
             use tracing_subscriber::layer::SubscriberExt as _;
