@@ -84,7 +84,7 @@ impl Health {
         say(&mut trouble.said, &complaint);
     }
 
-    /// A signal is refused. That is no outage: nothing is tried again, and nothing comes back by itself.
+    /// A signal is refused. That is no outage: nothing comes back by itself.
     pub(super) fn refuses(&self, signal: Signal, endpoint: &str, why: &str) {
         let complaint = format!("{} are refused by {endpoint}: {}", signal.as_str(), cut(why, MAX_COMPLAINT));
         say(&mut self.refusals.borrow_mut()[signal as usize], &self.core.scrubber.scrub(&complaint));

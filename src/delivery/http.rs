@@ -64,11 +64,11 @@ impl Http {
         let body = match self.json {
             #[cfg(feature = "json")]
             Some(signal) => super::json::from_protobuf(signal, &body)
-                .map_err(|error| Failure::Permanent { why: format!("the request could not be written as JSON: {error}") })?,
+                .map_err(|error| Failure::Content { why: format!("the request could not be written as JSON: {error}"), too_large: false })?,
             _ => body,
         };
         compressed(self.compression, body)
-            .map_err(|error| Failure::Permanent { why: format!("the request could not be compressed: {error}") })
+            .map_err(|error| Failure::Content { why: format!("the request could not be compressed: {error}"), too_large: false })
     }
 
     /// One attempt, within `limit`.

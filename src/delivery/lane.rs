@@ -315,8 +315,8 @@ impl Lane {
                     self.health.is_well(self.signal);
                     continue;
                 }
-                // What is on disk can wait until somebody has mended what is wrong: a key, an address.
-                Err(Failure::Permanent { why }) if on_disk => (None, why, false, true),
+                // What is on disk can wait until somebody has mended what is wrong: a key, an address. Of a part it is known that others of the request were taken.
+                Err(Failure::Permanent { why }) if on_disk && (whole || !some_delivered) => (None, why, false, true),
                 Err(Failure::Permanent { why }) => {
                     self.health.refuses(self.signal, &shown(&self.config.endpoint), &why);
                     self.account(on_disk, piece.records, Some(Lost::Rejected));
@@ -346,8 +346,10 @@ impl Lane {
             } else {
                 self.complain(&why);
             }
-            if whole {
-                self.queue.borrow_mut().put_back();
+            match (whole, refused) {
+                (true, true) => self.queue.borrow_mut().put_last(),
+                (true, false) => self.queue.borrow_mut().put_back(),
+                (false, _) => {}
             }
             if self.backoff.borrow_mut().failed(silent) {
                 self.spool_all(false);

@@ -1,4 +1,4 @@
-//! One lane's parcels, oldest first. Those in front may be in hand: on their way to the receiver right now.
+//! One lane's parcels, oldest first, but that a refused one goes to the end. Those in front may be in hand: on their way to the receiver right now.
 
 use std::{
     collections::VecDeque,
@@ -24,6 +24,8 @@ pub(super) struct Parcel {
     pub(super) ticket: Option<Ticket>,
     /// Its place in the order of submission.
     sequence: u64,
+    /// It was refused for no reason that can be told: it goes alone, so that it takes nothing else with it.
+    alone: bool,
 }
 
 /// What goes out in one request: the parcels in hand, joined. (Concatenated protobuf messages are one message with the repeated fields of all.)
@@ -62,7 +64,7 @@ impl Queue {
         if body.is_some() {
             *(if ticket.is_some() { &mut self.kept } else { &mut self.bytes }) += bytes;
         }
-        self.parcels.push_back(Parcel { body, bytes, records, since: Instant::now(), ticket, sequence: self.next });
+        self.parcels.push_back(Parcel { body, bytes, records, since: Instant::now(), ticket, sequence: self.next, alone: false });
         self.next += 1;
         let mut evicted = Vec::new();
         // The newest stays, however large.
@@ -78,7 +80,8 @@ impl Queue {
     pub(super) fn evict_from_disk(&mut self) -> Vec<Parcel> {
         let file = |parcel: &Parcel| parcel.ticket.as_ref().map(Ticket::file);
         let pinned: Vec<_> = self.parcels.iter().take(self.in_hand).filter_map(file).collect();
-        let Some(oldest) = self.parcels.iter().skip(self.in_hand).filter_map(file).find(|file| !pinned.contains(file)) else {
+        let free = self.parcels.iter().skip(self.in_hand).filter_map(|parcel| Some((parcel.sequence, file(parcel)?)));
+        let Some((_, oldest)) = free.filter(|(_, file)| !pinned.contains(file)).min() else {
             return Vec::new();
         };
         let mut evicted = Vec::new();
@@ -95,14 +98,15 @@ impl Queue {
 
     /// Joins parcels from the front into a load. Parcels that are too old or unreadable are handed to `gone` instead.
     pub(super) fn take(&mut self, mut gone: impl FnMut(Parcel, Gone)) -> Option<Load> {
-        let (mut bodies, mut bytes, mut records, mut on_disk) = (Vec::new(), 0, 0, false);
+        let (mut bodies, mut bytes, mut records, mut on_disk, mut alone) = (Vec::new(), 0, 0, false, false);
         while let Some(parcel) = self.parcels.get(self.in_hand) {
             let why = if parcel.is_expired(self.patience) {
                 Gone::Expired
-            } else if !bodies.is_empty() && (on_disk != parcel.ticket.is_some() || bytes + parcel.bytes > MAX_BYTES) {
+            } else if !bodies.is_empty() && (alone || parcel.alone || on_disk != parcel.ticket.is_some() || bytes + parcel.bytes > MAX_BYTES)
+            {
                 break;
             } else if let Some(body) = parcel.body() {
-                on_disk = parcel.ticket.is_some();
+                (on_disk, alone) = (parcel.ticket.is_some(), parcel.alone);
                 bytes += body.len();
                 records += parcel.records;
                 bodies.push(body);
@@ -135,6 +139,13 @@ impl Queue {
         self.in_hand = 0;
     }
 
+    /// Nothing is in hand any more; what was is tried again after all others, each by itself.
+    pub(super) fn put_last(&mut self) {
+        let refused = std::mem::take(&mut self.in_hand);
+        self.parcels.iter_mut().take(refused).for_each(|parcel| parcel.alone = true);
+        self.parcels.rotate_left(refused);
+    }
+
     /// The parcels in hand are done with.
     pub(super) fn finish(&mut self) -> Vec<Parcel> {
         let done = std::mem::take(&mut self.in_hand);
@@ -148,21 +159,20 @@ impl Queue {
 
     /// The first request from `sequence` on that is neither in hand nor on disk: its number, body and records.
     pub(super) fn in_memory(&self, sequence: u64) -> Option<(u64, Bytes, u64)> {
-        let mut parcels = self.parcels.iter().skip(self.in_hand).filter(|parcel| parcel.sequence >= sequence);
-        let parcel = parcels.find(|parcel| parcel.ticket.is_none())?;
+        let parcels = self.parcels.iter().skip(self.in_hand).filter(|parcel| parcel.sequence >= sequence && parcel.ticket.is_none());
+        let parcel = parcels.min_by_key(|parcel| parcel.sequence)?;
         Some((parcel.sequence, parcel.body.clone()?, parcel.records))
     }
 
     /// It is on disk now. Gives the ticket back if it is not here any more.
     pub(super) fn is_on_disk(&mut self, sequence: u64, ticket: Ticket) -> Result<(), Ticket> {
-        let index = self.parcels.partition_point(|parcel| parcel.sequence < sequence);
-        match self.parcels.get_mut(index) {
-            Some(parcel) if parcel.sequence == sequence => {
+        match self.parcels.iter_mut().find(|parcel| parcel.sequence == sequence) {
+            Some(parcel) => {
                 self.bytes -= parcel.bytes;
                 (parcel.ticket, parcel.body) = (Some(ticket), None);
                 Ok(())
             }
-            _ => Err(ticket),
+            None => Err(ticket),
         }
     }
 
@@ -178,7 +188,7 @@ impl Queue {
 
     /// Records submitted before `sequence` that are still here: all, and those in memory only.
     pub(super) fn waiting(&self, sequence: u64) -> (u64, u64) {
-        let before = self.parcels.iter().take_while(|parcel| parcel.sequence < sequence);
+        let before = self.parcels.iter().filter(|parcel| parcel.sequence < sequence);
         before
             .fold((0, 0), |(all, memory), parcel| (all + parcel.records, memory + if parcel.ticket.is_none() { parcel.records } else { 0 }))
     }

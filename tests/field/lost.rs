@@ -129,6 +129,33 @@ fn what_is_on_disk_outlives_a_bad_key() {
     }
 }
 
+/// Report B8: a receiver breaks at one request. Those behind it do not wait for that.
+#[test]
+fn one_request_that_breaks_the_receiver_holds_up_no_other() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let pipeline = Pipeline::new(|builder, _| builder.with_state_dir(directory.path()));
+    let breaks = |arrival: &Arrival| arrival.content.exceptions().any(|exception| exception.body == "it breaks");
+    pipeline
+        .receiver
+        .answer_by(move |arrival| if breaks(arrival) { Answer::Status { status: 500, headers: Vec::new() } } else { Answer::Accept });
+    pipeline.run(|| error!("it breaks"));
+    while !pipeline.receiver.arrivals().iter().any(breaks) {
+        std::thread::yield_now();
+    }
+    let delivered = || pipeline.telemetry.stats().signal(Signal::Exceptions).delivered();
+    for number in 1..=4 {
+        pipeline.run(|| error!(number, "it fails"));
+        while delivered() < number {
+            std::thread::yield_now();
+        }
+    }
+    let stats = pipeline.telemetry.stats();
+    assert_eq!(stats.signal(Signal::Exceptions).lost(), 0, "{stats}");
+    pipeline.receiver.answer_with(None);
+    pipeline.telemetry.flush(PATIENCE).expect("delivered");
+    assert_eq!(delivered(), 5);
+}
+
 /// Report B9: many threads log at once. No outbox is full, the receiver is well.
 #[test]
 fn a_burst_of_many_threads_is_sent_whole() {
