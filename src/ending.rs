@@ -14,11 +14,19 @@
 #![allow(unsafe_code)]
 
 use std::{
-    sync::{Arc, Mutex, Once, PoisonError, Weak, mpsc},
+    sync::{
+        Arc, Mutex, Once, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
     time::{Duration, Instant},
 };
 
-use crate::{layer::core::Core, link::Command, unwind::guarded};
+use crate::{
+    layer::core::Core,
+    link::{Command, Link, Settled},
+    unwind::guarded,
+};
 
 /// Ends the process with this code, as [`std::process::exit`] does, when what the installed telemetry has recorded is delivered, or the [exit timeout](crate::Builder::with_exit_timeout) is up. Blocks for so long. Destructors do not run.
 ///
@@ -60,29 +68,57 @@ extern "C" fn at_exit() {
     let _ = guarded(flush_all);
 }
 
+/// Once: what [`exit`] has waited for the handler does not wait for again. All are told first, so that together they have the time of the most patient one.
 fn flush_all() {
+    static IS_DONE: AtomicBool = AtomicBool::new(false);
+    if IS_DONE.swap(true, Ordering::Relaxed) {
+        return;
+    }
     // Held by a thread that is adding to it, or by one that is no more: then it is not waited for.
     let Ok(running) = RUNNING.try_lock().map(|running| running.clone()) else { return };
-    running.iter().filter_map(Weak::upgrade).for_each(|core| core.flush_at_the_end());
+    let cores: Vec<_> = running.iter().filter_map(Weak::upgrade).collect();
+    let waits: Vec<_> = cores.iter().filter_map(|core| core.begin_last_flush()).collect();
+    waits.into_iter().for_each(LastFlush::wait);
 }
 
-impl Core {
-    /// Sends what is left, and waits for it, but not for longer than the exit timeout. Does nothing in a forked child, whose worker is elsewhere, and where it has been done.
-    pub(crate) fn flush_at_the_end(&self) {
-        let link = self.links.newest();
-        if self.exit_timeout.is_zero() || crate::layer::is_own_thread() || !link.is_of_this_process() {
-            return;
-        }
-        let deadline = Instant::now() + self.exit_timeout.min(Duration::from_secs(365 * 86_400));
-        let (reply, settled) = mpsc::sync_channel(1);
-        // One that is ending without a shutdown, because every handle is gone, takes no commands.
-        let is_ending = self.is_closed() || link.commands.send(Command::Flush { deadline, reply }).is_err();
-        while Instant::now() < deadline {
-            let is_done = if is_ending { link.has_ended() } else { !matches!(settled.try_recv(), Err(mpsc::TryRecvError::Empty)) };
+/// A flush that is under way, and until when it is waited for.
+struct LastFlush {
+    link: Arc<Link>,
+    settled: mpsc::Receiver<Settled>,
+    is_ending: bool,
+    deadline: Instant,
+}
+
+impl LastFlush {
+    fn wait(self) {
+        while Instant::now() < self.deadline {
+            let is_done =
+                if self.is_ending { self.link.has_ended() } else { !matches!(self.settled.try_recv(), Err(mpsc::TryRecvError::Empty)) };
             if is_done {
                 return;
             }
             std::thread::sleep(Duration::from_millis(1));
         }
+    }
+}
+
+impl Core {
+    /// Sends what is left, and waits for it, but not for longer than the exit timeout. Does nothing on a thread of ours, and in a forked child, whose worker is elsewhere.
+    pub(crate) fn flush_at_the_end(&self) {
+        if let Some(flush) = self.begin_last_flush() {
+            flush.wait();
+        }
+    }
+
+    fn begin_last_flush(&self) -> Option<LastFlush> {
+        let link = self.links.newest();
+        if self.exit_timeout.is_zero() || crate::layer::is_own_thread() || !link.is_of_this_process() {
+            return None;
+        }
+        let deadline = Instant::now() + self.exit_timeout.min(Duration::from_secs(365 * 86_400));
+        let (reply, settled) = mpsc::sync_channel(1);
+        // One that is ending without a shutdown, because every handle is gone, takes no commands.
+        let is_ending = self.is_closed() || link.commands.send(Command::Flush { deadline, reply }).is_err();
+        Some(LastFlush { link: link.clone(), settled, is_ending, deadline })
     }
 }

@@ -415,8 +415,7 @@ pub(crate) fn endpoint(text: &str) -> Result<Address, String> {
     }
     let has_scheme = text.contains("://");
     // `http:/host` is no host called http.
-    let forgets_a_slash =
-        !has_scheme && text.split_once(':').is_some_and(|(_, rest)| !rest.starts_with(|next: char| next.is_ascii_digit()));
+    let forgets_a_slash = !has_scheme && text.split_once(':').is_some_and(|(_, rest)| rest.starts_with('/'));
     let with_scheme = if has_scheme { text.to_owned() } else { format!("http://{text}") };
     let has_port = |uri: &Uri| uri.port().is_none() || uri.port_u16().is_some();
     let ends_in_port = |uri: &Uri| {

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, Mutex, Once, OnceLock, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Instant,
 };
@@ -57,6 +57,7 @@ pub(crate) struct Link {
     /// A forked child's.
     next: OnceLock<Arc<Link>>,
     started: Once,
+    pub(crate) has_ended: AtomicBool,
 }
 
 /// Exceptions that may wait for the worker, in number and in bytes.
@@ -83,6 +84,7 @@ impl Link {
             on_fork: OnceLock::new(),
             next: OnceLock::new(),
             started: Once::new(),
+            has_ended: AtomicBool::new(false),
         })
     }
 
@@ -105,12 +107,9 @@ impl Link {
         self.process == std::process::id()
     }
 
-    /// The worker has ended, or there never was one, or another thread waits for it.
+    /// The worker has ended, or there never was one.
     pub(crate) fn has_ended(&self) -> bool {
-        match self.worker.try_lock() {
-            Ok(worker) => worker.as_ref().is_none_or(std::thread::JoinHandle::is_finished),
-            Err(_) => false,
-        }
+        self.has_ended.load(Ordering::Acquire) || self.receiver.try_lock().is_ok_and(|receiver| receiver.is_some())
     }
 
     pub(crate) fn on_fork(&self, run: impl Fn() + Send + Sync + 'static) {

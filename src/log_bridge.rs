@@ -44,10 +44,11 @@ impl log::Log for Bridge {
         // The program's code may show its values, and log: nothing is borrowed.
         let mut pairs = Pairs(Vec::new());
         let _ = record.key_values().visit(&mut pairs);
-        let _ = PAIRS.try_with(|kept| kept.replace(pairs.0));
+        // A record may be made while another is shown.
+        let outer = PAIRS.try_with(|kept| kept.replace(pairs.0)).unwrap_or_default();
         let _ = tracing_log::format_trace(record);
-        // Where no layer of ours has taken them.
-        drop(take_pairs());
+        // Where no layer of ours has taken them, they go.
+        let _ = PAIRS.try_with(|kept| kept.replace(outer));
     }
 
     fn flush(&self) {}

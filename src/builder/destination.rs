@@ -186,7 +186,8 @@ impl Builder {
             // The specification: without a scheme gRPC is secure, unless told otherwise.
             Protocol::Grpc if !address.has_scheme && !insecure => secure(&address.uri),
             Protocol::Grpc => address.uri,
-            _ if whole => address.uri,
+            // A socket's address has no path of its own.
+            _ if whole && socket.is_none() => address.uri,
             _ => appended(&address.uri, path),
         };
         let proxy = match &self.proxy {

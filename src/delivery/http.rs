@@ -63,8 +63,10 @@ impl Http {
     pub(super) fn prepare(&self, body: Bytes) -> Result<Bytes, Failure> {
         let body = match self.json {
             #[cfg(feature = "json")]
-            Some(signal) => super::json::from_protobuf(signal, &body)
-                .map_err(|error| Failure::Content { why: format!("the request could not be written as JSON: {error}"), too_large: false })?,
+            Some(signal) => super::json::from_protobuf(signal, &body).map_err(|error| Failure::Content {
+                why: format!("the request could not be written as JSON: {error}"),
+                too_large: false,
+            })?,
             _ => body,
         };
         compressed(self.compression, body)

@@ -47,10 +47,27 @@ pub(crate) fn from_protobuf(signal: Signal, body: &[u8]) -> Result<Bytes, Error>
         }
         Signal::Metrics => {
             let mut request = ExportMetricsServiceRequest::decode(body)?;
+            for resource in request.resource_metrics.iter_mut().filter_map(|of| of.resource.as_mut()) {
+                attributes(&mut resource.attributes);
+            }
             for metric in request.resource_metrics.iter_mut().flat_map(|of| &mut of.scope_metrics).flat_map(|scope| &mut scope.metrics) {
                 let points = match &mut metric.data {
                     Some(Data::Gauge(gauge)) => &mut gauge.data_points,
                     Some(Data::Sum(sum)) => &mut sum.data_points,
+                    Some(Data::Histogram(histogram)) => {
+                        for point in &mut histogram.data_points {
+                            attributes(&mut point.attributes);
+                            [&mut point.sum, &mut point.min, &mut point.max].into_iter().flatten().for_each(number);
+                        }
+                        continue;
+                    }
+                    Some(Data::ExponentialHistogram(histogram)) => {
+                        for point in &mut histogram.data_points {
+                            attributes(&mut point.attributes);
+                            [&mut point.sum, &mut point.min, &mut point.max].into_iter().flatten().for_each(number);
+                        }
+                        continue;
+                    }
                     _ => continue,
                 };
                 for point in points {

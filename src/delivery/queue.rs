@@ -102,7 +102,8 @@ impl Queue {
         while let Some(parcel) = self.parcels.get(self.in_hand) {
             let why = if parcel.is_expired(self.patience) {
                 Gone::Expired
-            } else if !bodies.is_empty() && (alone || parcel.alone || on_disk != parcel.ticket.is_some() || bytes + parcel.bytes > MAX_BYTES)
+            } else if !bodies.is_empty()
+                && (alone || parcel.alone || on_disk != parcel.ticket.is_some() || bytes + parcel.bytes > MAX_BYTES)
             {
                 break;
             } else if let Some(body) = parcel.body() {

@@ -48,6 +48,15 @@ fn each_bad_value_warns_once_and_is_ignored() {
     assert!(read(&[("OTEL_SDK_DISABLED", ""), ("OTEL_TRACES_SAMPLER", " ")]).warnings.is_empty(), "empty is unset");
 }
 
+/// Report C12: a missing slash is told from an address without a scheme.
+#[test]
+fn addresses_without_a_scheme_are_taken() {
+    for address in ["collector:4317", "collector", "[::1]:4317", "[2001:db8::1]", "user:pw@collector:4317", "10.0.0.7:4317/path"] {
+        let settings = read(&[("OTEL_EXPORTER_OTLP_ENDPOINT", address)]);
+        assert!(settings.warnings.is_empty() && settings.generic.endpoint.is_some(), "{address}: {:?}", settings.warnings);
+    }
+}
+
 #[test]
 fn samplers_are_case_insensitive() {
     let settings = read(&[("OTEL_TRACES_SAMPLER", "ParentBased_TraceIdRatio"), ("OTEL_TRACES_SAMPLER_ARG", "0.25")]);

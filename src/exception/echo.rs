@@ -4,7 +4,7 @@
 //!
 //! - it is raised in the earlier one's span or in a span around that: errors travel outwards; and
 //! - it is not raised at the same place: that is a repetition, and counts as such; and
-//! - its error is the earlier one, wraps it or is its cause, by their texts, and their types, as far as known, do not differ; or it is what `#[instrument(err)]` says of a function's error, and nothing has happened since but that spans ended.
+//! - its error is the earlier one, wraps it or is its cause, by their texts, and their types, as far as known, do not differ; or it is what `#[instrument(err)]` says of a function's error, nothing has happened since but that spans ended, and the earlier one was not an error that was logged with a message of its own.
 //!
 //! But an error that *wraps* the earlier one, and comes after something else has happened, or with fields of its own, is news: the earlier one may have been handled. It becomes an exception, which refers to the earlier one. And an echo is still a log record.
 
@@ -39,6 +39,8 @@ struct Entry {
     spans: Arc<[u64]>,
     time: u64,
     is_panic: bool,
+    /// It was told with a message beside the error: whatever else a function returns may be another failure.
+    has_message: bool,
     echoes: u8,
     links: Arc<[Told]>,
 }
@@ -134,7 +136,8 @@ impl Recent {
             self.0.remove(0);
         }
         let spans = seen.spans.into();
-        self.0.push(Entry { id, place: seen.place, spans, time: seen.time, is_panic: seen.is_panic, echoes: 0, links });
+        let has_message = seen.body.is_some_and(|body| seen.links.first().is_some_and(|(text, _)| *text != body));
+        self.0.push(Entry { id, place: seen.place, spans, time: seen.time, is_panic: seen.is_panic, has_message, echoes: 0, links });
     }
 }
 
@@ -159,7 +162,7 @@ impl Entry {
     fn likeness(&self, seen: &Seen<'_>) -> Option<Likeness> {
         // Told in this function, or in one it called, and nothing happened between: this function returns the same, whatever it calls it.
         let (here, innermost) = (seen.spans.first(), self.spans.first());
-        if seen.is_passed_on && here.is_some() && (innermost == here || self.spans.get(1) == here) {
+        if seen.is_passed_on && !self.has_message && here.is_some() && (innermost == here || self.spans.get(1) == here) {
             return Some(Likeness::Same);
         }
         let travels_outwards = here.is_none_or(|here| self.spans.contains(here));

@@ -205,6 +205,19 @@ pub(crate) fn raise_event(core: &Arc<Core>, state: Option<&SpanState>, event: &[
     raised.only_error =
         is_only_error && state.and_then(|state| core.callsites.by_id(state.callsite)).is_some_and(|span| of_function(&span));
     (raised.at, raised.event) = (u64::from(record.callsite), event);
+    // The `log` crate's records share a callsite for each level: their place is in their fields.
+    if site.is_bridged() {
+        let origin = record.fields().filter(|(key, _)| site.fields.get(usize::from(*key)).is_some_and(|name| name.starts_with("log.")));
+        let mut place = group::Fnv::new();
+        for (_, value) in origin {
+            match value {
+                Value::Str(text) | Value::Text(text) => place.part(text),
+                Value::U64(line) => place.0 = place.0.rotate_left(17) ^ line,
+                _ => {}
+            }
+        }
+        raised.at ^= place.0 << 32;
+    }
     raised.key = {
         let mut key = group::Fnv::new();
         key.0 ^= raised.at;

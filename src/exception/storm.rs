@@ -12,7 +12,7 @@ use std::{
 
 /// How many records one group of exceptions gets, see [`Builder::with_exception_rate`](crate::Builder::with_exception_rate).
 ///
-/// A new group always gets through. What gets no record is counted in the metric `crumbtrail.exceptions` and in [`Stats::suppressed`](crate::Stats::suppressed), and the group's next record says how many there were (`crumbtrail.suppressed`).
+/// A new group gets through. Only one of a place in the source that has raised 64 others shares its share with all further ones of that place, so that whoever can vary a text takes no room from other places. What gets no record is counted in the metric `crumbtrail.exceptions` and in [`Stats::suppressed`](crate::Stats::suppressed), and the group's next record says how many there were (`crumbtrail.suppressed`).
 ///
 /// ```
 /// use crumbtrail::ExceptionRate;
@@ -86,10 +86,12 @@ pub(crate) struct SlotId {
     index: u32,
     /// Whose it is; by the time it is looked at again it may be another's.
     key: u64,
+    /// That of all groups of a callsite that has too many: it has no name.
+    is_shared: bool,
 }
 
 /// The place of groups that have none, which has no name.
-const OTHER: SlotId = SlotId { index: SLOTS as u32, key: 0 };
+const OTHER: SlotId = SlotId { index: SLOTS as u32, key: 0, is_shared: true };
 
 /// What a group is called in the metric.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -220,7 +222,7 @@ impl Storm {
 
     /// What the group is called, once that is known.
     pub(crate) fn name(&self, slot: SlotId, labels: Labels) {
-        let Some(place) = self.of(slot) else { return };
+        let Some(place) = self.of(slot).filter(|_| !slot.is_shared) else { return };
         let mut known = place.labels.lock().unwrap_or_else(PoisonError::into_inner);
         if known.as_deref() != Some(&labels) {
             *known = Some(Arc::new(labels));
@@ -229,7 +231,7 @@ impl Storm {
 
     /// How the group was last called.
     pub(crate) fn labels(&self, slot: SlotId) -> Option<Arc<Labels>> {
-        self.of(slot)?.labels.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.of(slot).filter(|_| !slot.is_shared)?.labels.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// A group's place. `None`: it has none, or has it no more.
@@ -263,10 +265,16 @@ impl Storm {
         let others = site.rotate_left(32) | 1;
         match self.find(key) {
             Ok(slot) => (slot, false),
-            Err(_) if is_many && key != others => match self.find(others) {
-                Ok(slot) => (slot, false),
-                Err(free) => self.occupy(free, index_of_site, others, now),
-            },
+            Err(_) if is_many && key != others => {
+                let (slot, is_new) = match self.find(others) {
+                    Ok(slot) => (slot, false),
+                    Err(free) => self.occupy(free, index_of_site, others, now),
+                };
+                if is_new && let Some(place) = self.of(slot) {
+                    *place.labels.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(Labels::other()));
+                }
+                (SlotId { is_shared: true, ..slot }, is_new)
+            }
             Err(free) => self.occupy(free, index_of_site, key, now),
         }
     }
@@ -282,7 +290,7 @@ impl Storm {
         for index in Self::probe(key) {
             match self.slots[index].key.load(Ordering::Relaxed) {
                 0 => return Err(Some(index)),
-                known if known == key => return Ok(SlotId { index: index as u32, key }),
+                known if known == key => return Ok(SlotId { index: index as u32, key, is_shared: false }),
                 _ => {}
             }
         }
@@ -302,7 +310,7 @@ impl Storm {
         match place.key.compare_exchange(old, key, Ordering::Relaxed, Ordering::Relaxed) {
             Ok(_) => {}
             // Another thread has begun the same group here.
-            Err(now_there) if now_there == key => return (SlotId { index: index as u32, key }, false),
+            Err(now_there) if now_there == key => return (SlotId { index: index as u32, key, is_shared: false }, false),
             Err(_) => return other,
         }
         let former = place.site.swap(site, Ordering::Relaxed);
@@ -310,7 +318,7 @@ impl Storm {
             self.forget(place, former);
         }
         self.sites[site as usize].fetch_add(1, Ordering::Relaxed);
-        (SlotId { index: index as u32, key }, true)
+        (SlotId { index: index as u32, key, is_shared: false }, true)
     }
 
     /// A group has lost its place. What of it is not yet counted is so without its name.
@@ -380,6 +388,25 @@ mod tests {
         assert_eq!(storm.suppressed(), 880 + 930);
         assert_eq!(storm.admit(7, 7, START + 3_600 * SECOND).suppressed, 930, "since the last record");
         assert_eq!(verdicts(&storm, 8, START + 3_600 * SECOND, 3), [3, 0, 0], "another group has its own share");
+    }
+
+    /// Report B10: what shares a place has no name in common.
+    #[test]
+    fn those_who_share_a_place_have_no_name() {
+        let storm = Storm::new(ExceptionRate::default());
+        let labels = |group: u64| Labels { group: group.to_string(), ..Labels::other() };
+        let named = |group: u64| {
+            let admission = storm.admit(5, group, START);
+            storm.name(admission.slot, labels(group));
+            admission.slot
+        };
+        let slots: Vec<_> = (1..=GROUPS_OF_SITE + 10).map(named).collect();
+        assert_eq!(storm.labels(slots[0]).as_deref(), Some(&labels(1)));
+        assert_eq!(storm.labels(slots[GROUPS_OF_SITE as usize + 1]), None);
+        (0..1_000).for_each(|_| _ = storm.admit(5, 1_000, START));
+        let mut counts = HashMap::new();
+        storm.counts(|count, labels| *counts.entry(labels.group.clone()).or_insert(0) += count);
+        assert!(counts.contains_key("") && counts.len() == 1, "{counts:?}");
     }
 
     #[test]

@@ -83,7 +83,7 @@ pub(crate) struct Source {
 
 impl Source {
     pub(crate) fn of(site: &Callsite) -> Self {
-        let bridged = site.target == "log" && site.fields.contains(&"log.target");
+        let bridged = site.is_bridged();
         Self {
             bridged,
             target: Cow::Borrowed(site.target),

@@ -3,7 +3,7 @@
 use std::{
     io,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Weak},
+    sync::{Arc, Weak, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -120,5 +120,6 @@ impl Drop for Ended {
     fn drop(&mut self) {
         self.core.close();
         self.link.outboxes.close();
+        self.link.has_ended.store(true, Ordering::Release);
     }
 }

@@ -335,6 +335,7 @@ impl Worker {
             if rest.len() == before {
                 // Not a record: cannot be, and must not keep us here.
                 self.link.ledger.dropped(Signal::Logs, Lost::InternalError, 1);
+                rest = &[];
                 break;
             }
             if self.exporter.logs.is_full(self.config.max_batch[0]) {

@@ -63,6 +63,8 @@ pub(super) struct Own {
 
 /// Attributes, events and links of one at most.
 const MAX_PARTS: usize = 128;
+/// Bytes of what is said of a link at most.
+const MAX_LINK: usize = 1024;
 
 impl std::fmt::Debug for Own {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -290,7 +292,9 @@ fn link_text(core: &Core, context: &SpanContext, attributes: &[KeyValue]) -> Str
     if attributes.is_empty() && trace_state.is_empty() {
         return String::new();
     }
-    json!({ "trace_state": trace_state, "attributes": attribute_map(core, attributes) }).to_string()
+    let text = json!({ "trace_state": trace_state, "attributes": attribute_map(core, attributes) }).to_string();
+    // A link is worth more than what is said of it.
+    if text.len() <= MAX_LINK { text } else { json!({ "trace_state": trace_state, "attributes": {} }).to_string() }
 }
 
 /// Clean, and not too many.

@@ -30,6 +30,8 @@ const MANY_ENTERED: usize = 16;
 const KEEP_SCRATCH: usize = 64 * 1024;
 
 thread_local! {
+    /// Has no destructor, so it is known to the thread's very end: at the process's exit, on which a hook may decide here.
+    static OURS: Cell<bool> = const { Cell::new(false) };
     static THREAD: Thread = const {
         Thread {
             ours: Cell::new(false),
@@ -97,6 +99,7 @@ pub(crate) enum Closed {
 
 /// Marks the calling thread as one of ours: nothing is recorded on it.
 pub(crate) fn mark_own_thread() {
+    OURS.set(true);
     let _ = THREAD.try_with(|thread| thread.ours.set(true));
 }
 
@@ -156,9 +159,9 @@ pub(crate) fn nested(run: impl FnOnce()) -> bool {
     }
 }
 
-/// Whether this is a thread of ours, of which nothing is recorded. One that is ending, and has lost its state, is the program's: what fails in the destructor of a thread-local value is told.
+/// Whether this is a thread of ours, of which nothing is recorded.
 pub(crate) fn is_own_thread() -> bool {
-    THREAD.try_with(|thread| thread.ours.get()).unwrap_or(false)
+    OURS.get()
 }
 
 /// The innermost span entered on this thread, as the telemetry sees it that records here.

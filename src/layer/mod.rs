@@ -189,7 +189,7 @@ impl CrumbtrailLayer {
         if let Some(Some(state)) = raised {
             let echo = exception::raise_event(core, state.as_deref(), &buf);
             if let Some(echo) = echo.filter(|_| log) {
-                self.log_echo(thread, state.as_deref(), &mut buf, length, echo);
+                self.log_echo(thread, state.as_deref(), &mut buf, length, site.as_deref(), echo);
             }
             if let Some(trail) = state.as_ref().and_then(|state| state.trail()).filter(|_| feeds & feeds::CRUMB != 0) {
                 if let Some(echo) = echo {
@@ -211,12 +211,20 @@ impl CrumbtrailLayer {
 
     /// An ERROR event is never less than a log: one that tells of an exception once more becomes a record that names it.
     #[cold]
-    fn log_echo(&self, thread: &Thread, state: Option<&SpanState>, buf: &mut Vec<u8>, length: usize, echo: ErrorId) {
+    fn log_echo(
+        &self,
+        thread: &Thread,
+        state: Option<&SpanState>,
+        buf: &mut Vec<u8>,
+        length: usize,
+        site: Option<&Callsite>,
+        echo: ErrorId,
+    ) {
         let core = &self.core;
         buf.truncate(length);
         record::append_str(buf, record::key::NAME, "crumbtrail.error.id");
         record::append_str(buf, record::key::VALUE, &echo.to_string());
-        if core.user_on[0] {
+        if core.user_on[0] && !site.is_some_and(user::is_named_by) {
             user::append_to(buf, core, state.and_then(|state| state.trail()));
         }
         record::seal(buf);

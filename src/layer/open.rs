@@ -17,7 +17,7 @@ use super::{
 use crate::{
     AttributeValue,
     clock::now,
-    propagation::{Baggage, Passing, Remote},
+    propagation::{Baggage, Remote},
     scope,
     trail::{
         callsite::{Callsite, feeds},
@@ -153,9 +153,8 @@ impl CrumbtrailLayer {
         #[cfg_attr(not(feature = "tracing-opentelemetry"), expect(unused_variables))] boundary: bool,
     ) -> Beginning {
         let core = &self.core;
-        let remote = Remote::take();
-        // A caller's whose own span nobody sees here.
-        let span = remote.span.or_else(|| Passing::current()?.span());
+        let remote = Remote::take_or_passing();
+        let span = remote.span;
         let ids = ids::of_root(core, span);
         #[cfg(feature = "tracing-opentelemetry")]
         let ids = if span.is_some() || boundary { ids } else { self.joined(attributes).unwrap_or(ids) };

@@ -125,7 +125,16 @@ impl Slab {
 
     #[cold]
     fn more(&self, own: &mut Vec<u32>) -> Option<u32> {
-        if let Some(mut free) = self.free() {
+        // Held for the moment of a copy, unless its holder is no more.
+        const PATIENCE: usize = 1 << 8;
+        let free = (0..PATIENCE).find_map(|_| {
+            let free = self.free();
+            if free.is_none() {
+                std::hint::spin_loop();
+            }
+            free
+        });
+        if let Some(mut free) = free {
             let some = free.len().saturating_sub(OWN / 4);
             own.extend(free.drain(some..));
         }

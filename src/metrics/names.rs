@@ -62,6 +62,11 @@ impl Names {
     }
 }
 
+/// What the program calls it as it is sent, but that of two names that differ in case only the first one counts.
+pub(super) fn as_sent(name: &str) -> String {
+    valid(name).into_owned()
+}
+
 fn valid(name: &str) -> Cow<'_, str> {
     let is_valid = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-' | b'/');
     if name.len() <= MAX && name.bytes().all(is_valid) && name.starts_with(|first: char| first.is_ascii_alphabetic()) {

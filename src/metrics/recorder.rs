@@ -43,7 +43,10 @@ impl Recorder {
         let shared = Arc::new(Shared {
             meter,
             descriptions,
-            buckets: buckets.into_iter().map(|Buckets { name, bounds }| Buckets { name, bounds: names::boundaries(bounds) }).collect(),
+            buckets: buckets
+                .into_iter()
+                .map(|Buckets { name, bounds }| Buckets { name: names::as_sent(&name), bounds: names::boundaries(bounds) })
+                .collect(),
             names: names::Names::new(),
             not_a_number: Once::new(),
             scrubber,
@@ -213,7 +216,7 @@ impl Shared {
     /// Configured, else for seconds those of the HTTP conventions, else the SDK's default.
     fn bounds(&self, name: &str, unit: &str) -> Option<Vec<f64>> {
         const SECONDS: [f64; 14] = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
-        if let Some(configured) = self.buckets.iter().find(|buckets| buckets.name == name) {
+        if let Some(configured) = self.buckets.iter().find(|buckets| buckets.name.eq_ignore_ascii_case(name)) {
             return Some(configured.bounds.clone());
         }
         (unit == "s" || name.ends_with("_seconds")).then(|| SECONDS.to_vec())

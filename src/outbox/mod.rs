@@ -34,7 +34,10 @@ impl Outbox {
     /// Hands a record over; one for which there is no room is dropped and counted. Only the owning thread calls this.
     #[inline]
     pub(crate) fn push(&self, record: &[u8], signal: Signal) {
-        let Some(used) = self.ring.push(record.as_chunks::<8>().0) else { return self.miss(signal, Lost::QueueOverflow, 1) };
+        // A record says its own length in so many bits.
+        let fits = record.len() / 8 <= usize::from(u16::MAX);
+        let used = if fits { self.ring.push(record.as_chunks::<8>().0) } else { None };
+        let Some(used) = used else { return self.miss(signal, Lost::QueueOverflow, 1) };
         if used > self.ring.capacity() / 2 && !self.called.load(Ordering::Relaxed) && !self.called.swap(true, Ordering::Relaxed) {
             self.waker.wake();
         }

@@ -50,9 +50,16 @@ impl Baggage {
             if bytes > MAX_BYTES + 1 || baggage.0.len() == MAX_ENTRIES {
                 break;
             }
-            if is_token(key) && rest.bytes().all(|byte| (0x20..0x7F).contains(&byte) || byte == b'\t') {
-                baggage.0.push(Entry { key: key.to_owned(), rest: normal(rest) });
+            if !is_token(key) || !rest.bytes().all(|byte| (0x20..0x7F).contains(&byte) || byte == b'\t') {
+                continue;
             }
+            let entry = Entry { key: key.to_owned(), rest: normal(rest) };
+            // What had to be encoded is longer now.
+            bytes += (entry.length() - 1).saturating_sub(member.len() + 1);
+            if bytes > MAX_BYTES + 1 {
+                break;
+            }
+            baggage.0.push(entry);
         }
         baggage
     }
@@ -103,7 +110,12 @@ fn normal(rest: &str) -> String {
         normal.push(';');
         // Around its sign blanks are allowed, too (§3.2, `property`).
         let (key, value) = property.split_once('=').map_or((property, None), |(key, value)| (key, Some(value)));
-        normal.push_str(key.trim_end_matches([' ', '\t']));
+        let key = key.trim_end_matches([' ', '\t']);
+        if !is_token(key) {
+            normal.pop();
+            continue;
+        }
+        normal.push_str(key);
         if let Some(value) = value {
             normal.push('=');
             normal.extend(utf8_percent_encode(value.trim_start_matches([' ', '\t']), ILLEGAL));
@@ -140,6 +152,17 @@ mod tests {
         baggage.insert(Entry::new("long", &"x".repeat(9_000)).expect("a token"));
         assert_eq!(baggage.get("long"), None);
         assert_eq!(Entry::new("no token", "1"), None);
+    }
+
+    /// Report C3.
+    #[test]
+    fn what_is_handed_on_keeps_the_limit_and_the_grammar() {
+        let quotes = format!("a={}", "\"".repeat(MAX_BYTES - 2));
+        assert!(Baggage::parse(&quotes).to_string().len() <= MAX_BYTES);
+        let many: String = (0..60).map(|number| format!("k{number}={},", "\"".repeat(56))).collect();
+        let kept = Baggage::parse(&many).to_string().len();
+        assert!((MAX_BYTES - 200..=MAX_BYTES).contains(&kept), "{kept}");
+        assert_eq!(Baggage::parse("a=1;p\"q z;r=2;;s").to_string(), "a=1;r=2;s");
     }
 
     /// Report C3.

@@ -87,6 +87,16 @@ impl Remote {
         Self { span: SPAN.take(), carried: take_carried() }
     }
 
+    /// The same; or of the caller whose own span nobody sees here.
+    pub(crate) fn take_or_passing() -> Self {
+        let own = Self::take();
+        if own.span.is_some() || own.carried.is_some() {
+            return own;
+        }
+        let passing = PASSING.try_with(|passing| passing.borrow().clone()).ok().flatten();
+        passing.map_or(own, |Passing(parts)| Self { span: parts.span, carried: Some(Box::new((*parts).clone())) })
+    }
+
     /// Trace state, whether the trace is marked for debugging, baggage.
     pub(crate) fn into_carried(self) -> Option<(String, bool, Baggage)> {
         let is_debug = self.span.is_some_and(|span| span.flags & DEBUG != 0);

@@ -18,23 +18,71 @@ pub(super) fn tuple(text: &[u8], at: usize, floor: usize, scrubber: &Scrubber) -
     found(value(text, at + 1, key)?)
 }
 
-/// `--password x`, at the first dash.
+/// `--password x`, at the first dash; in a list of arguments each has its quotes: `["--password", "x"]`.
 pub(super) fn option(text: &[u8], at: usize, scrubber: &Scrubber) -> Option<Found> {
     let dashes = count(text, at, |byte| byte == b'-');
-    let begins = text[..at].last().is_none_or(|before| before.is_ascii_whitespace() || b"\"'[,=`(".contains(before));
-    if dashes > 2 || !begins {
+    let before = text[..at].last().copied();
+    if dashes > 2 || before.is_some_and(|before| !begins_option(before)) {
         return None;
     }
     let start = at + dashes;
     let end = start + count(text, start, is_key).min(MAX_KEY);
     let key = std::str::from_utf8(&text[start..end]).ok().filter(|key| key.len() > 1)?;
-    // In a list of arguments each has its quotes.
-    let from = end + count(text, end, |byte| matches!(byte, b' ' | b'"' | b'\'' | b','));
+    let is_listed = before.is_some_and(|before| is_quote(before) && text[end..].iter().find(|byte| **byte != b'\\') == Some(&before));
+    let (from, quote) = match before.filter(|_| is_listed) {
+        Some(quote) => next_in_list(text, end, quote)?,
+        None => {
+            let from = end + count(text, end, |byte| matches!(byte, b' ' | b'\t'));
+            let quote = text.get(from).copied().filter(|byte| from > end && is_quote(*byte));
+            (from + usize::from(quote.is_some()), quote.map(|quote| (quote, false)))
+        }
+    };
     if from == end || text.get(from).is_none_or(|byte| *byte == b'-' || byte.is_ascii_whitespace()) || !is_secret(key, scrubber) {
         return None;
     }
-    let length = count(text, from, |byte| !(byte.is_ascii_whitespace() || b"\"'`".contains(&byte)));
-    found(from..from + length)
+    let length = match quote {
+        Some((quote, is_escaped)) => within_quotes(&text[from..], quote, is_escaped),
+        None => count(text, from, |byte| !(byte.is_ascii_whitespace() || is_quote(byte))),
+    };
+    // `--token <TOKEN>` in a usage text
+    let stands_for_something = matches!(&text[from..from + length], [b'<', inner @ .., b'>'] if inner.iter().all(|byte| is_key(*byte)));
+    if stands_for_something { None } else { found(from..from + length) }
+}
+
+/// Behind a quote that closes at `end`: where the next in quotes begins, and whether its quotes are escaped. Only commas and blanks are between them, as `Debug` has a list.
+fn next_in_list(text: &[u8], end: usize, quote: u8) -> Option<(usize, Option<(u8, bool)>)> {
+    let mut at = end + count(text, end, |byte| byte == b'\\') + 1;
+    loop {
+        match (*text.get(at)?, text.get(at + 1)) {
+            (b'\\', Some(b'n' | b'r' | b't')) => at += 2,
+            (b'\\', Some(next)) if *next == quote => return Some((at + 2, Some((quote, true)))),
+            (byte, _) if byte == quote => return Some((at + 1, Some((quote, false)))),
+            (byte, _) if byte == b',' || byte == b'\\' || byte.is_ascii_whitespace() => at += 1,
+            _ => return None,
+        }
+    }
+}
+
+/// What may stand before an option's first dash.
+pub(super) fn begins_option(before: u8) -> bool {
+    before.is_ascii_whitespace() || b"\"'[,=`(-".contains(&before)
+}
+
+fn is_quote(byte: u8) -> bool {
+    matches!(byte, b'"' | b'\'' | b'`')
+}
+
+/// How long a text is that ends with a quote. One behind a backslash is part of it, unless all are (`is_escaped`).
+fn within_quotes(text: &[u8], quote: u8, is_escaped: bool) -> usize {
+    let mut at = 0;
+    while at < text.len() && text[at] != quote {
+        let ends = is_escaped && text[at..].starts_with(&[b'\\', quote]);
+        if ends {
+            break;
+        }
+        at += if text[at] == b'\\' && !is_escaped { 2 } else { 1 };
+    }
+    at.min(text.len())
 }
 
 /// `<password>x</password>`, at the first tag's end.
@@ -52,7 +100,10 @@ pub(super) fn element(text: &[u8], at: usize, floor: usize, scrubber: &Scrubber)
     let name = name.rsplit(|byte| *byte == b':').next().unwrap_or(name);
     let key = std::str::from_utf8(name).ok().filter(|key| key.len() > 1)?;
     let length = count(text, at + 1, |byte| byte != b'<');
-    if tag.ends_with(b"/") || length == 0 || !is_secret(key, scrubber) || text[at + 1..].starts_with(FILTERED.as_bytes()) {
+    let rest = &text[at + 1..];
+    // Words in angle brackets stand for something in usage texts: an element ends, or the text was cut within it.
+    let is_element = rest[length..].starts_with(b"</") || length == rest.len() && !rest.iter().any(u8::is_ascii_whitespace);
+    if tag.ends_with(b"/") || length == 0 || !is_element || !is_secret(key, scrubber) || rest.starts_with(FILTERED.as_bytes()) {
         return None;
     }
     found(at + 1..at + 1 + length)
@@ -92,7 +143,9 @@ fn form_value(text: &[u8], from: usize) -> Option<Range<usize>> {
     }
     let ends = |two: &&[u8]| headers.windows(two.len()).position(|window| window == *two).map(|at| from + at + two.len());
     let start = BREAKS.iter().filter_map(ends).min()?;
-    let length = count(text, start, |byte| !matches!(byte, b'\r' | b'\n' | b'\\'));
+    // Where breaks are escaped, one ends the value; a backslash else is part of it.
+    let is_escaped = text[from] == b'\\';
+    let length = count(text, start, |byte| !matches!(byte, b'\r' | b'\n') && !(is_escaped && byte == b'\\'));
     (length > 0).then_some(start..start + length)
 }
 

@@ -24,12 +24,9 @@ pub(super) fn is_suspicious(text: &[u8]) -> bool {
     // Ten marks are in two words at least.
     let has_marks = || marked >= 2 && text.iter().filter(|byte| class(**byte) & MARK != 0).take(10).count() == 10;
     // Options, and pairs in quotes: both are rare enough to be looked for.
-    let has = |one: u8, other: &[u8]| text.windows(2).any(|pair| pair[0] == one && other.contains(&pair[1]));
-    all & SIGN != 0
-        || (is_long && all & STRONG != 0)
-        || has_marks()
-        || all & QUOTE != 0 && has(b'"', b",")
-        || all & DASH != 0 && (has(b'-', b"-") || has(b' ', b"-") || text.starts_with(b"-"))
+    let has_pair = || text.windows(2).any(|pair| pair == b"\",");
+    let has_option = || text.starts_with(b"-") || text.windows(2).any(|pair| pair[1] == b'-' && disguises::begins_option(pair[0]));
+    all & SIGN != 0 || (is_long && all & STRONG != 0) || has_marks() || all & QUOTE != 0 && has_pair() || all & DASH != 0 && has_option()
 }
 
 /// A digit or dash: cards have thirteen digits, PEM headers ten dashes.
@@ -152,7 +149,10 @@ fn url(text: &[u8], at: usize, scrubber: &Scrubber) -> Option<Found> {
 fn broken_userinfo(rest: &[u8], authority: &[u8]) -> Option<usize> {
     const LONGEST: usize = 96;
     let colon = authority.iter().position(|byte| *byte == b':')?;
-    let is_port = authority[colon + 1..].iter().all(u8::is_ascii_digit) && authority.len() > colon + 1;
+    let behind = &authority[colon + 1..];
+    let digits = behind.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    // `http://payments:8080: refused, ask ops@example.org`
+    let is_port = digits > 0 && matches!(&behind[digits..], [] | [b':' | b',' | b';' | b'.' | b')' | b']']);
     if colon == 0 || authority[0] == b'[' || is_port {
         return None;
     }

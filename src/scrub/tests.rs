@@ -60,6 +60,14 @@ const SECRETS: &[(&str, &str)] = &[
     ("[(\"user\", \"ada\"), (\"password\", \"hun ter2\")]", "[(\"user\", \"ada\"), (\"password\", \"[Filtered]\")]"),
     ("run serve --password hunter2 --port 80", "run serve --password [Filtered] --port 80"),
     ("[\"serve\", \"--token\", \"abc\", \"--port\"]", "[\"serve\", \"--token\", \"[Filtered]\", \"--port\"]"),
+    ("run --password \"hun ter2\" --port 80", "run --password \"[Filtered]\" --port 80"),
+    ("[\"--password\", \"hun ter2\", \"x\"]", "[\"--password\", \"[Filtered]\", \"x\"]"),
+    ("[\n    \"--token\",\n    \"a\\\"bc\",\n]", "[\n    \"--token\",\n    \"[Filtered]\",\n]"),
+    (r#"args=[\"--token\",\"abc\"]"#, r#"args=[\"--token\",\"[Filtered]\"]"#),
+    (r#"[\n    \"--token\",\n    \"abc\",\n]"#, r#"[\n    \"--token\",\n    \"[Filtered]\",\n]"#),
+    ("['-token', 'abc']", "['-token', '[Filtered]']"),
+    ("cmd\n-password hunter2", "cmd\n-password [Filtered]"),
+    ("form-data; name=\"password\"\r\n\r\na\\b\r\n--bound", "form-data; name=\"password\"\r\n\r\n[Filtered]\r\n--bound"),
     ("<login><user>ada</user><password>hunter2</password></login>", "<login><user>ada</user><password>[Filtered]</password></login>"),
     ("<wsse:Password Type=\"Text\">hun ter2</wsse:Password>", "<wsse:Password Type=\"Text\">[Filtered]</wsse:Password>"),
     (
@@ -111,6 +119,12 @@ const HARMLESS: &[&str] = &[
     "exit code=404, ?code=404&x=1",
     "a,b;c, d",
     "discord.com is down",
+    "not provided:\n  <TOKEN>\n\nUsage: login <TOKEN>\n\nFor more information, try '--help'.",
+    "expected <password> but found EOF at line 3",
+    "<shop::Session as Drop>::drop failed: it was closed",
+    "'--token <TOKEN>' is missing, the option '--token' requires a value, see --help",
+    "cannot reach http://payments:8080: connection refused, ask for user@host",
+    "http://db:5432, user=bob@x",
 ];
 
 #[test]
@@ -124,6 +138,7 @@ fn secrets_go_and_the_rest_stays() {
     for text in HARMLESS {
         assert_eq!(scrubber.scrub(text), *text);
     }
+    assert_eq!(scrubber.scrub("<x><password>hunter2"), "<x><password>[Filtered]", "a text that was cut");
 }
 
 #[test]

@@ -44,7 +44,8 @@ impl Moment {
         let age = u64::try_from(age.as_nanos()).unwrap_or(u64::MAX);
         // What is older than this start of the machine cannot be said by its uptime.
         match now.uptime.checked_sub(age) {
-            Some(uptime) => Self { written: self.written, uptime, boot: now.boot },
+            // The time of day is corrected with it: what has begun to age anew does so once.
+            Some(uptime) => Self { written: self.written.max(now.written.saturating_sub(age)), uptime, boot: now.boot },
             None => self,
         }
     }
@@ -89,5 +90,8 @@ mod tests {
         assert_eq!(age(at(1_001 * DAY, 5, 8)), Duration::from_nanos(DAY), "after another start");
         assert_eq!(age(at(1_900 * DAY, 5, 8)), Duration::ZERO, "there, a jump cannot be told from time");
         assert_eq!(age(at(1, 5, 8)), Duration::ZERO);
+        let anew = Moment { written: 1, uptime: 1, boot: 1 }.ago(Duration::ZERO);
+        let later = Moment { written: anew.written + DAY, uptime: 5, boot: anew.boot ^ 1 };
+        assert_eq!(anew.age_at(later, LIMIT), Duration::from_nanos(DAY), "anew, and once");
     }
 }

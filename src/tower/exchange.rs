@@ -291,11 +291,15 @@ impl Inner {
     fn judge(&mut self) {
         if let Some(status) = self.grpc_status {
             let is_error = if self.is_server() { status.is_server_error() } else { !status.is_ok() };
-            self.error_type = is_error.then(|| Cow::Borrowed(status.name()));
+            // The status of a panic's answer is ours: the panic is told already.
+            let panicked = self.error_type.as_deref() == Some("panic");
+            if !panicked {
+                self.error_type = is_error.then(|| Cow::Borrowed(status.name()));
+            }
             if self.side == Side::RpcServer && status.is_of_method() && !self.is_known_method {
                 self.is_known_method = self.route.as_deref().is_some_and(|route| self.core.rpc_methods.learn(route));
             }
-            if self.is_server() && status.is_failure() && self.told().is_none() {
+            if self.is_server() && status.is_failure() && !panicked && self.told().is_none() {
                 let template = format!("{} answered {}", self.what(), status.name());
                 let said = self.grpc_message.as_deref();
                 let text = said.map(|said| format!("{template}: {said}"));

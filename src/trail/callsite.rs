@@ -58,6 +58,11 @@ fn treatment(scrubber: &Scrubber, name: &str) -> Treatment {
 }
 
 impl Callsite {
+    /// It stands for all records of the `log` crate, of which each has its own place in its fields.
+    pub(crate) fn is_bridged(&self) -> bool {
+        self.target == "log" && self.fields.contains(&"log.target")
+    }
+
     fn new(metadata: &'static Metadata<'static>, scrubber: &Scrubber) -> Self {
         Self {
             metadata: Some(metadata),

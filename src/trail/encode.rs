@@ -153,7 +153,11 @@ impl<'a> Encoder<'a> {
     pub(crate) fn named(&mut self, name: &str, value: impl FnOnce(&mut Self, u16)) {
         let before = (self.buf.len(), self.fields);
         let scrubber = self.scrubber.take();
+        // A limit of values does not concern names: cut, two would be one.
+        let limits = self.limits;
+        self.limits.value = Limits::default().value;
         self.str(key::NAME, name);
+        self.limits = limits;
         value(self, key::VALUE);
         self.scrubber = scrubber;
         // Both or none, and the two are one field.
@@ -205,14 +209,21 @@ impl<'a> Encoder<'a> {
     /// A text of ours, which the program's limits do not concern: it is whole or not there. Clean already.
     #[cfg(feature = "tracing-opentelemetry")]
     pub(crate) fn whole(&mut self, key: u16, text: &str) {
-        if text.len() + 64 > self.limits.record.saturating_sub(self.buf.len()) {
+        if !self.if_whole(text.len(), |encoder| encoder.str(key, text)) {
             self.dropped += 1;
-            return;
         }
-        let own = Limits { fields: usize::MAX, value: usize::MAX / 2, ..self.limits };
-        let (limits, scrubber) = (std::mem::replace(&mut self.limits, own), self.scrubber.take());
-        self.str(key, text);
-        (self.limits, self.scrubber) = (limits, scrubber);
+    }
+
+    /// Writes what is `length` bytes long, if all of it fits.
+    fn if_whole(&mut self, length: usize, write: impl FnOnce(&mut Self)) -> bool {
+        let fits = length + 64 <= self.limits.record.saturating_sub(self.buf.len());
+        if fits {
+            let own = Limits { fields: usize::MAX, value: usize::MAX / 2, ..self.limits };
+            let (limits, scrubber) = (std::mem::replace(&mut self.limits, own), self.scrubber.take());
+            write(self);
+            (self.limits, self.scrubber) = (limits, scrubber);
+        }
+        fits
     }
 
     /// An error and its causes, outermost first: message and type address for each link. `statics`: what of the outermost text is the same every time is written, too.
@@ -364,15 +375,33 @@ impl<'a> Encoder<'a> {
     }
 }
 
-/// Copies a record with its texts cut so that the copy is at most `limit` bytes; numbers and the order of fields stay. `false` if even that does not fit.
+/// Copies a record with its texts cut so that the copy is at most `limit` bytes; numbers, names, ids and the order of fields stay. Links and events that do not fit are counted in it. `false`: it is no record.
 pub(crate) fn shorten(record: &[u8], limit: usize, out: &mut Vec<u8>) -> bool {
+    /// Room for what says how much is missing.
+    const COUNTS: usize = 32;
     let Some((original, _)) = Record::split_first(record) else { return false };
     let fields = original.fields().count().max(1);
-    let limits = Limits { fields: usize::MAX, value: (limit - HEADER_BYTES) / fields / 8, record: limit };
+    let limits = Limits { fields: usize::MAX, value: (limit - HEADER_BYTES) / fields / 8, record: limit - COUNTS };
     let mut encoder = Encoder::new(out, original.kind, original.callsite, original.time, limits);
     encoder.truncated = true;
+    let ([mut links, mut events], mut has_name) = ([0; 2], true);
     for (key, value) in original.fields() {
+        // A value without its name would be another's.
+        if key == key::VALUE && !has_name {
+            encoder.dropped += 1;
+            continue;
+        }
         match value {
+            // Part of one it says something else, or nothing.
+            Value::Bytes(value) if matches!(key, key::LINK | key::EXCEPTION | key::ECHO) => {
+                let fits = encoder.if_whole(value.len(), |encoder| encoder.bytes(key, value));
+                *(if key == key::LINK { &mut links } else { &mut events }) += u64::from(!fits);
+            }
+            Value::Str(value) if matches!(key, key::NAME | key::TRACE_STATE | key::SPAN_EVENT) => {
+                let fits = encoder.if_whole(value.len(), |encoder| encoder.str(key, value));
+                events += u64::from(!fits && key == key::SPAN_EVENT);
+                has_name = fits || key != key::NAME;
+            }
             Value::Bool(value) => encoder.bool(key, value),
             Value::I64(value) => encoder.i64(key, value),
             Value::U64(value) => encoder.u64(key, value),
@@ -388,6 +417,12 @@ pub(crate) fn shorten(record: &[u8], limit: usize, out: &mut Vec<u8>) -> bool {
                     links.iter().take(2).map(|ErrorLink { message, address }| (message as &dyn fmt::Display, *address)).collect();
                 encoder.error(key, (type_name, exact), &links, None);
             }
+        }
+    }
+    encoder.limits.record = limit;
+    for (key, missing) in [(key::DROPPED_LINKS, links), (key::DROPPED_EVENTS, events)] {
+        if missing > 0 {
+            encoder.u64(key, missing);
         }
     }
     encoder.finish();

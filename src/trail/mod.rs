@@ -244,7 +244,7 @@ impl Trail {
     #[cold]
     fn push_shortened(&self, record: &[u8], may: impl FnOnce() -> bool) -> bool {
         let mut short = Vec::with_capacity(MAX_RECORD_BYTES);
-        !encode::shorten(record, MAX_RECORD_BYTES, &mut short) || self.push_if(&short, may)
+        encode::shorten(record, MAX_RECORD_BYTES, &mut short) && self.push_if(&short, may)
     }
 }
 

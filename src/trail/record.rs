@@ -7,7 +7,7 @@
 //! word 1   time, nanoseconds since the Unix epoch
 //! word 2   trace id, high half        word 3   trace id, low half
 //! word 4   span id                    word 5   parent span id (spans), else 0
-//! then     fields, byte-packed: key (u16) | tag (u8) | value; padded with zero bytes to a word
+//! then     fields, byte-packed: key (u16) | tag (u8) | value; padded with 0xFF to a word
 //! ```
 //!
 //! A key is the field's index at its callsite; keys from 0xFF00 on are ours, see [`key`]. Strings are a u32 length and UTF-8 bytes. Names, targets and files are never in a record: the callsite table has them once.

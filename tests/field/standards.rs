@@ -201,6 +201,42 @@ fn a_span_below_the_filter_does_not_cut_the_trace() {
     }
 }
 
+/// Report C2: only the middleware's span is filtered out. What the caller has sent goes to the handler's.
+#[test]
+fn the_handlers_span_takes_over_what_was_sent() {
+    use tracing_subscriber::layer::SubscriberExt as _;
+    let pipeline = Pipeline::new(|builder, _| builder);
+    let filter = tracing_subscriber::filter::Targets::new()
+        .with_default(tracing_subscriber::filter::LevelFilter::TRACE)
+        .with_target("crumbtrail::server", tracing_subscriber::filter::LevelFilter::OFF);
+    let subscriber = tracing_subscriber::registry().with(filter).with(pipeline.telemetry.layer());
+    let handler = || {
+        use tracing::Instrument as _;
+        let handles = async {
+            let next = service_fn(|request: Request<Body>| async move {
+                let of = |name| request.headers().get(name).map(|value| value.to_str().expect("text").to_owned()).unwrap_or_default();
+                assert_eq!(
+                    (&of("traceparent")[3..35], of("tracestate").as_str(), of("baggage").as_str()),
+                    (TRACE, "vendor=1", "tenant=acme")
+                );
+                Ok::<_, std::convert::Infallible>(axum::http::Response::new(Body::empty()))
+            });
+            assert_eq!(crumbtrail::propagation::baggage("tenant").as_deref(), Some("acme"));
+            let call = Request::get("http://next/").body(Body::empty()).expect("a request");
+            ClientLayer::new().layer(next).oneshot(call).await.expect("an answer");
+        };
+        handles.instrument(tracing::info_span!("handles"))
+    };
+    let router = Router::new().route("/", axum::routing::get(handler)).layer(ServerLayer::new());
+    let headers = [("traceparent", PARENT), ("tracestate", "vendor=1"), ("baggage", "tenant=acme")];
+    let request = headers.iter().fold(Request::get("/"), |request, (name, value)| request.header(*name, *value));
+    tracing::subscriber::with_default(subscriber, || {
+        let answer = runtime().block_on(router.oneshot(request.body(Body::empty()).expect("a request"))).expect("an answer");
+        assert_eq!(answer.status(), StatusCode::OK);
+    });
+    assert_eq!((pipeline.span("handles").trace_id, pipeline.span("handles").trace_state), (TRACE.to_owned(), "vendor=1".to_owned()));
+}
+
 /// Report C3: W3C Trace Context, as its test suite asks (strict, levels 1 and 2): what is not valid begins a new trace, or is not handed on.
 #[test]
 fn trace_context_is_taken_by_the_letter() {
@@ -397,8 +433,12 @@ fn a_unix_socket_is_an_endpoint() {
             }
         });
         let telemetry = crumbtrail::builder(crumbtrail::service!())
-            .with_endpoint(format!("unix:{}", path.display()))
             .with_protocol(protocol)
+            // Of all signals, and of one.
+            .from_environment(&crumbtrail::Environment::from_iter([
+                ("OTEL_EXPORTER_OTLP_ENDPOINT", format!("unix:{}", path.display())),
+                ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", format!("unix://{}", path.display())),
+            ]))
             .build()
             .expect("telemetry");
         tracing::dispatcher::with_default(&telemetry.dispatch(), || tracing::error!("through a socket"));

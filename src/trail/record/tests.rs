@@ -142,3 +142,35 @@ fn an_unsealed_record_takes_more_fields() {
         ]
     );
 }
+
+/// Report A11: of a record that is shortened, what is half is not there.
+#[test]
+fn a_shortened_record_keeps_ids_and_names_whole() {
+    let mut buf = Vec::new();
+    let mut encoder = Encoder::new(&mut buf, Kind::Span, 1, 2, Limits { record: 60_000, ..Limits::default() });
+    (0..40).for_each(|key| encoder.str(key, &"x".repeat(500)));
+    encoder.named("a name that is not short at all", |encoder, key| encoder.str(key, "value"));
+    let length = encoder.finish();
+    buf.truncate(length);
+    (0..200u8).for_each(|number| append_bytes(&mut buf, key::LINK, &[number; 25]));
+    append_bytes(&mut buf, key::EXCEPTION, &[7; 24]);
+    seal(&mut buf);
+    let mut short = Vec::new();
+    assert!(crate::trail::encode::shorten(&buf, 2_048, &mut short));
+    assert!(short.len() <= 2_048);
+    let (record, _) = Record::split_first(&short).expect("a record");
+    let (mut links, mut missing) = (0, 0);
+    for (key, value) in record.fields() {
+        match (key, value) {
+            (key::LINK, Value::Bytes(link)) => {
+                assert_eq!(link.len(), 25);
+                links += 1;
+            }
+            (key::DROPPED_LINKS, Value::U64(count)) => missing = count,
+            (key::NAME, Value::Str(name)) => assert_eq!(name, "a name that is not short at all"),
+            _ => {}
+        }
+    }
+    assert_eq!(links + missing, 200);
+    assert!(links > 0 && missing > 0, "{links} {missing}");
+}
