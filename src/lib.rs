@@ -31,9 +31,20 @@
 //!
 //! What does not belong to a request, or to one that began before, is dropped when the outbox is full ([`Lost::QueueOverflow`]).
 //!
+//! # Ending
+//!
+//! | how the process ends | what is sent of what was recorded last |
+//! |---|---|
+//! | `main` returns and drops the [`Guard`], also by a panic | all, within the [shutdown timeout](Builder::with_shutdown_timeout) |
+//! | [`exit`], `std::process::exit`; `main` returns and leaves the guard in a static | all, within the [exit timeout](Builder::with_exit_timeout) |
+//! | a panic where panics abort, or while another unwinds, or in an `extern "C"` function | all: the panic hook waits, within the exit timeout |
+//! | `std::process::abort`, `_exit`, a signal that kills, power | nothing. With a [state directory](Builder::with_state_dir) the next process sends what is on disk |
+//!
+//! Signals that ask for an end are the program's to hear, by [`until_signal`] or otherwise; then `main` returns.
+//!
 //! # Features
 //!
-//! Features only add. On by default: `http` (OTLP over HTTP), `gzip`, `spool` (undelivered exceptions wait on disk), `metrics` (a recorder for the facade), `log` (records of the `log` crate), `console` (a console layer on terminals). Also: `grpc` (OTLP over gRPC), `json` (OTLP as JSON), `zstd`, `tls` (rustls with the system's roots), `tls-bundled-roots` (and Mozilla's), `cli` (the program `crumbtrail`), `testing` (the test kit), `anyhow`, `eyre`, `error-stack`, `rootcause` (errors of these crates can be [`capture`]d).
+//! Features only add. On by default: `http` (OTLP over HTTP), `gzip`, `spool` (undelivered exceptions wait on disk), `metrics` (a recorder for the facade), `log` (records of the `log` crate), `console` (a console layer on terminals). Also: `grpc` (OTLP over gRPC), `json` (OTLP as JSON), `zstd`, `tls` (rustls with the system's roots), `tls-bundled-roots` (and Mozilla's), `cli` (the program `crumbtrail`), `testing` (the test kit), `tower`, `axum`, `reqwest` (middleware), `signal`, `tracing-opentelemetry`, `tracing-opentelemetry-0-33` (interop), `anyhow`, `eyre`, `error-stack`, `rootcause` (errors of these crates can be [`capture`]d).
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, clippy::print_stderr))]
 

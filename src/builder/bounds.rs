@@ -37,10 +37,10 @@ impl Builder {
         self
     }
 
-    /// Attributes of a log record or span at most, 128 by default; and bytes of one value, 8 KiB by default and at most. What is over is dropped or cut, and counted in the record. Exceptions have [limits of their own](crate#concepts).
-    pub fn with_attribute_limits(mut self, signal: Signal, count: usize, value_bytes: usize) -> Self {
+    /// Attributes of a log record or span at most, 128 by default, `code.*` among them; and characters of one text, by default as many as 8 KiB hold, which is also the most. What is over is dropped and counted in the record, or cut, which `crumbtrail.truncated` says. Names, kinds, statuses and a log's body are no attributes. Exceptions have [limits of their own](crate#concepts).
+    pub fn with_attribute_limits(mut self, signal: Signal, count: usize, value_characters: usize) -> Self {
         if let Some(index) = log_or_span(signal) {
-            self.attribute_limits[index] = LimitSettings { count: Some(count), length: Some(value_bytes) };
+            self.attribute_limits[index] = LimitSettings { count: Some(count), length: Some(value_characters) };
         }
         self
     }

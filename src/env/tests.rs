@@ -48,6 +48,16 @@ fn each_bad_value_warns_once_and_is_ignored() {
     assert!(read(&[("OTEL_SDK_DISABLED", ""), ("OTEL_TRACES_SAMPLER", " ")]).warnings.is_empty(), "empty is unset");
 }
 
+/// Report C12: what has no meaning is said, and where to read of it.
+#[test]
+fn what_has_no_meaning_is_named_in_the_docs() {
+    let page = include_str!("../../docs/ENVIRONMENT.md");
+    for variable in UNUSED {
+        assert!(page.contains(&format!("`{variable}`")), "{variable}");
+        assert_eq!(read(&[(variable, "1")]).unused, [variable]);
+    }
+}
+
 /// Report C12: a missing slash is told from an address without a scheme.
 #[test]
 fn addresses_without_a_scheme_are_taken() {
