@@ -62,9 +62,13 @@ impl Outbox {
     }
 }
 
+/// Rings of threads that have ended, kept for threads that begin.
+const MAX_SPARE: usize = 16;
+
 /// Every thread's outbox, as the worker sees them.
 pub(crate) struct Outboxes {
     capacity: usize,
+    spare: Mutex<Vec<SpscRing>>,
     /// `None` once the worker has ended: nobody would empty a new one.
     all: Mutex<Option<Vec<Arc<Outbox>>>>,
 }
@@ -72,13 +76,14 @@ pub(crate) struct Outboxes {
 impl Outboxes {
     /// Outboxes of `bytes` each.
     pub(crate) fn new(bytes: usize) -> Self {
-        Self { capacity: bytes / 8, all: Mutex::new(Some(Vec::new())) }
+        Self { capacity: bytes / 8, spare: Mutex::default(), all: Mutex::new(Some(Vec::new())) }
     }
 
-    /// A thread's first record: allocates its ring. `None` once the worker has ended.
+    /// A thread's first record: allocates its ring, or takes that of a thread that has ended. `None` once the worker has ended.
     pub(crate) fn register(&self, waker: &Arc<Waker>) -> Option<Arc<Outbox>> {
+        let spare = self.spare.try_lock().ok().and_then(|mut spare| spare.pop());
         let outbox = Arc::new(Outbox {
-            ring: SpscRing::new(self.capacity),
+            ring: spare.unwrap_or_else(|| SpscRing::new(self.capacity)),
             called: AtomicBool::new(false),
             waker: waker.clone(),
             missed: Missed::default(),
@@ -104,6 +109,13 @@ impl Outboxes {
         outbox.missed.tell(ledger);
         if has_ended && let Some(all) = self.all.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
             all.retain(|known| !Arc::ptr_eq(known, &outbox));
+        }
+        if has_ended
+            && let Ok(outbox) = Arc::try_unwrap(outbox)
+            && let Ok(mut spare) = self.spare.try_lock()
+            && spare.len() < MAX_SPARE
+        {
+            spare.push(outbox.ring);
         }
     }
 

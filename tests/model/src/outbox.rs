@@ -30,3 +30,25 @@ fn what_is_pushed_arrives_once_in_order() {
         assert!(pushed.len() >= 2, "two records fit whatever happens");
     });
 }
+
+#[test]
+fn an_empty_ring_begins_anew_under_a_consumers_eyes() {
+    loom::model(|| {
+        let ring = loom::sync::Arc::new(SpscRing::new(4));
+        let consumer = {
+            let ring = ring.clone();
+            loom::thread::spawn(move || {
+                let mut bytes = Vec::new();
+                (0..3).for_each(|_| ring.drain(&mut bytes));
+                bytes
+            })
+        };
+        // One word each: behind the first there are three, and an empty ring goes back to its beginning.
+        let pushed: Vec<u64> = (1..=4u64).filter(|number| ring.push(&[number.to_le_bytes()]).is_some()).collect();
+        let mut bytes = consumer.join().unwrap();
+        ring.drain(&mut bytes);
+        let words: Vec<u64> = bytes.chunks(8).map(|word| u64::from_le_bytes(word.try_into().unwrap())).collect();
+        assert_eq!(words, pushed);
+        assert_eq!(pushed.len(), 4, "all fit whatever happens");
+    });
+}
