@@ -30,6 +30,8 @@ const REFUSED: Duration = Duration::from_secs(30);
 pub(super) struct Naming {
     waiting: VecDeque<Waiting>,
     bytes: usize,
+    /// How many have come so far.
+    come: u64,
     at_work: Option<JoinHandle<Resolver>>,
     /// When there was no thread to be had for it.
     refused: Option<Instant>,
@@ -56,12 +58,22 @@ pub(super) enum Next {
 
 impl Naming {
     pub(super) fn push(&mut self, draft: Box<Draft>) {
-        self.bytes += draft.weight();
+        (self.bytes, self.come) = (self.bytes + draft.weight(), self.come + 1);
         self.waiting.push_back(Waiting { draft, since: Instant::now(), has_event: false });
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.waiting.is_empty()
+    }
+
+    /// How many have come so far.
+    pub(super) fn come(&self) -> u64 {
+        self.come
+    }
+
+    /// Whether one of the first `come` still waits.
+    pub(super) fn waits_for(&self, come: u64) -> bool {
+        self.come - (self.waiting.len() as u64) < come
     }
 
     /// Whether this one waits.

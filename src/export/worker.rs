@@ -93,6 +93,8 @@ struct Flush {
     at_once: Instant,
     /// The round of emptying in which all that was recorded before is taken.
     round: u64,
+    /// The exceptions that had come by then.
+    exceptions: u64,
     /// Up to where, as soon as all that was recorded before is on its way.
     watermark: Option<Watermark>,
     reply: std::sync::mpsc::SyncSender<Settled>,
@@ -218,9 +220,10 @@ impl Worker {
         // A round that has begun may have passed what was recorded just now.
         self.begin_round();
         self.flushes.iter_mut().filter(|flush| flush.watermark.is_none()).for_each(|flush| flush.round = self.rounds);
-        self.flushes.push(Flush { deadline, at_once, round: self.rounds, watermark: None, reply, last });
         self.take_records();
         self.take_exceptions(self.link.express.len());
+        self.flushes.push(Flush { deadline, at_once, round: self.rounds, exceptions: self.naming.come(), watermark: None, reply, last });
+        self.make(false);
     }
 
     /// Takes what is in the outboxes, and a share of the exceptions: more may come faster than they can be made.
@@ -283,7 +286,7 @@ impl Worker {
             self.exporter.resolver_returns(None);
             self.make_known(at_once);
         }
-        let held_enough = self.taken.len() > KEEP_TAKEN || self.naming.waited() > HOLD;
+        let held_enough = self.taken.len() > KEEP_TAKEN || self.naming.waited() > HOLD || !self.flushes.is_empty();
         if self.naming.is_empty() || (held_enough && !self.taken.is_empty()) {
             if self.held.len() > KEEP_TAKEN {
                 // More than can be held: they carry their exception without names.
@@ -303,6 +306,15 @@ impl Worker {
                 Next::Nothing => return,
             };
             self.exception(*draft, named);
+        }
+    }
+
+    /// Spans that were held go, but those whose exception still waits.
+    fn release(&mut self) {
+        let held = std::mem::take(&mut self.held);
+        if !held.is_empty() {
+            self.taken.splice(..0, held);
+            self.convert(false);
         }
     }
 
@@ -496,13 +508,17 @@ impl Worker {
             self.send_all();
         }
         for index in 0..self.flushes.len() {
-            let Flush { watermark: None, at_once, round, .. } = self.flushes[index] else { continue };
+            let Flush { watermark: None, at_once, round, exceptions, .. } = self.flushes[index] else { continue };
             if now >= at_once {
                 self.take_all();
                 self.make(true);
             }
             let is_taken = self.rounds > round || self.round.is_empty();
-            if self.naming.is_empty() && self.taken.is_empty() && is_taken {
+            if !self.naming.waits_for(exceptions) && self.taken.is_empty() && is_taken {
+                self.release();
+                if !self.taken.is_empty() {
+                    continue;
+                }
                 self.send_all();
                 self.flushes[index].watermark = Some(self.delivery.watermark());
             }
