@@ -235,9 +235,13 @@ fn catches_on_the_main_thread() {
 }
 
 fn exits_without_dropping_the_guard() {
-    std::mem::forget(init());
+    let guard = init();
+    let telemetry = guard.telemetry().clone();
+    std::mem::forget(guard);
     log::info!(plan = "pro", items = 3, password = "hunter2"; "by way of log");
     log::error!(order = 7, err = "no route"; "failed by way of log");
+    // Its frames are to have names, however busy the machine is.
+    let _ = telemetry.flush(PATIENCE);
     tracing::error!("the last word");
     std::process::exit(3);
 }
