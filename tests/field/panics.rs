@@ -3,8 +3,10 @@
 use axum::{Router, body::Body, http::Request, routing::get};
 use crumbtrail::tower::ServerLayer;
 use tower::ServiceExt as _;
+use tracing::error;
+use tracing_subscriber::layer::SubscriberExt as _;
 
-use crate::support::Pipeline;
+use crate::support::{PATIENCE, Pipeline};
 
 async fn fails() -> &'static str {
     panic!("no stock for {}", "tea")
@@ -86,4 +88,64 @@ fn what_fails_when_a_thread_is_ending_is_told() {
     .join()
     .expect("it ends");
     assert_eq!(pipeline.exceptions("an error occurred when formatting").len(), 1);
+}
+
+/// Report D1: so many spans in one another that to drop one after the other, each within the one before, takes more stack than there is.
+#[test]
+fn a_deep_nest_of_spans_is_dropped_on_a_small_stack() {
+    const DEPTH: usize = 20_000;
+    let pipeline = Pipeline::new(|builder, _| builder);
+    for dispatch in [pipeline.telemetry.dispatch(), tracing_subscriber::registry().with(pipeline.telemetry.layer()).into()] {
+        let innermost = tracing::dispatcher::with_default(&dispatch, || {
+            (0..DEPTH).fold(tracing::Span::none(), |parent, depth| tracing::info_span!(parent: &parent, "nested", depth))
+        });
+        let drops = std::thread::Builder::new().stack_size(128 << 10).spawn(move || drop(innermost));
+        drops.expect("a thread").join().expect("its stack is enough");
+    }
+}
+
+/// Report D1: to show an error raises it.
+#[test]
+fn an_error_that_captures_itself_ends() {
+    #[derive(Debug)]
+    struct Mirror;
+    impl std::fmt::Display for Mirror {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            crumbtrail::capture(self);
+            f.write_str("a mirror")
+        }
+    }
+    impl std::error::Error for Mirror {
+        fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+            crumbtrail::capture(&Mirror);
+            None
+        }
+    }
+    let pipeline = Pipeline::new(|builder, _| builder);
+    pipeline.run(|| {
+        crumbtrail::capture(&Mirror);
+    });
+    assert!(!pipeline.exceptions("a mirror").is_empty());
+}
+
+/// Report D2: a hook runs where the flush would have to be done.
+#[test]
+fn a_flush_in_a_hook_is_refused_at_once() {
+    use std::sync::{Arc, OnceLock};
+    let (telemetry, outcomes) = (Arc::new(OnceLock::<crumbtrail::Telemetry>::new()), Arc::new(OnceLock::new()));
+    let pipeline = Pipeline::new(|builder, _| {
+        let (telemetry, outcomes) = (telemetry.clone(), outcomes.clone());
+        builder.with_before_send(move |_| {
+            if let Some(telemetry) = telemetry.get() {
+                let for_ever = std::time::Duration::MAX;
+                let _ = outcomes.set((telemetry.flush(for_ever).is_err(), telemetry.shutdown(for_ever).is_err()));
+            }
+            std::ops::ControlFlow::Continue(())
+        })
+    });
+    let _ = telemetry.set(pipeline.telemetry.clone());
+    pipeline.run(|| error!("a hook looks at this"));
+    pipeline.telemetry.flush(PATIENCE).expect("delivered");
+    assert_eq!(outcomes.get(), Some(&(true, true)));
+    assert_eq!(pipeline.exceptions("a hook looks at this").len(), 1);
 }
