@@ -145,7 +145,7 @@ fn form_value(text: &[u8], from: usize) -> Option<Range<usize>> {
     let start = BREAKS.iter().filter_map(ends).min()?;
     // Where breaks are escaped, one ends the value; a backslash else is part of it.
     let is_escaped = text[from] == b'\\';
-    let length = count(text, start, |byte| !matches!(byte, b'\r' | b'\n') && !(is_escaped && byte == b'\\'));
+    let length = count(text, start, |byte| !(matches!(byte, b'\r' | b'\n') || is_escaped && byte == b'\\'));
     (length > 0).then_some(start..start + length)
 }
 
