@@ -31,6 +31,7 @@ fn declined(code: u32) -> Declined {
     Declined { code, source: "x".parse::<u8>().unwrap_err() }
 }
 
+/// Report A9, too: the span's event names the same type, however long names take.
 #[test]
 fn the_record_has_exactly_the_documented_attributes() {
     let pipeline = Pipeline::new(|builder, _| builder.with_environment("test"));
