@@ -11,8 +11,6 @@ use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use tracing_subscriber::filter::Targets;
 
-#[cfg(feature = "tower")]
-use crate::metrics::requests::RequestMetrics;
 use crate::{
     delivery::{Compression, Protocol},
     env::{Environment, LimitSettings, Settings},
@@ -24,13 +22,14 @@ use crate::{
         resource,
         thread::{self, Alive},
     },
+    fork::PerProcess,
     hooks::Hooks,
     layer::{
         Route, Routes,
         core::{Core, CoreConfig, Start},
     },
     ledger::Signal,
-    metrics::{Meters, MetricForm, MetricTemporality, exception_counter, self_metrics},
+    metrics::{Around, Meters, MetricForm, MetricTemporality, exception_counter, self_metrics},
     propagation::{Propagator, Propagators},
     sampling::Sampler,
     scrub::Scrubber,
@@ -271,37 +270,22 @@ impl Builder {
         let settings = &self.settings;
         let mut warnings = settings.warnings.clone();
         let destinations = self.destinations(&mut warnings)?;
-        let meters = Meters::new(MetricForm {
+        let meters = Arc::new(Meters::new(MetricForm {
             temporality: self.temporality.or(settings.temporality).unwrap_or_default(),
             exponential: self.exponential_histograms.or(settings.exponential_histograms).unwrap_or(false),
-        });
-        #[cfg(feature = "tower")]
-        let requests = {
-            let requests = Arc::new(RequestMetrics::new(&meters.meter("crumbtrail")));
-            let of_requests = requests.clone();
-            meters.after_each_reading(move |request| of_requests.attach_exemplars(request));
-            requests
-        };
+        }));
         let release =
             self.resource_attributes().into_iter().filter(|(key, _)| matches!(&**key, "service.version" | "vcs.ref.head.revision"));
         // The last of a key is the one that counts.
         let release: BTreeMap<String, String> = release.collect();
         let release = release.into_iter().map(|(key, value)| opentelemetry::KeyValue::new(key, value)).collect();
-        let count_exceptions = exception_counter(&meters.meter("crumbtrail"), release);
+        let count_exceptions = exception_counter(release);
         let scrubber = Arc::new(self.scrubber.clone());
         #[cfg(feature = "metrics")]
         let recorder = {
             let buckets =
                 self.buckets.iter().map(|(name, bounds)| crate::metrics::recorder::Buckets { name: name.clone(), bounds: bounds.clone() });
-            let recorder = crate::metrics::recorder::Recorder::new(
-                meters.meter("metrics"),
-                meters.descriptions(),
-                buckets.collect(),
-                scrubber.clone(),
-            );
-            let published = recorder.clone();
-            meters.before_each_reading(move || published.publish());
-            recorder
+            crate::metrics::recorder::Recorder::new(&meters, buckets.collect(), scrubber.clone())
         };
         let exports_spans = !matches!(destinations[Signal::Spans as usize], Destination::Nowhere);
         let defaults = SpanLimits::default();
@@ -335,10 +319,10 @@ impl Builder {
                 self.max_batch[1].or(settings.span_batch).unwrap_or(4096),
             ],
         });
-        let (meters, alive) = (Arc::new(meters), Arc::new(Alive));
+        let alive = Arc::new(Alive);
         let start: Start = {
-            let (meters, alive) = (meters.clone(), Arc::downgrade(&alive));
-            Box::new(move |core, link| thread::start(core, link, &worker, &meters, &alive))
+            let alive = Arc::downgrade(&alive);
+            Box::new(move |core, link| thread::start(core, link, &worker, &alive))
         };
         let config = CoreConfig {
             routes: self.routes(),
@@ -358,16 +342,30 @@ impl Builder {
             exit_timeout: self.exit_timeout,
             #[cfg(feature = "testing")]
             takes_scoped_panics: self.sink.is_some(),
-            #[cfg(feature = "tower")]
-            requests,
+            meters: meters.clone(),
             #[cfg(feature = "tracing-opentelemetry")]
             interop: self.interop,
             start,
         };
         let core = Arc::new_cyclic(|this| Core::new(config, this));
+        #[cfg(feature = "metrics")]
+        recorder.counts_for(&core);
+        let (of, registered) = (Arc::downgrade(&core), PerProcess::new());
+        #[cfg(feature = "metrics")]
+        let published = recorder.clone();
+        let before = move |meters: &Meters| {
+            #[cfg(feature = "metrics")]
+            published.publish();
+            let Some(core) = of.upgrade() else { return };
+            registered.get_or_init(|| self_metrics(&meters.meter("crumbtrail"), &core));
+            count_exceptions(meters, &core.storm);
+        };
         let of = Arc::downgrade(&core);
-        meters.before_each_reading(move || of.upgrade().iter().for_each(|core| count_exceptions(&core.storm)));
-        self_metrics(&meters.meter("crumbtrail"), &core);
+        let after = move |request: &mut _| {
+            #[cfg(feature = "tower")]
+            of.upgrade().iter().for_each(|core| core.requests.attach_exemplars(request));
+        };
+        meters.read_around(Around { before: Box::new(before), after: Box::new(after) });
         let extras = Extras {
             warnings,
             unused: settings.unused.clone(),

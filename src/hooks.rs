@@ -1,12 +1,8 @@
 //! The program's own code that sees exceptions and breadcrumbs before they leave. It runs on the worker's thread, under none of our locks; a panic in it costs the record it met.
 
-use std::{
-    fmt,
-    ops::ControlFlow,
-    sync::{Arc, Once},
-};
+use std::{fmt, ops::ControlFlow, sync::Arc};
 
-use crate::{Breadcrumb, Exception, Lost, scrub::Scrubber, unwind::guarded};
+use crate::{Breadcrumb, Exception, Lost, fork::Once, scrub::Scrubber, unwind::guarded};
 
 type BeforeSend = Arc<dyn Fn(&mut Exception) -> ControlFlow<()> + Send + Sync>;
 type BeforeBreadcrumb = Arc<dyn Fn(&mut Breadcrumb) -> ControlFlow<()> + Send + Sync>;

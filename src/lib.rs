@@ -60,6 +60,7 @@ mod error;
 mod exception;
 mod export;
 mod failpoint;
+mod fork;
 mod hooks;
 #[cfg(feature = "tracing-opentelemetry")]
 pub mod interop;
@@ -71,6 +72,8 @@ mod log_bridge;
 mod metrics;
 mod outbox;
 pub mod propagation;
+#[cfg(unix)]
+mod rlimit;
 mod sampling;
 mod scope;
 mod scrub;

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, Mutex, Once, OnceLock, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::Instant,
 };
@@ -13,6 +13,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::{
     exception::Draft,
+    fork,
     layer::core::Core,
     ledger::Ledger,
     outbox::{Express, Outboxes, Waker},
@@ -38,8 +39,9 @@ pub(crate) type Keep = Box<dyn Fn(&Arc<Core>, &Draft) -> Option<Ticket> + Send +
 
 /// See the [module](self).
 pub(crate) struct Link {
-    /// The process it belongs to.
+    /// The process it belongs to, as the system calls it, and as [`fork`] counts it.
     process: u32,
+    generation: u32,
     pub(crate) outboxes: Outboxes,
     pub(crate) express: Express<Draft>,
     /// Exceptions on disk for which the express lane had no room.
@@ -64,14 +66,13 @@ pub(crate) struct Link {
 const EXPRESS: (usize, usize) = (1024, 16 << 20);
 /// Those that may wait on disk meanwhile.
 const KEPT: usize = 8 * 1024;
-/// A worker that has not been heard of for this long may not be there. It is heard of ten times a second; a false alarm costs a system call.
-const SILENCE: u64 = 300_000_000;
 
 impl Link {
     pub(crate) fn new(outbox_bytes: usize) -> Arc<Self> {
         let (commands, receiver) = unbounded_channel();
         Arc::new(Self {
             process: std::process::id(),
+            generation: fork::generation(),
             outboxes: Outboxes::new(outbox_bytes),
             express: Express::new(EXPRESS.0, EXPRESS.1),
             kept: ArrayQueue::new(KEPT),
@@ -104,7 +105,7 @@ impl Link {
 
     /// Whether its worker runs in this process.
     pub(crate) fn is_of_this_process(&self) -> bool {
-        self.process == std::process::id()
+        self.generation == fork::generation() && self.process == std::process::id()
     }
 
     /// The worker has ended, or there never was one.
@@ -120,17 +121,14 @@ impl Link {
 /// A process's link, and its forked children's.
 pub(crate) struct Links {
     first: Arc<Link>,
-    /// How many there have been: a thread's outbox belongs to one of them.
-    generation: AtomicU64,
-    /// When the worker was last heard of, nanoseconds since the Unix epoch.
-    beat: AtomicU64,
-    /// When the parent's was: what was recorded since then may be the child's.
-    parents_beat: AtomicU64,
+    /// The newest's, see [`fork::generation`].
+    generation: AtomicU32,
 }
 
 impl Links {
     pub(crate) fn new(first: Arc<Link>) -> Self {
-        Self { first, generation: AtomicU64::new(0), beat: AtomicU64::new(crate::clock::now()), parents_beat: AtomicU64::new(0) }
+        let generation = AtomicU32::new(first.generation);
+        Self { first, generation }
     }
 
     pub(crate) fn newest(&self) -> &Arc<Link> {
@@ -141,34 +139,32 @@ impl Links {
         newest
     }
 
+    /// This is a forked child which has no link of its own yet.
     #[inline]
-    pub(crate) fn generation(&self) -> u64 {
-        self.generation.load(Ordering::Relaxed)
-    }
-
-    /// In a forked child: when the parent's worker was last heard of.
-    pub(crate) fn parents_beat(&self) -> u64 {
-        self.parents_beat.load(Ordering::Relaxed)
-    }
-
-    /// The worker is there.
-    pub(crate) fn beat(&self, now: u64) {
-        self.beat.store(now, Ordering::Relaxed);
-    }
-
-    /// Whether it is time to look if this is still the process the worker runs in. A thread that records finds out by the clock it reads anyway; asking the system every time would cost more than an event.
-    #[inline]
-    pub(crate) fn is_silent(&self, now: u64) -> bool {
-        // A clock that was set back is no sign of life.
-        now.abs_diff(self.beat.load(Ordering::Relaxed)) > SILENCE
+    fn are_anothers(&self) -> bool {
+        self.generation.load(Ordering::Relaxed) != fork::generation()
     }
 }
 
 impl Core {
+    /// In a forked child, for the first time: what is recorded from now on goes to a worker of its own.
+    #[inline]
+    pub(crate) fn notice_fork(self: &Arc<Self>) {
+        if self.links.are_anothers() {
+            self.link_here();
+        }
+    }
+
     /// The link of this process. Asks the system which process this is; in a forked child it starts afresh.
     pub(crate) fn link_here(self: &Arc<Self>) -> &Arc<Link> {
         let link = self.links.newest();
-        if link.is_of_this_process() { link } else { self.restart(link) }
+        if link.is_of_this_process() {
+            return link;
+        }
+        if link.generation == fork::generation() {
+            fork::unseen();
+        }
+        self.restart(link)
     }
 
     #[cold]
@@ -177,11 +173,10 @@ impl Core {
             if let Some(run) = parents.on_fork.get() {
                 run();
             }
-            self.links.parents_beat.store(self.links.beat.load(Ordering::Relaxed), Ordering::Relaxed);
-            self.links.generation.fetch_add(1, Ordering::Relaxed);
-            self.links.beat(crate::clock::now());
+            self.storm.begin_anew();
             Link::new(self.outbox_bytes)
         });
+        self.links.generation.store(link.generation, Ordering::Relaxed);
         // When it can be found: the worker looks for it, too.
         link.started.call_once(|| {
             if !self.is_closed()

@@ -57,6 +57,7 @@ impl Telemetry {
         if extras.disabled {
             core.close();
         } else {
+            crate::fork::watch();
             (core.start)(&core, core.links.newest()).map_err(InitError::Thread)?;
             crate::ending::look_after(&core);
         }

@@ -95,19 +95,24 @@ async fn check(client: &mut client::Grpc<Traced>, id: u64, path: &'static str) -
     answer.map(|answer| answer.into_inner().id).map_err(|status| status.code())
 }
 
+/// A client of a service that runs until the end of the test's runtime.
+async fn served() -> client::Grpc<Traced> {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = tonic::transport::Server::builder()
+        .layer(ServerLayer::new())
+        .add_service(Stock)
+        .serve_with_incoming(tokio_stream::wrappers::TcpListenerStream::new(listener));
+    tokio::spawn(server);
+    let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
+    client::Grpc::with_origin(ClientLayer::new().layer(channel), format!("http://{address}").parse().unwrap())
+}
+
 #[test]
 fn calls_follow_the_conventions_at_both_ends() {
     let pipeline = Pipeline::new(|builder, _| builder);
     let work = async {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let server = tonic::transport::Server::builder()
-            .layer(ServerLayer::new())
-            .add_service(Stock)
-            .serve_with_incoming(tokio_stream::wrappers::TcpListenerStream::new(listener));
-        let server = tokio::spawn(server);
-        let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
-        let mut client = client::Grpc::with_origin(ClientLayer::new().layer(channel), format!("http://{address}").parse().unwrap());
+        let mut client = served().await;
 
         let order = info_span!("order");
         tracing::Instrument::instrument(
@@ -132,7 +137,6 @@ fn calls_follow_the_conventions_at_both_ends() {
             order,
         )
         .await;
-        server.abort();
     };
     pipeline.run(|| tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work));
 
@@ -198,17 +202,8 @@ fn calls_follow_the_conventions_at_both_ends() {
 fn a_panic_is_an_internal_error() {
     let pipeline = Pipeline::new(|builder, _| builder);
     let work = async {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let server = tonic::transport::Server::builder()
-            .layer(ServerLayer::new())
-            .add_service(Stock)
-            .serve_with_incoming(tokio_stream::wrappers::TcpListenerStream::new(listener));
-        let server = tokio::spawn(server);
-        let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
-        let mut client = client::Grpc::with_origin(ClientLayer::new().layer(channel), format!("http://{address}").parse().unwrap());
+        let mut client = served().await;
         assert_eq!(check(&mut client, 15, "/shop.Stock/Check").await, Err(Code::Internal));
-        server.abort();
     };
     pipeline.run(|| tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work));
     let received = pipeline.received();

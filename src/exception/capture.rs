@@ -9,8 +9,8 @@ use std::{
 };
 
 use super::{
-    CATEGORY, ErrorId, Link, MAX_MESSAGE, Mechanism, Place, Raised, TypeAddress, active_core, bounded, chain, group::Fnv, place_number,
-    raise,
+    CATEGORY, ErrorId, Link, MAX_MESSAGE, Mechanism, Place, Raised, TypeAddress, active_core, bounded, chain, echo, group::Fnv,
+    place_number, raise,
 };
 use crate::{
     Breadcrumb,
@@ -18,8 +18,8 @@ use crate::{
     layer::{self, SharedSpan, core::Core},
     ledger::{Lost, Signal},
     stack::{
-        resolve::{pointee, without_arguments},
         statics::Template,
+        symbols::{pointee, without_arguments},
     },
     text::{PANICKED, cut, truncate},
     unwind::guarded,
@@ -153,13 +153,15 @@ impl CaptureParts {
     pub(super) fn error(&mut self, error: &dyn Error) {
         for link in chain::links(error) {
             self.link(link, TypeAddress::of(link));
-            // For where symbols cannot tell.
             if let (Some(last), Some(core)) = (self.links.last_mut(), &self.core) {
-                last.type_name = core.scrubber.scrub(layer::guess(link).as_str()).into_owned();
+                let line = layer::debug_line(link);
+                let line = core.scrubber.scrub(&line);
+                // For where symbols cannot tell.
+                last.type_name = layer::guess(&line).to_owned();
+                if self.debug == 0 {
+                    self.debug = echo::fingerprint(&line);
+                }
             }
-        }
-        if let Some(core) = self.core.as_ref().filter(|_| self.debug == 0) {
-            self.debug = layer::debug_fingerprint(error, &core.scrubber);
         }
     }
 

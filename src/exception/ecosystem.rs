@@ -4,7 +4,7 @@ use std::error::Error;
 
 use super::capture::{Capture, CaptureParts, sealed::Sealed};
 #[cfg(feature = "rootcause")]
-use crate::stack::resolve::without_arguments;
+use crate::stack::symbols::without_arguments;
 
 /// Errors behind `dyn Error`, boxed or not. Their type is found by the worker.
 #[derive(Debug)]

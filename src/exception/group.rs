@@ -14,7 +14,7 @@
 
 use std::fmt;
 
-use crate::stack::resolve::{Frame, without_arguments};
+use crate::stack::{resolve::Frame, symbols::without_arguments};
 
 /// Says which algorithm made an id; part of every id.
 const VERSION: u8 = 3;

@@ -362,7 +362,7 @@ fn described<'a>(record: &Record<'_>, site: &Callsite) -> Raised<'a> {
     }
     if raised.links.is_empty() {
         let message = kept(said.unwrap_or(site.name));
-        let type_name = layer::guess(&format_args!("{message}")).as_str().to_owned();
+        let type_name = layer::guess(&message).to_owned();
         // `DbError { code: 5 }` names its type; `Timeout` may be a message as well as a type.
         let type_name = if message.len() > type_name.len() { type_name } else { String::new() };
         raised.links.push(Link { type_name, message, ..Link::default() });

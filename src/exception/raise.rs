@@ -23,33 +23,30 @@ const MAX_LEAN_SPANS: usize = 4;
 
 /// Adds what all three ways share and sends the draft off. `Err`: it is an echo of this exception.
 pub(super) fn raise(core: &Arc<Core>, state: Option<&SpanState>, id: ErrorId, time: u64, mut raised: Raised<'_>) -> Result<(), ErrorId> {
+    core.notice_fork();
     // What rules or hooks of the program's may yet take out is not said of a span now.
     let told = !(raised.unfinished || core.has_hooks);
-    let description = |raised: &Raised<'_>| match (&raised.description, raised.links.first()) {
-        (Some(description), _) if told => description.clone(),
-        (None, Some(link)) if told => link.message.clone(),
-        _ => String::new(),
-    };
-    match relation(core, state, id, time, &raised) {
-        Some(Relation::Echo(earlier)) => {
-            state.into_iter().for_each(|state| state.mark_failed(&description(&raised)));
-            return Err(earlier);
-        }
-        Some(Relation::Wraps(earlier)) => raised.wraps = Some(earlier),
-        None => {}
+    let relation = relation(core, state, id, time, &raised);
+    if let Some(Relation::Wraps(earlier)) = relation {
+        raised.wraps = Some(earlier);
     }
-    let description = description(&raised);
+    let description = raised.description.as_deref().or(raised.links.first().map(|link| link.message.as_str()));
+    let description = description.filter(|_| told).unwrap_or_default();
+    if let Some(Relation::Echo(earlier)) = relation {
+        state.into_iter().for_each(|state| state.mark_failed(description));
+        return Err(earlier);
+    }
     if core.sampler.keeps_errors() {
         state.into_iter().for_each(|state| layer::keep_failed(core, state));
     }
     let admission = core.storm.admit(raised.at, raised.key, time);
     if admission.verdict == Verdict::Counted {
-        state.into_iter().for_each(|state| state.mark_failed(&description));
+        state.into_iter().for_each(|state| state.mark_failed(description));
         return Ok(());
     }
     // First a copy of the spans: of their own exceptions, they know only the earlier ones.
     let (open_spans, has_root) = open_spans(state, if admission.verdict == Verdict::Lean { MAX_LEAN_SPANS } else { MAX_OPEN_SPANS });
-    state.into_iter().for_each(|state| state.mark_exception(id.to_bytes(), time, &description));
+    state.into_iter().for_each(|state| state.mark_exception(id.to_bytes(), time, description));
     let draft = Draft { open_spans, has_root, ..draft(core, state, id, time, raised, &admission) };
     core.storm.charge(draft.weight(), time);
     send(core, Box::new(draft));

@@ -5,10 +5,12 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
 };
+
+use crate::fork::Mutex;
 
 /// How many records one group of exceptions gets, see [`Builder::with_exception_rate`](crate::Builder::with_exception_rate).
 ///
@@ -205,6 +207,13 @@ impl Storm {
         let _ = self.budget.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |known| Some(known.max(now).saturating_add(nanos)));
     }
 
+    /// In a forked child: what has been counted so far is its parent's.
+    pub(crate) fn begin_anew(&self) {
+        self.made.lock().clear();
+        self.suppressed.store(0, Ordering::Relaxed);
+        self.slots.iter().flat_map(|slot| [&slot.uncounted, &slot.suppressed]).for_each(|count| count.store(0, Ordering::Relaxed));
+    }
+
     /// Counts one that was admitted and of which no record will be made.
     pub(crate) fn count(&self, slot: SlotId) {
         self.of(slot).unwrap_or(&self.slots[SLOTS]).uncounted.fetch_add(1, Ordering::Relaxed);
@@ -217,13 +226,13 @@ impl Storm {
 
     /// Counts one whose record was made, under its own group.
     pub(crate) fn count_made(&self, labels: Labels) {
-        *self.made.lock().unwrap_or_else(PoisonError::into_inner).entry(labels).or_default() += 1;
+        *self.made.lock().entry(labels).or_default() += 1;
     }
 
     /// What the group is called, once that is known.
     pub(crate) fn name(&self, slot: SlotId, labels: Labels) {
         let Some(place) = self.of(slot).filter(|_| !slot.is_shared) else { return };
-        let mut known = place.labels.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = place.labels.lock();
         if known.as_deref() != Some(&labels) {
             *known = Some(Arc::new(labels));
         }
@@ -231,7 +240,7 @@ impl Storm {
 
     /// How the group was last called.
     pub(crate) fn labels(&self, slot: SlotId) -> Option<Arc<Labels>> {
-        self.of(slot).filter(|_| !slot.is_shared)?.labels.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.of(slot).filter(|_| !slot.is_shared)?.labels.lock().clone()
     }
 
     /// A group's place. `None`: it has none, or has it no more.
@@ -241,10 +250,10 @@ impl Storm {
 
     /// Hands out the counts since the last call, of groups that have been named.
     pub(crate) fn counts(&self, mut take: impl FnMut(u64, &Labels)) {
-        let made = std::mem::take(&mut *self.made.lock().unwrap_or_else(PoisonError::into_inner));
+        let made = std::mem::take(&mut *self.made.lock());
         made.iter().for_each(|(labels, count)| take(*count, labels));
         for slot in self.slots.iter().filter(|slot| slot.uncounted.load(Ordering::Relaxed) > 0) {
-            let labels = slot.labels.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let labels = slot.labels.lock().clone();
             if let Some(labels) = labels {
                 take(slot.uncounted.swap(0, Ordering::Relaxed), &labels);
             }
@@ -271,7 +280,7 @@ impl Storm {
                     Err(free) => self.occupy(free, index_of_site, others, now),
                 };
                 if is_new && let Some(place) = self.of(slot) {
-                    *place.labels.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(Labels::other()));
+                    *place.labels.lock() = Some(Arc::new(Labels::other()));
                 }
                 (SlotId { is_shared: true, ..slot }, is_new)
             }
@@ -327,7 +336,7 @@ impl Storm {
         let uncounted = place.uncounted.swap(0, Ordering::Relaxed);
         self.slots[SLOTS].uncounted.fetch_add(uncounted, Ordering::Relaxed);
         [&place.suppressed, &place.full, &place.lean].into_iter().for_each(|word| word.store(0, Ordering::Relaxed));
-        *place.labels.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *place.labels.lock() = None;
     }
 }
 

@@ -18,7 +18,6 @@ use super::{
 use crate::{
     layer::{self, core::Core},
     link::Link,
-    metrics::Meters,
     spool::Spool,
     stack::resolve::Bases,
 };
@@ -30,13 +29,7 @@ pub(crate) struct Alive;
 ///
 /// # Errors
 /// The operating system refuses the thread or what its runtime needs.
-pub(crate) fn start(
-    core: &Arc<Core>,
-    link: &Arc<Link>,
-    config: &Arc<WorkerConfig>,
-    meters: &Arc<Meters>,
-    alive: &Weak<Alive>,
-) -> io::Result<()> {
+pub(crate) fn start(core: &Arc<Core>, link: &Arc<Link>, config: &Arc<WorkerConfig>, alive: &Weak<Alive>) -> io::Result<()> {
     let runtime = runtime()?;
     let resource = resource::of_this_process(&config.resource);
     let bases = Arc::new(Bases::of_this_process());
@@ -47,7 +40,7 @@ pub(crate) fn start(
     let Some(commands) = link.take_receiver() else { return Err(io::Error::other("it has been started already")) };
     let ended = Ended { core: core.clone(), link: link.clone() };
     let ends = Ends { link: link.clone(), commands, spool, resource, bases };
-    let (core, config, meters, alive) = (core.clone(), config.clone(), meters.clone(), alive.clone());
+    let (core, config, alive) = (core.clone(), config.clone(), alive.clone());
     let thread = std::thread::Builder::new().name("crumbtrail".to_owned()).spawn(move || {
         layer::mark_own_thread();
         // There, it is of the calling thread alone. Where it is refused, the worker is as important as others.
@@ -55,7 +48,7 @@ pub(crate) fn start(
         let _ = (config.niceness != 0).then(|| rustix::process::nice(config.niceness));
         let ended = ended;
         let worker_runtime = WorkerRuntime { local: tokio::task::LocalSet::new(), runtime };
-        let mut worker = worker_runtime.local.block_on(&worker_runtime.runtime, async { Worker::new(core, ends, config, meters, alive) });
+        let mut worker = worker_runtime.local.block_on(&worker_runtime.runtime, async { Worker::new(core, ends, config, alive) });
         worker_runtime.work(&mut worker, &ended.core);
     })?;
     *link.worker.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(thread);

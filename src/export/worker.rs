@@ -1,5 +1,7 @@
 //! The worker. Comes in: records from the outboxes, exceptions, commands. Goes out: batches, to delivery, when they are full or old; answers to flushes.
 
+mod flush;
+
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Weak},
@@ -11,6 +13,7 @@ use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message;
 use tokio::sync::mpsc::UnboundedReceiver;
 
+use self::flush::Flush;
 use super::{
     Exporter, SCHEMA_URL,
     config::{Destination, WorkerConfig},
@@ -21,13 +24,12 @@ use super::{
 use crate::{
     clock::{Keeper, now},
     console,
-    delivery::{Delivery, Watermark},
+    delivery::Delivery,
     exception::{Draft, ErrorId},
     failpoint::step,
     layer::core::Core,
     ledger::{Lost, Signal},
-    link::{Command, Link, Settled},
-    metrics::Meters,
+    link::{Command, Link},
     outbox::Outbox,
     spool::Spool,
     stack::resolve::Bases,
@@ -61,7 +63,6 @@ pub(super) struct Worker {
     core: Arc<Core>,
     link: Arc<Link>,
     exporter: Exporter,
-    meters: Arc<Meters>,
     config: Arc<WorkerConfig>,
     resource: Resource,
     commands: UnboundedReceiver<Command>,
@@ -87,22 +88,8 @@ pub(super) struct Worker {
     clock: Keeper,
 }
 
-struct Flush {
-    deadline: Instant,
-    /// From when on nothing waits for names, nor for room.
-    at_once: Instant,
-    /// The round of emptying in which all that was recorded before is taken.
-    round: u64,
-    /// The exceptions that had come by then.
-    exceptions: u64,
-    /// Up to where, as soon as all that was recorded before is on its way.
-    watermark: Option<Watermark>,
-    reply: std::sync::mpsc::SyncSender<Settled>,
-    last: bool,
-}
-
 impl Worker {
-    pub(super) fn new(core: Arc<Core>, ends: Ends, config: Arc<WorkerConfig>, meters: Arc<Meters>, alive: Weak<Alive>) -> Self {
+    pub(super) fn new(core: Arc<Core>, ends: Ends, config: Arc<WorkerConfig>, alive: Weak<Alive>) -> Self {
         let lane = |destination: &Destination| match destination {
             Destination::Otlp(lane) => Some((**lane).clone()),
             Destination::Console | Destination::Nowhere => None,
@@ -120,7 +107,6 @@ impl Worker {
             core,
             link: ends.link,
             exporter,
-            meters,
             resource: ends.resource,
             delivery,
             spool: ends.spool,
@@ -170,7 +156,6 @@ impl Worker {
             tokio::task::yield_now().await;
             self.send_due();
             self.clock.keep();
-            self.core.links.beat(now());
             if self.settle() {
                 return;
             }
@@ -208,22 +193,6 @@ impl Worker {
             self.link.ledger.accepted(Signal::Logs, 1);
             self.exporter.outage(&outage);
         }
-    }
-
-    fn command(&mut self, command: Command) {
-        let (deadline, reply, last) = match command {
-            Command::Flush { deadline, reply } => (deadline, reply, false),
-            Command::Shutdown { deadline, reply } => (deadline, reply, true),
-        };
-        // Names may take most of the time; the rest is for delivery.
-        let at_once = Instant::now() + deadline.saturating_duration_since(Instant::now()) / 8 * 7;
-        // A round that has begun may have passed what was recorded just now.
-        self.begin_round();
-        self.flushes.iter_mut().filter(|flush| flush.watermark.is_none()).for_each(|flush| flush.round = self.rounds);
-        self.take_records();
-        self.take_exceptions(self.link.express.len());
-        self.flushes.push(Flush { deadline, at_once, round: self.rounds, exceptions: self.naming.come(), watermark: None, reply, last });
-        self.make(false);
     }
 
     /// Takes what is in the outboxes, and a share of the exceptions: more may come faster than they can be made.
@@ -306,15 +275,6 @@ impl Worker {
                 Next::Nothing => return,
             };
             self.exception(*draft, named);
-        }
-    }
-
-    /// Spans that were held go, but those whose exception still waits.
-    fn release(&mut self) {
-        let held = std::mem::take(&mut self.held);
-        if !held.is_empty() {
-            self.taken.splice(..0, held);
-            self.convert(false);
         }
     }
 
@@ -476,7 +436,7 @@ impl Worker {
     }
 
     fn send_metrics(&mut self) {
-        if let Some((count, request)) = self.meters.collect(&self.resource, SCHEMA_URL) {
+        if let Some((count, request)) = self.core.meters.collect(&self.resource, SCHEMA_URL) {
             self.link.ledger.accepted(Signal::Metrics, count);
             #[cfg(feature = "testing")]
             if let Some(sink) = &self.config.sink {
@@ -496,50 +456,6 @@ impl Worker {
             }
             Destination::Nowhere => self.link.ledger.delivered(signal, count),
         }
-    }
-
-    /// Answers the flushes that are done or out of time. `true`: the last one was a shutdown.
-    fn settle(&mut self) -> bool {
-        let now = Instant::now();
-        if self.flushes.iter().any(|flush| flush.last && now >= flush.deadline) {
-            // What raced the closing is accounted for, too.
-            self.take_all();
-            self.make(true);
-            self.send_all();
-        }
-        for index in 0..self.flushes.len() {
-            let Flush { watermark: None, at_once, round, exceptions, .. } = self.flushes[index] else { continue };
-            if now >= at_once {
-                self.take_all();
-                self.make(true);
-            }
-            let is_taken = self.rounds > round || self.round.is_empty();
-            if !self.naming.waits_for(exceptions) && self.taken.is_empty() && is_taken {
-                self.release();
-                if !self.taken.is_empty() {
-                    continue;
-                }
-                self.send_all();
-                self.flushes[index].watermark = Some(self.delivery.watermark());
-            }
-        }
-        let (delivery, mut ended) = (&self.delivery, false);
-        self.flushes.retain(|flush| {
-            let Some(waiting) = flush.watermark.map(|watermark| delivery.waiting(&watermark)) else { return true };
-            if waiting.all > 0 && now < flush.deadline {
-                return true;
-            }
-            let mut undelivered = waiting.in_memory;
-            if flush.last {
-                // What can still go to disk does.
-                undelivered = delivery.give_up();
-                ended = true;
-            }
-            // Nobody waits any more: fine.
-            let _ = flush.reply.try_send(Settled { undelivered });
-            false
-        });
-        ended
     }
 
     async fn abandon(&mut self) {

@@ -7,7 +7,7 @@
 use std::{
     any::TypeId,
     sync::{
-        Mutex, OnceLock, PoisonError, Weak,
+        OnceLock, Weak,
         atomic::{AtomicUsize, Ordering},
     },
 };
@@ -30,7 +30,10 @@ use super::{
     extensions::{self, OpenTelemetryLayer},
     tracer::{OtelTracer, OtelTracerProvider},
 };
-use crate::layer::{SpanState, core::Core};
+use crate::{
+    fork::Mutex,
+    layer::{SpanState, core::Core},
+};
 
 /// What looks spans up for `tracing-opentelemetry`.
 pub(crate) struct Bridge {
@@ -71,7 +74,7 @@ impl Bridge {
     }
 
     pub(crate) fn registered(&self, dispatch: &Dispatch) {
-        *self.dispatch.lock().unwrap_or_else(PoisonError::into_inner) = Some(dispatch.downgrade());
+        *self.dispatch.lock() = Some(dispatch.downgrade());
     }
 
     /// What the subscriber is asked for, if it is one of these: this bridge, or the layer that is made for it.
@@ -104,7 +107,7 @@ impl Bridge {
             return;
         }
         self.unsettled.fetch_sub(1, Ordering::Relaxed);
-        let dispatch = self.dispatch.lock().unwrap_or_else(PoisonError::into_inner).as_ref().and_then(WeakDispatch::upgrade);
+        let dispatch = self.dispatch.lock().as_ref().and_then(WeakDispatch::upgrade);
         if let Some(dispatch) = dispatch {
             // Makes `tracing-opentelemetry` start the span, which asks our tracer for it.
             let _ = extensions::get_otel_context(&Id::from_u64(id), &dispatch);
@@ -117,13 +120,13 @@ impl Bridge {
         let shadow = state.shadows[SHADOW].swap(0, Ordering::Relaxed);
         if shadow != 0 {
             self.open.fetch_sub(1, Ordering::Relaxed);
-            self.closed.lock().unwrap_or_else(PoisonError::into_inner).push(shadow);
+            self.closed.lock().push(shadow);
         }
     }
 
     /// Lets go of the data of closed spans. On the worker's thread, which closes no others.
     pub(crate) fn sweep(&self) {
-        let closed = std::mem::take(&mut *self.closed.lock().unwrap_or_else(PoisonError::into_inner));
+        let closed = std::mem::take(&mut *self.closed.lock());
         for shadow in closed {
             self.shadow.try_close(Id::from_u64(shadow));
         }
@@ -145,7 +148,7 @@ impl Bridge {
                 fresh
             }
             Err(other) => {
-                self.closed.lock().unwrap_or_else(PoisonError::into_inner).push(fresh);
+                self.closed.lock().push(fresh);
                 other
             }
         })
@@ -174,7 +177,7 @@ impl<'a> LookupSpan<'a> for Bridge {
         // Who asks expects an entry. It is this call's alone: what is said of it reaches nobody.
         let shadow = self.enter_in_shadow(0);
         let data = self.shadow.span_data(&Id::from_u64(shadow));
-        self.closed.lock().unwrap_or_else(PoisonError::into_inner).push(shadow);
+        self.closed.lock().push(shadow);
         data
     }
 }

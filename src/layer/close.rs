@@ -26,9 +26,7 @@ impl CrumbtrailLayer {
     pub(super) fn close(&self, thread: &Thread, id: u64, mut state: SharedSpan) {
         let core = &self.core;
         let end = now();
-        if core.links.is_silent(end) {
-            core.link_here();
-        }
+        core.notice_fork();
         thread.instance(core, |instance| {
             instance.forget(id);
             match self.fate(instance, &state, end) {

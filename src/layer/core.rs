@@ -4,7 +4,7 @@ use std::{
     collections::VecDeque,
     io,
     sync::{
-        Arc, Mutex, Once, PoisonError, Weak,
+        Arc, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -15,9 +15,11 @@ use crate::{
         ErrorId,
         storm::{ExceptionRate, Storm},
     },
+    fork::{Mutex, Once},
     layer::{route::Routes, slab::Slab, spans::OpenSpans},
     ledger::{Ledger, Stats},
     link::{Link, Links},
+    metrics::Meters,
     propagation::Propagators,
     sampling::{RemoteBudget, Sampler},
     scope::ScopeCell,
@@ -57,8 +59,9 @@ pub(crate) struct Core {
     #[cfg(feature = "tower")]
     writes_requests: std::sync::OnceLock<bool>,
     pub(crate) statics: Statics,
+    pub(crate) meters: Arc<Meters>,
     #[cfg(feature = "tower")]
-    pub(crate) requests: Arc<crate::metrics::requests::RequestMetrics>,
+    pub(crate) requests: crate::metrics::requests::RequestMetrics,
     #[cfg(feature = "tower")]
     pub(crate) rpc_methods: crate::tower::RpcMethods,
     #[cfg(feature = "tracing-opentelemetry")]
@@ -121,8 +124,7 @@ pub(crate) struct CoreConfig {
     pub(crate) exit_timeout: Duration,
     #[cfg(feature = "testing")]
     pub(crate) takes_scoped_panics: bool,
-    #[cfg(feature = "tower")]
-    pub(crate) requests: Arc<crate::metrics::requests::RequestMetrics>,
+    pub(crate) meters: Arc<Meters>,
     #[cfg(feature = "tracing-opentelemetry")]
     pub(crate) interop: crate::interop::Options,
     pub(crate) start: Start,
@@ -165,8 +167,9 @@ impl Core {
             writes_requests: std::sync::OnceLock::new(),
             scrubber: config.scrubber,
             statics: Statics::of_this_process(),
+            meters: config.meters,
             #[cfg(feature = "tower")]
-            requests: config.requests,
+            requests: Default::default(),
             #[cfg(feature = "tower")]
             rpc_methods: Default::default(),
             #[cfg(feature = "tracing-opentelemetry")]
@@ -218,7 +221,7 @@ impl Core {
     /// A hook has dropped an exception: what seems to be an echo of it is not.
     pub(crate) fn has_dropped(&self, id: ErrorId) {
         const MAX: usize = 256;
-        let mut dropped = self.dropped.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut dropped = self.dropped.lock();
         if dropped.len() >= MAX {
             dropped.pop_front();
         }
@@ -226,7 +229,7 @@ impl Core {
     }
 
     pub(crate) fn is_dropped(&self, id: ErrorId) -> bool {
-        self.has_hooks && self.dropped.lock().unwrap_or_else(PoisonError::into_inner).contains(&id)
+        self.has_hooks && self.dropped.lock().contains(&id)
     }
 
     /// From now on what fails is not told.
@@ -248,17 +251,17 @@ impl Core {
 
     /// The main thread panics. Whether that is the end is not known yet.
     pub(crate) fn main_panics(&self, id: ErrorId) {
-        *self.main_panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(id);
+        *self.main_panic.lock() = Some(id);
     }
 
     /// The main thread unwinds through its last function: the process ends.
     pub(crate) fn main_ends(&self) {
-        let last = *self.main_panic.lock().unwrap_or_else(PoisonError::into_inner);
-        self.fatal.lock().unwrap_or_else(PoisonError::into_inner).extend(last);
+        let last = *self.main_panic.lock();
+        self.fatal.lock().extend(last);
     }
 
     pub(crate) fn is_fatal(&self, id: ErrorId) -> bool {
-        self.fatal.lock().unwrap_or_else(PoisonError::into_inner).contains(&id)
+        self.fatal.lock().contains(&id)
     }
 
     /// A panic was caught of which our hook has not heard, although it was installed.

@@ -9,6 +9,7 @@ use std::{
 
 use crate::{
     exception::{self, echo::Recent},
+    fork,
     layer::{core::Core, slab, span::SharedSpan},
     ledger::{Lost, Signal},
     outbox::Outbox,
@@ -30,11 +31,10 @@ const MANY_ENTERED: usize = 16;
 const KEEP_SCRATCH: usize = 64 * 1024;
 
 thread_local! {
-    /// Has no destructor, so it is known to the thread's very end: at the process's exit, on which a hook may decide here.
+    /// This is a thread of ours. Has no destructor, so it is known to the thread's very end: a hook may exit here.
     static OURS: Cell<bool> = const { Cell::new(false) };
     static THREAD: Thread = const {
         Thread {
-            ours: Cell::new(false),
             depth: Cell::new(0),
             panics: Cell::new(0),
             scratch: Cell::new(Vec::new()),
@@ -46,7 +46,6 @@ thread_local! {
 
 /// The thread-local state. Reached through [`with`].
 pub(crate) struct Thread {
-    ours: Cell<bool>,
     depth: Cell<u8>,
     /// Panics that the hook has told of here.
     panics: Cell<u64>,
@@ -65,7 +64,7 @@ pub(crate) struct Instance {
     recent: [Option<Entered>; RECENT],
     /// Made with the first record that is exported; and of which link.
     outbox: Option<Arc<Outbox>>,
-    generation: u64,
+    generation: u32,
     /// The outbox fills faster than it is emptied: see [`Instance::sheds`].
     is_shedding: Cell<bool>,
     states: Vec<SharedSpan>,
@@ -100,23 +99,22 @@ pub(crate) enum Closed {
 /// Marks the calling thread as one of ours: nothing is recorded on it.
 pub(crate) fn mark_own_thread() {
     OURS.set(true);
-    let _ = THREAD.try_with(|thread| thread.ours.set(true));
 }
 
 /// Runs `visit` with the thread's state, unless the thread is ours. For what runs no user code.
 #[inline]
 pub(crate) fn at<T>(visit: impl FnOnce(&Thread) -> T) -> Option<T> {
-    THREAD.try_with(|thread| (!thread.ours.get()).then(|| visit(thread))).ok()?
+    if is_own_thread() { None } else { THREAD.try_with(visit).ok() }
 }
 
 /// Runs `record` with the thread's state, unless nothing may be recorded here. For what may run user code, which may log.
 #[inline]
 pub(crate) fn with<T>(record: impl FnOnce(&Thread) -> T) -> Result<T, Closed> {
+    if is_own_thread() {
+        return Err(Closed::Ours);
+    }
     THREAD
         .try_with(|thread| {
-            if thread.ours.get() {
-                return Err(Closed::Ours);
-            }
             let depth = thread.depth.get();
             if depth >= MAX_DEPTH {
                 return Err(Closed::TooDeep);
@@ -160,6 +158,7 @@ pub(crate) fn nested(run: impl FnOnce()) -> bool {
 }
 
 /// Whether this is a thread of ours, of which nothing is recorded.
+#[inline]
 pub(crate) fn is_own_thread() -> bool {
     OURS.get()
 }
@@ -254,7 +253,7 @@ impl Instance {
     /// Hands a record to the worker. It is counted if there is no room for it, or no worker any more.
     #[inline]
     pub(crate) fn push(&mut self, record: &[u8], signal: Signal, core: &Arc<Core>) {
-        if self.outbox.is_none() || self.generation != core.links.generation() {
+        if self.outbox.is_none() || self.generation != fork::generation() {
             self.register(core);
         }
         match &self.outbox {
@@ -265,9 +264,9 @@ impl Instance {
 
     /// Whether a request that begins now is to be left out whole, because more is recorded here than is sent: one whole request is worth more than parts of two. From when the outbox is three quarters full, which leaves room for the requests under way, until half of it is free.
     #[inline]
-    pub(crate) fn sheds(&self, core: &Core) -> bool {
+    pub(crate) fn sheds(&self) -> bool {
         // A forked child's outbox is still to come; that of its parent is not emptied here.
-        let outbox = self.outbox.as_ref().filter(|_| self.generation == core.links.generation());
+        let outbox = self.outbox.as_ref().filter(|_| self.generation == fork::generation());
         let sheds = outbox.is_some_and(|outbox| outbox.quarters() >= if self.is_shedding.get() { 2 } else { 3 });
         self.is_shedding.set(sheds);
         sheds
@@ -279,7 +278,7 @@ impl Instance {
         if count == 0 {
             return;
         }
-        match self.outbox.as_ref().filter(|_| self.generation == core.links.generation()) {
+        match self.outbox.as_ref().filter(|_| self.generation == fork::generation()) {
             Some(outbox) => outbox.miss(signal, Lost::Overload, count),
             None => core.ledger().dropped(signal, Lost::Overload, count),
         }
@@ -315,20 +314,9 @@ impl Instance {
     #[cold]
     fn register(&mut self, core: &Arc<Core>) {
         let link = core.link_here();
-        let parents = std::mem::replace(&mut self.outbox, link.outboxes.register(&link.waker));
-        self.generation = core.links.generation();
-        // In a forked child nobody empties the outbox that this thread had before; what it put there since then goes along. (What the parent's worker had not taken by then may come twice, from there and from here: a tenth of a second's, or a second's where processors are short.)
-        if let Some(parents) = parents {
-            let mut left = Vec::new();
-            parents.drain(&mut left);
-            for record in records(&left).filter(|record| record.kind == Kind::Span || record.time > core.links.parents_beat()) {
-                let signal = if record.kind == Kind::Span { Signal::Spans } else { Signal::Logs };
-                match &self.outbox {
-                    Some(outbox) => outbox.push(record.as_bytes(), signal),
-                    None => link.ledger.dropped(signal, Lost::QueueOverflow, 1),
-                }
-            }
-        }
+        // What a thread of a forked child has put into its outbox before is its parent's, whose worker takes it.
+        self.outbox = link.outboxes.register(&link.waker);
+        self.generation = fork::generation();
     }
 
     /// The innermost span that is entered here, after [`let_go_of_closed`](Self::let_go_of_closed).

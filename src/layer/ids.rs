@@ -2,16 +2,21 @@
 
 use std::cell::RefCell;
 
-use rand::{Rng, SeedableRng, rngs::SmallRng};
+use rand::{
+    Rng, SeedableRng,
+    rngs::{SmallRng, SysRng},
+};
 
 use super::{SpanState, core::Core};
 use crate::{
+    fork,
     propagation::{Passing, SpanContext},
     trail::record::{SpanIds, flag},
 };
 
 thread_local! {
-    static RNG: RefCell<Option<SmallRng>> = const { RefCell::new(None) };
+    /// And the process it was seeded in: a child would draw the numbers that its parent draws next.
+    static RNG: RefCell<Option<(SmallRng, u32)>> = const { RefCell::new(None) };
 }
 
 /// The ids of a span that begins a trace here, or continues a caller's.
@@ -74,13 +79,19 @@ fn span_id() -> u64 {
     next()
 }
 
-/// 64 random bits, not all zero. Seeded from the system once per thread; the 256-bit state keeps two processes apart.
+/// 64 random bits, not all zero. Seeded from the system once per thread and process; the 256-bit state keeps two processes apart.
 fn next() -> u64 {
     let drawn = RNG.try_with(|rng| {
         let mut rng = rng.try_borrow_mut().ok()?;
-        Some(rng.get_or_insert_with(|| SmallRng::from_rng(&mut rand::rng())).next_u64())
+        if let Some((rng, generation)) = rng.as_mut()
+            && *generation == fork::generation()
+        {
+            return Some(rng.next_u64());
+        }
+        let fresh = SmallRng::try_from_rng(&mut SysRng).ok()?;
+        Some(rng.insert((fresh, fork::generation())).0.next_u64())
     });
-    // A thread that is being torn down has no generator of its own any more.
+    // A thread that is being torn down has no generator of its own any more; and the system may refuse to seed one.
     let drawn = drawn.ok().flatten().unwrap_or_else(|| std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 1u8));
     drawn.max(1)
 }

@@ -62,7 +62,7 @@ pub(crate) use self::{
     route::Routes,
     span::{SharedSpan, SpanState},
     subscriber::SoleSubscriber,
-    visit::{debug_fingerprint, guess},
+    visit::{debug_line, guess},
 };
 #[cfg(feature = "tracing-opentelemetry")]
 pub(crate) use self::{
@@ -126,9 +126,7 @@ impl CrumbtrailLayer {
             return;
         }
         let time = now();
-        if core.links.is_silent(time) {
-            core.link_here();
-        }
+        core.notice_fork();
         let site = self.looked_at(callsite, feeds);
         let mut buf = thread.take_scratch();
         let mut encoder = Encoder::new(&mut buf, Kind::Event, callsite, time, core.event_limits).with_scrubber(&core.scrubber);
@@ -175,7 +173,7 @@ impl CrumbtrailLayer {
             }
             if log {
                 // Warnings are few, and what overload is understood by.
-                if metadata.level() > &Level::WARN && trail.is_some_and(|trail| trail.left_out().is_set()) && instance.sheds(core) {
+                if metadata.level() > &Level::WARN && trail.is_some_and(|trail| trail.left_out().is_set()) && instance.sheds() {
                     instance.miss(Signal::Logs, 1, core);
                     return None;
                 }
@@ -322,7 +320,7 @@ impl CrumbtrailLayer {
             let site = self.looked_at(state.callsite, state.feeds);
             let mut buf = thread.take_scratch();
             let mut encoder = Encoder::new(&mut buf, Kind::SpanOpen, state.callsite, 0, core.span_limits).with_scrubber(&core.scrubber);
-            values.record(&mut FieldVisitor::new(&mut encoder, &core.scrubber, site.as_deref()));
+            values.record(&mut FieldVisitor::new(&mut encoder, &core.scrubber, site.as_deref()).of_span());
             if encoder.failed() {
                 core.fault_of_rule();
                 return thread.return_scratch(buf);

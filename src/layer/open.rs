@@ -7,6 +7,7 @@ use tracing_core::{
 
 use super::{
     CrumbtrailLayer,
+    core::Core,
     current::Thread,
     ids,
     span::{self, SharedSpan},
@@ -20,6 +21,7 @@ use crate::{
     propagation::{Baggage, Remote},
     scope,
     trail::{
+        Trail,
         callsite::{Callsite, feeds},
         encode::Encoder,
         record::{self, Kind, SpanIds, flag},
@@ -73,9 +75,7 @@ impl CrumbtrailLayer {
                     trail.left_out().set(was_sampled);
                 }
                 if let Some(carried) = carried {
-                    trail.set_trace_state(carried.trace_state);
-                    trail.set_debugged(carried.is_debugged);
-                    trail.scope().change(|data| data.take_baggage(carried.baggage, carried.tags));
+                    carried.hand_to(trail);
                 }
                 if state.parent.is_none() && core.user_on != [false; 2] {
                     user::tell_scope(trail, &buf, feeds, site.as_deref());
@@ -101,15 +101,11 @@ impl CrumbtrailLayer {
         let span = remote.span.filter(|_| core.propagators.tell_traces())?;
         let ids = ids::of_root(core, Some(span));
         let ids = SpanIds { span: span.span_id(), parent: 0, ..ids };
-        let carried = remote.into_carried();
-        let carried =
-            carried.map(|(trace_state, is_debugged, baggage)| (trace_state, is_debugged, scope::tags_of(&baggage, core), baggage));
+        let carried = Carried::of(remote, core);
         thread.instance(core, |instance| {
             let trail = instance.spare_trail(core);
-            if let Some((trace_state, is_debugged, tags, baggage)) = carried {
-                trail.set_trace_state(trace_state);
-                trail.set_debugged(is_debugged);
-                trail.scope().change(|data| data.take_baggage(baggage, tags));
+            if let Some(carried) = carried {
+                carried.hand_to(&trail);
             }
             let mut state = instance.spare_state();
             let header = record::header_only(Kind::SpanOpen, record::NO_CALLSITE, now(), ids);
@@ -135,7 +131,7 @@ impl CrumbtrailLayer {
         }
         let mut buf = thread.take_scratch();
         let mut encoder = Encoder::new(&mut buf, Kind::SpanOpen, callsite, now(), core.span_limits).with_scrubber(&core.scrubber);
-        attributes.record(&mut FieldVisitor::new(&mut encoder, &core.scrubber, site));
+        attributes.record(&mut FieldVisitor::new(&mut encoder, &core.scrubber, site).of_span());
         if encoder.failed() {
             // A span without its fields is better than a trace without the span.
             encoder = Encoder::new(&mut buf, Kind::SpanOpen, callsite, now(), core.span_limits);
@@ -158,14 +154,8 @@ impl CrumbtrailLayer {
         let ids = ids::of_root(core, span);
         #[cfg(feature = "tracing-opentelemetry")]
         let ids = if span.is_some() || boundary { ids } else { self.joined(attributes).unwrap_or(ids) };
-        // The program's own rules see what becomes a tag: nothing of ours is held.
-        let carried = remote.into_carried().map(|(trace_state, is_debugged, baggage)| Carried {
-            trace_state,
-            is_debugged,
-            tags: scope::tags_of(&baggage, core),
-            baggage,
-        });
-        let sheds = thread.instance(core, |instance| instance.sheds(core)).unwrap_or_default();
+        let carried = Carried::of(remote, core);
+        let sheds = thread.instance(core, |instance| instance.sheds()).unwrap_or_default();
         let left_out = sheds.then_some(ids.flags & flag::SAMPLED != 0);
         Beginning { ids: SpanIds { flags: if sheds { ids.flags & !flag::SAMPLED } else { ids.flags }, ..ids }, left_out, carried }
     }
@@ -186,6 +176,20 @@ struct Carried {
     baggage: Baggage,
     /// Entries of the baggage.
     tags: Vec<(String, AttributeValue)>,
+}
+
+impl Carried {
+    /// The program's own rules see what becomes a tag: nothing of ours is held.
+    fn of(remote: Remote, core: &Core) -> Option<Self> {
+        let (trace_state, is_debugged, baggage) = remote.into_carried()?;
+        Some(Self { trace_state, is_debugged, tags: scope::tags_of(&baggage, core), baggage })
+    }
+
+    fn hand_to(self, trail: &Trail) {
+        trail.set_trace_state(self.trace_state);
+        trail.set_debugged(self.is_debugged);
+        trail.scope().change(|data| data.take_baggage(self.baggage, self.tags));
+    }
 }
 
 /// Spans of `otel.kind` server or consumer begin a trail and a trace of their own.

@@ -3,9 +3,11 @@
 //! A span has a place while it is open; its id is the place's number and, in the upper bits, how often the place was used. Places are never moved and never freed, so nothing is locked to find one. Each thread uses its own first, the last one freed before all others: it is in the cache.
 
 use std::sync::{
-    Mutex, MutexGuard, OnceLock, TryLockError,
+    OnceLock,
     atomic::{AtomicU32, AtomicU64, Ordering},
 };
+
+use crate::fork::Mutex;
 
 /// Every place there is for a span.
 pub(crate) struct Slab {
@@ -82,7 +84,7 @@ impl Slab {
         place.handles.store(handles.wrapping_add(1 << 32), Ordering::Relaxed);
         own.push(number(id));
         if own.len() > OWN
-            && let Some(mut free) = self.free()
+            && let Some(mut free) = self.free.try_lock()
         {
             free.extend(own.drain(..OWN / 2));
         }
@@ -104,37 +106,13 @@ impl Slab {
 
     /// A thread's places, when it ends.
     pub(crate) fn take_back(&self, own: &mut Vec<u32>) {
-        // Another thread has it for a moment; in a forked child, for ever. Places that are not given back are not used again.
-        const PATIENCE: usize = 1 << 10;
-        for _ in 0..PATIENCE {
-            if let Some(mut free) = self.free() {
-                return free.append(own);
-            }
-            std::thread::yield_now();
-        }
-    }
-
-    /// The places that are free, unless another thread is at them.
-    fn free(&self) -> Option<MutexGuard<'_, Vec<u32>>> {
-        match self.free.try_lock() {
-            Ok(free) => Some(free),
-            Err(TryLockError::Poisoned(free)) => Some(free.into_inner()),
-            Err(TryLockError::WouldBlock) => None,
-        }
+        self.free.lock().append(own);
     }
 
     #[cold]
     fn more(&self, own: &mut Vec<u32>) -> Option<u32> {
-        // Held for the moment of a copy, unless its holder is no more.
-        const PATIENCE: usize = 1 << 8;
-        let free = (0..PATIENCE).find_map(|_| {
-            let free = self.free();
-            if free.is_none() {
-                std::hint::spin_loop();
-            }
-            free
-        });
-        if let Some(mut free) = free {
+        {
+            let mut free = self.free.lock();
             let some = free.len().saturating_sub(OWN / 4);
             own.extend(free.drain(some..));
         }
@@ -236,7 +214,7 @@ mod tests {
             }
             handles.into_iter().for_each(|id| drop(release(&slab, &mut own, id)));
             let used = slab.fresh.load(Ordering::Relaxed) as usize;
-            prop_assert_eq!(own.len() + slab.free.lock().unwrap().len(), used, "every place is free again");
+            prop_assert_eq!(own.len() + slab.free.lock().len(), used, "every place is free again");
         }
     }
 

@@ -1,9 +1,6 @@
 //! What the layer keeps of a span while it is open: its identity, its parent, its trail, and its record so far.
 
-use std::sync::{
-    Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 #[cfg(feature = "tracing-opentelemetry")]
 use std::sync::atomic::AtomicU64;
@@ -13,6 +10,8 @@ use crate::interop::VERSIONS;
 
 use super::body::Body;
 use crate::{
+    clock::now,
+    fork::{Guard, Mutex},
     text::cut,
     trail::{
         SharedTrail, Trail,
@@ -76,12 +75,12 @@ impl SpanState {
             self.shadows = Default::default();
             self.settled = Default::default();
         }
-        self.body.get_mut().unwrap_or_else(PoisonError::into_inner).begin(record);
+        self.body.get_mut().begin(record);
     }
 
     /// Empties the state for its next span and returns what it held.
     pub(crate) fn clear(&mut self) -> (Option<SharedSpan>, Option<SharedTrail>) {
-        self.body.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
+        self.body.get_mut().clear();
         (self.parent.take(), self.trail.take())
     }
 
@@ -211,7 +210,7 @@ impl SpanState {
         match SharedSpan::get_mut(this) {
             Some(Self { body, trail, parent, .. }) => {
                 let trail = trail.as_deref().or_else(|| parent.as_deref()?.trail());
-                finish(body.get_mut().unwrap_or_else(PoisonError::into_inner).whole(), trail)
+                finish(body.get_mut().whole(), trail)
             }
             None => finish(this.body().whole(), this.trail()),
         }
@@ -224,8 +223,18 @@ impl SpanState {
         copy
     }
 
-    fn body(&self) -> MutexGuard<'_, Body> {
-        self.body.lock().unwrap_or_else(PoisonError::into_inner)
+    fn body(&self) -> Guard<'_, Body> {
+        let mut body = self.body.lock();
+        if body.bytes.is_empty() {
+            self.begin_anew(&mut body);
+        }
+        body
+    }
+
+    /// In a forked child: what the span had said so far was being changed.
+    #[cold]
+    fn begin_anew(&self, body: &mut Body) {
+        body.begin(&record::header_only(Kind::SpanOpen, self.callsite, now(), self.ids));
     }
 }
 

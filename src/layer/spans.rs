@@ -1,18 +1,14 @@
 //! The open spans of a layer instance, by id. Comes in: the states of spans that open and close, on any thread. Goes out: the state behind an id, for a thread that does not remember it.
 //!
-//! A table of slots, each with its own lock, found by hashing the id: two spans meet at a lock only if they hash alike, for as long as a pointer is copied. (So it is one that spins: a mutex has to look for sleepers when it is released, which costs as much again.) That is cheaper than the Registry's extensions (a slab look-up, a shared lock and a box for each span), and two instances never meet. A span whose slot is taken goes to a locked map.
+//! A table of slots, each with its own lock, found by hashing the id: two spans meet at a lock only if they hash alike, for as long as a pointer is copied. That is cheaper than the Registry's extensions (a slab look-up, a shared lock and a box for each span), and two instances never meet. A span whose slot is taken goes to a locked map.
 
 use std::{
     collections::HashMap,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::atomic::{AtomicUsize, Ordering},
 };
 
-use spin::{Yield, mutex::SpinMutex};
-
 use super::span::SharedSpan;
+use crate::fork::Mutex;
 
 /// Which state a span has, or whose it shares.
 #[derive(Clone)]
@@ -24,7 +20,7 @@ pub(crate) struct Handle {
 
 /// The span that has this place, and its id. On a cache line of its own: threads keep to the same few places.
 #[repr(align(64))]
-struct Slot(SpinMutex<Option<(u64, Handle)>, Yield>);
+struct Slot(Mutex<Option<(u64, Handle)>>);
 
 pub(crate) struct OpenSpans {
     slots: Box<[Slot]>,
@@ -36,7 +32,7 @@ const SLOTS: usize = 4096;
 
 impl OpenSpans {
     pub(crate) fn new() -> Self {
-        Self { slots: (0..SLOTS).map(|_| Slot(SpinMutex::new(None))).collect(), crowded: AtomicUsize::new(0), overflow: Mutex::default() }
+        Self { slots: (0..SLOTS).map(|_| Slot(Mutex::default())).collect(), crowded: AtomicUsize::new(0), overflow: Mutex::default() }
     }
 
     pub(crate) fn insert(&self, id: u64, handle: Handle) {
@@ -47,7 +43,7 @@ impl OpenSpans {
         } else {
             drop(slot);
             self.crowded.fetch_add(1, Ordering::Release);
-            self.overflow.lock().unwrap_or_else(PoisonError::into_inner).insert(id, handle);
+            self.overflow.lock().insert(id, handle);
         }
     }
 
@@ -62,7 +58,7 @@ impl OpenSpans {
                 return;
             }
         }
-        if let Some(known) = self.overflow.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&id) {
+        if let Some(known) = self.overflow.lock().get_mut(&id) {
             *known = handle;
         }
     }
@@ -75,7 +71,7 @@ impl OpenSpans {
         if self.crowded.load(Ordering::Acquire) == 0 {
             return None;
         }
-        self.overflow.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+        self.overflow.lock().get(&id).cloned()
     }
 
     /// Takes a span out. What is dropped is dropped after the locks.
@@ -89,14 +85,14 @@ impl OpenSpans {
         if self.crowded.load(Ordering::Acquire) == 0 {
             return None;
         }
-        let removed = self.overflow.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        let removed = self.overflow.lock().remove(&id);
         if removed.is_some() {
             self.crowded.fetch_sub(1, Ordering::Release);
         }
         removed
     }
 
-    fn slot(&self, id: u64) -> &SpinMutex<Option<(u64, Handle)>, Yield> {
+    fn slot(&self, id: u64) -> &Mutex<Option<(u64, Handle)>> {
         // An id is a place in the Registry's memory, and above it how often that was used: a place has the same slot every time, so that a service uses few of them, which stay in the cache. (Should another subscriber's ids be made otherwise, they only meet more often.)
         let place = id & ((1 << 51) - 1);
         // Fibonacci hashing: places count up within pages and threads.

@@ -23,11 +23,18 @@ pub(crate) struct FieldVisitor<'a, 'b> {
     scrubber: &'a Scrubber,
     /// The event becomes an exception: it is worth a look at an error's type, and at what of its texts is the same every time.
     exception: Option<&'b Statics>,
+    /// A span for which the program has set limits: they do not concern its name, kind and status.
+    is_limited: bool,
 }
 
 impl<'a, 'b> FieldVisitor<'a, 'b> {
     pub(crate) fn new(encoder: &'a mut Encoder<'b>, scrubber: &'a Scrubber, secret: Option<&'a Callsite>) -> Self {
-        Self { encoder, secret, scrubber, exception: None }
+        Self { encoder, secret, scrubber, exception: None, is_limited: false }
+    }
+
+    /// For a span.
+    pub(crate) fn of_span(self) -> Self {
+        Self { is_limited: self.encoder.is_limited(), ..self }
     }
 
     /// For an event that becomes an exception.
@@ -89,7 +96,7 @@ impl Visit for FieldVisitor<'_, '_> {
         if field.name() == "message" {
             return self.record_debug(field, &format_args!("{value}"));
         }
-        if self.encoder.is_limited() && is_of_otel(field) {
+        if self.is_limited && is_of_otel(field) {
             return self.encoder.exempt(|encoder| encoder.str(key(field), value));
         }
         if value.is_empty() || !self.is_treated(field, &value) {
@@ -107,15 +114,16 @@ impl Visit for FieldVisitor<'_, '_> {
         if self.is_treated(field, &value) {
             return;
         }
-        let (name, exact) = if self.exception.is_some() { type_of(value) } else { (TypeName::default(), false) };
+        let line = if self.exception.is_some() { debug_line(value) } else { String::new() };
         // A guess is a text of the program's like any other.
-        let name = self.scrubber.scrub(name.as_str()).into_owned();
+        let line = self.scrubber.scrub(&line);
+        let (name, exact) = if self.exception.is_some() { type_of(value, &line) } else { ("", false) };
         let links = chain::links(value);
         let address = |link: &(dyn Error + '_)| if self.exception.is_some() { TypeAddress::of(link).0 } else { [0; 2] };
         let shown: Vec<_> = links.iter().map(|link| (*link as &dyn fmt::Display, address(*link))).collect();
-        self.encoder.error(key(field), (&name, exact), &shown, self.exception);
+        self.encoder.error(key(field), (name, exact), &shown, self.exception);
         if self.exception.is_some() {
-            self.encoder.own_u64(record::key::DEBUG, debug_fingerprint(value, self.scrubber));
+            self.encoder.own_u64(record::key::DEBUG, echo::fingerprint(&line));
         }
     }
 
@@ -129,7 +137,7 @@ impl Visit for FieldVisitor<'_, '_> {
         if self.is_treated(field, &format_args!("{value:?}")) {
             return;
         }
-        if self.encoder.is_limited() && is_of_otel(field) {
+        if self.is_limited && is_of_otel(field) {
             return self.encoder.exempt(|encoder| encoder.debug(key(field), value));
         }
         match self.exception.filter(|_| exception::ERROR_FIELDS.contains(&field.name())) {
@@ -139,10 +147,10 @@ impl Visit for FieldVisitor<'_, '_> {
     }
 }
 
-/// The type of an error behind a trait object: exact for the standard library's errors, else a guess from the head of its `Debug` text (`Declined { code: 5 }` → `Declined`), else empty.
-pub(crate) fn type_of(error: &(dyn Error + 'static)) -> (TypeName, bool) {
+/// The type of an error behind a trait object, of whose `Debug` text this is the [first line](debug_line): exact for the standard library's errors, else a [guess].
+fn type_of<'a>(error: &(dyn Error + 'static), line: &'a str) -> (&'a str, bool) {
     macro_rules! known {
-        ($($type:ty),* $(,)?) => { $( if error.is::<$type>() { return (TypeName::from(std::any::type_name::<$type>()), true); } )* };
+        ($($type:ty),* $(,)?) => { $( if error.is::<$type>() { return (std::any::type_name::<$type>(), true); } )* };
     }
     known!(
         std::io::Error,
@@ -157,15 +165,14 @@ pub(crate) fn type_of(error: &(dyn Error + 'static)) -> (TypeName, bool) {
         std::time::SystemTimeError,
         std::sync::mpsc::RecvError,
     );
-    (guess(error), false)
+    (guess(line), false)
 }
 
-/// The fingerprint of an error's `Debug` text, by which it is known again where that text is all there is.
-pub(crate) fn debug_fingerprint(error: &dyn fmt::Debug, scrubber: &Scrubber) -> u64 {
+/// The first line of an error's `Debug` text, or what of it is looked at: its type may be guessed from it, and it is known again by it where that text is all there is. The formatter is stopped there, for behind it an error library would begin to name the frames of a stack. User code, so it may panic.
+pub(crate) fn debug_line(error: &dyn fmt::Debug) -> String {
     let mut line = FirstLine(String::new());
-    // User code, so it may panic. It is stopped at the line's end: behind it an error library would begin to name the frames of a stack.
     let _ = guarded(|| write!(line, "{error:?}"));
-    echo::fingerprint(&scrubber.scrub(&line.0))
+    line.0
 }
 
 /// Takes a text up to the end of its first line, or of what is looked at.
@@ -180,71 +187,17 @@ impl fmt::Write for FirstLine {
     }
 }
 
-/// The head of a `Debug` text, if it looks like the name of a type.
-pub(crate) fn guess(error: &dyn fmt::Debug) -> TypeName {
-    let mut head = Head { text: TypeName::default(), ended: None };
-    // The formatter is stopped after the head; user code, so it may panic.
-    let _ = guarded(|| write!(head, "{error:?}"));
-    let type_like = head.text.as_str().starts_with(|first: char| first.is_ascii_uppercase());
-    let ends_like_one = matches!(head.ended, None | Some('(' | '{'));
-    if type_like && ends_like_one { head.text } else { TypeName::default() }
+/// The head of a `Debug` text, if it looks like the name of a type (`Declined { code: 5 }` → `Declined`), else nothing.
+pub(crate) fn guess(text: &str) -> &str {
+    let end = text.find(|character: char| !(character.is_ascii_alphanumeric() || character == '_')).unwrap_or(text.len());
+    let (head, rest) = text.split_at(end);
+    let is_like_one = head.starts_with(|first: char| first.is_ascii_uppercase())
+        && (rest.is_empty() || rest.trim_start_matches(' ').starts_with(['(', '{']));
+    if is_like_one { crate::text::cut(head, MAX_GUESS) } else { "" }
 }
 
-/// A short string on the stack.
-#[derive(Clone, Copy)]
-pub(crate) struct TypeName {
-    bytes: [u8; 128],
-    length: usize,
-}
-
-impl Default for TypeName {
-    fn default() -> Self {
-        Self { bytes: [0; 128], length: 0 }
-    }
-}
-
-impl TypeName {
-    fn from(name: &str) -> Self {
-        let mut this = Self::default();
-        name.bytes().take(128).for_each(|byte| this.push(byte));
-        this
-    }
-
-    fn push(&mut self, byte: u8) {
-        if let Some(slot) = self.bytes.get_mut(self.length) {
-            *slot = byte;
-            self.length += 1;
-        }
-    }
-
-    pub(crate) fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.bytes[..self.length]).unwrap_or_default()
-    }
-}
-
-/// Takes an identifier and the first character after it and its space, then stops the formatter.
-struct Head {
-    text: TypeName,
-    ended: Option<char>,
-}
-
-impl fmt::Write for Head {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        for character in text.chars() {
-            match (self.ended, character) {
-                (None, 'a'..='z' | 'A'..='Z' | '0'..='9' | '_') => self.text.push(character as u8),
-                (None | Some(' '), next) => {
-                    self.ended = Some(next);
-                    if next != ' ' {
-                        return Err(fmt::Error);
-                    }
-                }
-                _ => return Err(fmt::Error),
-            }
-        }
-        Ok(())
-    }
-}
+/// Bytes of a guessed type's name.
+const MAX_GUESS: usize = 128;
 
 #[cfg(test)]
 mod tests {
@@ -258,17 +211,18 @@ mod tests {
         }
         #[derive(Debug)]
         struct Empty;
-        assert_eq!(guess(&Declined { _code: 5 }).as_str(), "Declined");
-        assert_eq!(guess(&Empty).as_str(), "Empty");
-        assert_eq!(guess(&format_args!("Connection refused")).as_str(), "");
-        assert_eq!(guess(&"Quoted").as_str(), "");
-        assert_eq!(guess(&format_args!("payment failed")).as_str(), "");
+        assert_eq!(guess(&debug_line(&Declined { _code: 5 })), "Declined");
+        assert_eq!(guess(&debug_line(&Empty)), "Empty");
+        assert_eq!(guess("Connection refused"), "");
+        assert_eq!(guess("Tuple (5)"), "Tuple");
+        assert_eq!(guess(&debug_line(&"Quoted")), "");
+        assert_eq!(guess("payment failed"), "");
+        assert_eq!(debug_line(&format_args!("first\nsecond")), "first");
     }
 
     #[test]
     fn the_standard_librarys_errors_are_known() {
         let error = "x".parse::<u8>().unwrap_err();
-        let (name, exact) = type_of(&error);
-        assert_eq!((name.as_str(), exact), ("core::num::error::ParseIntError", true));
+        assert_eq!(type_of(&error, "ParseIntError"), ("core::num::error::ParseIntError", true));
     }
 }

@@ -11,7 +11,7 @@ pub(crate) mod requests;
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Arc, PoisonError, RwLock, Weak},
+    sync::{Arc, OnceLock, Weak},
     time::Duration,
 };
 
@@ -33,26 +33,44 @@ use opentelemetry_sdk::{
 };
 
 pub(crate) use self::ledger::self_metrics;
-use crate::exception::storm::Storm;
+use crate::{
+    exception::storm::Storm,
+    fork::{Mutex, PerProcess},
+};
 
 /// Time series of one metric at most; the rest is summed under `otel.metric.overflow` (metrics SDK specification, "Cardinality limits").
 pub(crate) const CARDINALITY_LIMIT: usize = 2_000;
 
-/// What is known of metrics by name: unit, description. Filled by `describe_*!`, at any time.
-pub(crate) type Descriptions = Arc<RwLock<HashMap<String, (String, String)>>>;
+/// What is known of metrics by name: unit, description. Filled by `describe_*!`, at any time. Read as it is at a moment.
+#[derive(Debug, Default)]
+pub(crate) struct Descriptions(Mutex<Arc<ByName>>);
 
-/// The instruments' provider and its reader.
-pub(crate) struct Meters {
-    provider: SdkMeterProvider,
-    reader: SharedReader,
-    descriptions: Descriptions,
-    /// What has to happen before each reading.
-    before: RwLock<Vec<Box<dyn Fn() + Send + Sync>>>,
-    /// What is added to each reading.
-    after: RwLock<Vec<Addition>>,
+type ByName = HashMap<String, (String, String)>;
+
+impl Descriptions {
+    #[cfg(feature = "metrics")]
+    pub(crate) fn insert(&self, name: String, unit: String, description: String) {
+        Arc::make_mut(&mut *self.0.lock()).insert(name, (unit, description));
+    }
+
+    pub(crate) fn all(&self) -> Arc<ByName> {
+        self.0.lock().clone()
+    }
 }
 
-type Addition = Box<dyn Fn(&mut ExportMetricsServiceRequest) + Send + Sync>;
+/// The instruments' provider and its reader. A forked child has its own: it counts from its own start, and the SDK's locks may be held by its parent's threads.
+pub(crate) struct Meters {
+    form: MetricForm,
+    here: PerProcess<(SdkMeterProvider, SharedReader)>,
+    pub(crate) descriptions: Descriptions,
+    around: OnceLock<Around>,
+}
+
+/// What has to happen before each reading, and what is added to it.
+pub(crate) struct Around {
+    pub(crate) before: Box<dyn Fn(&Meters) + Send + Sync>,
+    pub(crate) after: Box<dyn Fn(&mut ExportMetricsServiceRequest) + Send + Sync>,
+}
 
 /// How histograms and counters are told.
 #[derive(Clone, Copy, Debug, Default)]
@@ -87,6 +105,14 @@ impl From<MetricTemporality> for Temporality {
 
 impl Meters {
     pub(crate) fn new(form: MetricForm) -> Self {
+        Self { form, here: PerProcess::new(), descriptions: Descriptions::default(), around: OnceLock::new() }
+    }
+
+    fn here(&self) -> &(SdkMeterProvider, SharedReader) {
+        self.here.get_or_init(|| Self::provider(self.form))
+    }
+
+    fn provider(form: MetricForm) -> (SdkMeterProvider, SharedReader) {
         let reader = SharedReader(Arc::new(ManualReader::builder().with_temporality(form.temporality.into()).build()));
         let provider = SdkMeterProvider::builder()
             .with_reader(reader.clone())
@@ -103,39 +129,31 @@ impl Meters {
                 .ok()
             })
             .build();
-        Self { provider, reader, descriptions: Arc::default(), before: RwLock::default(), after: RwLock::default() }
+        (provider, reader)
     }
 
+    /// Makes instruments, of this process.
     pub(crate) fn meter(&self, scope: &'static str) -> Meter {
-        self.provider.meter(scope)
+        self.here().0.meter(scope)
     }
 
-    #[cfg(feature = "metrics")]
-    pub(crate) fn descriptions(&self) -> Descriptions {
-        self.descriptions.clone()
-    }
-
-    pub(crate) fn before_each_reading(&self, run: impl Fn() + Send + Sync + 'static) {
-        self.before.write().unwrap_or_else(PoisonError::into_inner).push(Box::new(run));
-    }
-
-    #[cfg(feature = "tower")]
-    pub(crate) fn after_each_reading(&self, add: impl Fn(&mut ExportMetricsServiceRequest) + Send + Sync + 'static) {
-        self.after.write().unwrap_or_else(PoisonError::into_inner).push(Box::new(add));
+    /// Once.
+    pub(crate) fn read_around(&self, around: Around) {
+        let _ = self.around.set(around);
     }
 
     /// Reads every instrument. Returns the request and its data points; `None` where there is nothing.
     pub(crate) fn collect(&self, resource: &Resource, schema_url: &str) -> Option<(u64, ExportMetricsServiceRequest)> {
-        for run in self.before.read().unwrap_or_else(PoisonError::into_inner).iter() {
-            run();
+        if let Some(around) = self.around.get() {
+            (around.before)(self);
         }
         let mut read = ResourceMetrics::default();
-        self.reader.collect(&mut read).ok()?;
+        self.here().1.collect(&mut read).ok()?;
         let mut request = ExportMetricsServiceRequest::from(&read);
-        for add in self.after.read().unwrap_or_else(PoisonError::into_inner).iter() {
-            add(&mut request);
+        if let Some(around) = self.around.get() {
+            (around.after)(&mut request);
         }
-        let descriptions = self.descriptions.read().unwrap_or_else(PoisonError::into_inner);
+        let descriptions = self.descriptions.all();
         let mut points = 0;
         for resource_metrics in &mut request.resource_metrics {
             resource_metrics.resource = Some(resource.clone());
@@ -155,13 +173,17 @@ impl Meters {
 }
 
 /// Counts every exception: `crumbtrail.exceptions`, unit `{exception}`, by type, group and release. The callers count in the storm table; before each reading the counts come here, under the names their groups have by then. So "first seen in" and "again since" a release are questions about one metric.
-pub(crate) fn exception_counter(meter: &Meter, release: Vec<KeyValue>) -> impl Fn(&Storm) + Send + Sync + use<> {
-    let counter: Counter<u64> = meter
-        .u64_counter("crumbtrail.exceptions")
-        .with_unit("{exception}")
-        .with_description("Exceptions raised, whether or not their records were limited.")
-        .build();
-    move |storm| {
+pub(crate) fn exception_counter(release: Vec<KeyValue>) -> impl Fn(&Meters, &Storm) + Send + Sync {
+    let counter = PerProcess::<Counter<u64>>::new();
+    move |meters, storm| {
+        let counter = counter.get_or_init(|| {
+            meters
+                .meter("crumbtrail")
+                .u64_counter("crumbtrail.exceptions")
+                .with_unit("{exception}")
+                .with_description("Exceptions raised, whether or not their records were limited.")
+                .build()
+        });
         storm.counts(|count, labels| {
             let names = [
                 ("exception.type", &labels.type_name),

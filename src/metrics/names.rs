@@ -8,13 +8,11 @@
 //! | of more than 255 bytes | its first 255 |
 //! | that differs from an earlier one in nothing but case | the earlier one |
 
-use std::{
-    borrow::Cow,
-    collections::HashMap,
-    sync::{Mutex, Once, PoisonError},
-};
+use std::{borrow::Cow, collections::HashMap};
 
 use metrics::Unit;
+
+use crate::fork::{Mutex, Once};
 
 /// Bytes of a name at most (metrics API specification, "Instrument name syntax").
 const MAX: usize = 255;
@@ -36,7 +34,7 @@ impl Names {
     /// The name under which a metric is told. `None`: there are too many.
     pub(super) fn of<'a>(&self, name: &'a str) -> Option<Cow<'a, str>> {
         let valid = valid(name);
-        let mut spellings = self.spellings.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut spellings = self.spellings.lock();
         let lower = valid.to_ascii_lowercase();
         let first = match spellings.get(&lower) {
             Some(first) => first,

@@ -1,22 +1,26 @@
-//! A recorder for the `metrics` facade. Counters and gauges are one atomic for each key, read when metrics are collected; histograms go to an OpenTelemetry histogram.
+//! A recorder for the `metrics` facade. Comes in: keys, and what is counted under them. Goes out: instruments for the worker to read.
 //!
-//! A key (name and labels) has one handle, however often it is asked for: so `increment` on a gauge adds up and `absolute` on a counter never goes back.
+//! A key (name and labels) has one [cell](cells), however often it is asked for: so `increment` on a gauge adds up and `absolute` on a counter never goes back. A forked child begins with none; a handle that it has from its parent finds the child's cell.
+
+mod cells;
 
 use std::{
     borrow::Cow,
     collections::HashMap,
-    sync::{
-        Arc, Mutex, Once, OnceLock, PoisonError, Weak,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, OnceLock, Weak, atomic::Ordering},
 };
 
-use metrics::{Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Label, Metadata, SharedString, Unit};
+use metrics::{Counter, Gauge, Histogram, Key, KeyName, Label, Metadata, SharedString, Unit};
 use metrics_util::registry::{Registry, Storage};
 use opentelemetry::{KeyValue, metrics::Meter};
 
-use super::{CARDINALITY_LIMIT, Descriptions, names};
-use crate::scrub::{FILTERED, Scrubber};
+use self::cells::{Cell, CounterCell, GaugeCell, HistogramCell};
+use super::{CARDINALITY_LIMIT, Meters, names};
+use crate::{
+    fork::{Mutex, Once, PerProcess},
+    layer::core::Core,
+    scrub::{FILTERED, Scrubber},
+};
 
 /// Bucket boundaries for one metric.
 #[derive(Clone, Debug)]
@@ -27,10 +31,7 @@ pub(crate) struct Buckets {
 
 /// What `metrics` macros talk to. Cheap to clone; all clones are one. From [`Telemetry::recorder`](crate::Telemetry::recorder).
 #[derive(Clone)]
-pub struct Recorder {
-    registry: Arc<Registry<Key, Instruments>>,
-    shared: Arc<Shared>,
-}
+pub struct Recorder(Arc<Shared>);
 
 impl std::fmt::Debug for Recorder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -39,35 +40,49 @@ impl std::fmt::Debug for Recorder {
 }
 
 impl Recorder {
-    pub(crate) fn new(meter: Meter, descriptions: Descriptions, buckets: Vec<Buckets>, scrubber: Arc<Scrubber>) -> Self {
-        let shared = Arc::new(Shared {
-            meter,
-            descriptions,
+    pub(crate) fn new(meters: &Arc<Meters>, buckets: Vec<Buckets>, scrubber: Arc<Scrubber>) -> Self {
+        let buckets = buckets.into_iter();
+        Self(Arc::new_cyclic(|this| Shared {
+            this: this.clone(),
+            meters: Arc::downgrade(meters),
+            core: OnceLock::new(),
             buckets: buckets
-                .into_iter()
                 .map(|Buckets { name, bounds }| Buckets { name: names::as_sent(&name), bounds: names::boundaries(bounds) })
                 .collect(),
             names: names::Names::new(),
             not_a_number: Once::new(),
             scrubber,
-            counters: Mutex::default(),
-            gauges: Mutex::default(),
-            histograms: Mutex::default(),
-        });
-        Self { registry: Arc::new(Registry::new(Instruments(shared.clone()))), shared }
+            here: PerProcess::new(),
+        }))
+    }
+
+    /// Whose worker reads it.
+    pub(crate) fn counts_for(&self, core: &Arc<Core>) {
+        let _ = self.0.core.set(Arc::downgrade(core));
     }
 
     /// Gives new counters and gauges their instruments. Before each reading, so that descriptions made meanwhile are known.
     pub(crate) fn publish(&self) {
-        self.shared.publish();
+        self.0.publish();
     }
 
     fn describe(&self, name: KeyName, unit: Option<Unit>, description: SharedString) {
+        let Some(meters) = self.0.meters.upgrade() else { return };
         let unit = unit.map(names::unit).unwrap_or_default().to_owned();
-        let name = self.shared.scrubber.scrub(name.as_str());
-        let Some(name) = self.shared.names.of(&name) else { return };
-        let mut descriptions = self.shared.descriptions.write().unwrap_or_else(PoisonError::into_inner);
-        descriptions.insert(name.into_owned(), (unit, self.shared.scrubber.scrub(&description).into_owned()));
+        let name = self.0.scrubber.scrub(name.as_str());
+        let Some(name) = self.0.names.of(&name) else { return };
+        meters.descriptions.insert(name.into_owned(), unit, self.0.scrubber.scrub(&description).into_owned());
+    }
+
+    /// `None`: there are too many names.
+    fn cell<T: Kind>(&self, key: &Key) -> Option<Arc<Cell<T>>> {
+        let here = self.0.here();
+        if let Some(known) = T::known(&here.registry, key) {
+            return Some(known);
+        }
+        let key = &*self.0.clean(key)?;
+        let known = T::known(&here.registry, key).or_else(|| here.families.overflow(key));
+        Some(known.unwrap_or_else(|| T::made(&here.registry, key)))
     }
 }
 
@@ -85,60 +100,58 @@ impl metrics::Recorder for Recorder {
     }
 
     fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
-        if let Some(known) = self.registry.get_counter(key) {
-            return Counter::from_arc(known);
-        }
-        let Some(key) = self.shared.clean(key) else { return Counter::noop() };
-        let key = &*key;
-        let known = self.registry.get_counter(key).or_else(|| overflow(&self.shared.counters, key));
-        Counter::from_arc(known.unwrap_or_else(|| self.registry.get_or_create_counter(key, Arc::clone)))
+        self.cell::<CounterCell>(key).map_or_else(Counter::noop, Counter::from_arc)
     }
 
     fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
-        if let Some(known) = self.registry.get_gauge(key) {
-            return Gauge::from_arc(known);
-        }
-        let Some(key) = self.shared.clean(key) else { return Gauge::noop() };
-        let key = &*key;
-        let known = self.registry.get_gauge(key).or_else(|| overflow(&self.shared.gauges, key));
-        Gauge::from_arc(known.unwrap_or_else(|| self.registry.get_or_create_gauge(key, Arc::clone)))
+        self.cell::<GaugeCell>(key).map_or_else(Gauge::noop, Gauge::from_arc)
     }
 
     fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
-        if let Some(known) = self.registry.get_histogram(key) {
-            return Histogram::from_arc(known);
-        }
-        let Some(key) = self.shared.clean(key) else { return Histogram::noop() };
-        let key = &*key;
-        let known = self.registry.get_histogram(key).or_else(|| overflow(&self.shared.histograms, key));
-        Histogram::from_arc(known.unwrap_or_else(|| self.registry.get_or_create_histogram(key, Arc::clone)))
+        self.cell::<HistogramCell>(key).map_or_else(Histogram::noop, Histogram::from_arc)
     }
 }
 
 /// What a key's cells are made from.
 struct Shared {
-    meter: Meter,
-    descriptions: Descriptions,
+    this: Weak<Shared>,
+    meters: Weak<Meters>,
+    core: OnceLock<Weak<Core>>,
     buckets: Vec<Buckets>,
     names: names::Names,
     not_a_number: Once,
     scrubber: Arc<Scrubber>,
-    counters: Families<CounterCell>,
-    gauges: Families<GaugeCell>,
-    histograms: Families<HistogramCell>,
+    here: PerProcess<Here>,
 }
 
-type Families<T> = Mutex<HashMap<String, Family<T>>>;
+/// The keys of one process.
+struct Here {
+    registry: Registry<Key, Families>,
+    families: Families,
+    /// `None`: the telemetry is gone.
+    meter: Option<Meter>,
+}
+
+/// The names of one process, and all keys of each.
+#[derive(Clone)]
+struct Families {
+    shared: Weak<Shared>,
+    counters: Arc<ByName<CounterCell>>,
+    gauges: Arc<ByName<GaugeCell>>,
+    histograms: Arc<ByName<HistogramCell>>,
+}
+
+type ByName<T> = Mutex<HashMap<String, Family<T>>>;
 
 /// All keys of one name.
 struct Family<T> {
     members: Members<T>,
     /// Stands for every key after the first [`CARDINALITY_LIMIT`], so that labels without bound do not take memory without bound.
-    overflow: Option<Arc<T>>,
+    overflow: Option<Arc<Cell<T>>>,
     published: bool,
 }
 
-type Members<T> = Arc<Mutex<Vec<(Vec<KeyValue>, Arc<T>)>>>;
+type Members<T> = Arc<Mutex<Vec<(Vec<KeyValue>, Arc<Cell<T>>)>>>;
 
 impl<T> Default for Family<T> {
     fn default() -> Self {
@@ -147,6 +160,27 @@ impl<T> Default for Family<T> {
 }
 
 impl Shared {
+    fn here(&self) -> &Here {
+        if let Some(here) = self.here.get() {
+            return here;
+        }
+        self.begin()
+    }
+
+    /// The first time in this process; which may be a forked child of which nothing is heard but that it counts.
+    #[cold]
+    fn begin(&self) -> &Here {
+        if let Some(core) = self.core.get().and_then(Weak::upgrade) {
+            core.notice_fork();
+        }
+        self.here.get_or_init(|| {
+            let families =
+                Families { shared: self.this.clone(), counters: Arc::default(), gauges: Arc::default(), histograms: Arc::default() };
+            let meter = self.meters.upgrade().map(|meters| meters.meter("metrics"));
+            Here { registry: Registry::new(families.clone()), families, meter }
+        })
+    }
+
     /// The key with a name that can be used, each label once (the last), and without secrets: what differs only in those is one. `None`: there are too many names.
     fn clean<'a>(&self, key: &'a Key) -> Option<Cow<'a, Key>> {
         let scrubbed = self.scrubber.scrub(key.name());
@@ -172,32 +206,32 @@ impl Shared {
         });
     }
 
-    fn publish(self: &Arc<Self>) {
-        let this = Arc::downgrade(self);
-        for (name, members) in unpublished(&self.counters) {
+    fn publish(&self) {
+        let Here { families, meter: Some(meter), .. } = self.here() else { return };
+        for (name, members) in unpublished(&families.counters) {
             let (unit, description) = self.described(&name);
-            self.meter
+            meter
                 .u64_observable_counter(name)
                 .with_unit(unit)
                 .with_description(description)
                 .with_callback(move |observer| {
-                    for (attributes, cell) in members.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+                    for (attributes, cell) in members.lock().iter() {
                         // OTLP has 64 signed bits for it.
-                        observer.observe(cell.0.load(Ordering::Relaxed).min(i64::MAX as u64), attributes);
+                        observer.observe(cell.own.0.load(Ordering::Relaxed).min(i64::MAX as u64), attributes);
                     }
                 })
                 .build();
         }
-        for (name, members) in unpublished(&self.gauges) {
+        for (name, members) in unpublished(&families.gauges) {
             let (unit, description) = self.described(&name);
-            let (shared, called) = (this.clone(), name.clone());
-            self.meter
+            let (shared, called) = (self.this.clone(), name.clone());
+            meter
                 .f64_observable_gauge(name)
                 .with_unit(unit)
                 .with_description(description)
                 .with_callback(move |observer| {
-                    for (attributes, cell) in members.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-                        let value = f64::from_bits(cell.0.load(Ordering::Relaxed));
+                    for (attributes, cell) in members.lock().iter() {
+                        let value = f64::from_bits(cell.own.0.load(Ordering::Relaxed));
                         if value.is_finite() {
                             observer.observe(value, attributes);
                         } else {
@@ -210,7 +244,7 @@ impl Shared {
     }
 
     fn described(&self, name: &str) -> (String, String) {
-        self.descriptions.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned().unwrap_or_default()
+        self.meters.upgrade().and_then(|meters| meters.descriptions.all().get(name).cloned()).unwrap_or_default()
     }
 
     /// Configured, else for seconds those of the HTTP conventions, else the SDK's default.
@@ -223,8 +257,8 @@ impl Shared {
     }
 }
 
-fn unpublished<T>(families: &Families<T>) -> Vec<(String, Members<T>)> {
-    let mut families = families.lock().unwrap_or_else(PoisonError::into_inner);
+fn unpublished<T>(families: &ByName<T>) -> Vec<(String, Members<T>)> {
+    let mut families = families.lock();
     families
         .iter_mut()
         .filter_map(|(name, family)| {
@@ -234,161 +268,107 @@ fn unpublished<T>(families: &Families<T>) -> Vec<(String, Members<T>)> {
         .collect()
 }
 
-/// Makes the cells of a key, the first time it is asked for.
-struct Instruments(Arc<Shared>);
+impl Here {
+    /// This process's cell for a key of which its parent has one.
+    fn heir<T: Kind>(&self, key: &Key) -> Arc<Cell<T>> {
+        if is_overflow(key) {
+            let mut families = T::families(&self.families).lock();
+            return families.entry(key.name().to_owned()).or_default().overflow(&self.families, key.name());
+        }
+        self.families.overflow(key).unwrap_or_else(|| T::made(&self.registry, key))
+    }
+}
 
-impl Storage<Key> for Instruments {
-    type Counter = Arc<CounterCell>;
-    type Gauge = Arc<GaugeCell>;
-    type Histogram = Arc<HistogramCell>;
+impl Families {
+    /// The overflow cell of a name that has all the keys it may have (metrics SDK specification, "Overflow attribute").
+    fn overflow<T: Kind>(&self, key: &Key) -> Option<Arc<Cell<T>>> {
+        let mut families = T::families(self).lock();
+        let family = families.get_mut(key.name())?;
+        let is_full = family.members.lock().len() >= CARDINALITY_LIMIT - 1;
+        is_full.then(|| family.overflow(self, key.name()))
+    }
+
+    /// A key's cell, the first time it is asked for; known under its name, so that it is read and counted.
+    fn enrol<T: Kind>(&self, key: &Key) -> Arc<Cell<T>> {
+        let members = T::families(self).lock().entry(key.name().to_owned()).or_default().members.clone();
+        let cell = Arc::new(Cell::new(self.shared.clone(), key.clone()));
+        members.lock().push((attributes(key), cell.clone()));
+        cell
+    }
+}
+
+impl<T: Kind> Family<T> {
+    fn overflow(&mut self, families: &Families, name: &str) -> Arc<Cell<T>> {
+        let make = || {
+            let key = Key::from_parts(name.to_owned(), vec![Label::new(OVERFLOW, "true")]);
+            let cell = Arc::new(Cell::new(families.shared.clone(), key));
+            self.members.lock().push((vec![KeyValue::new(OVERFLOW, true)], cell.clone()));
+            cell
+        };
+        self.overflow.get_or_insert_with(make).clone()
+    }
+}
+
+impl Storage<Key> for Families {
+    type Counter = Arc<Cell<CounterCell>>;
+    type Gauge = Arc<Cell<GaugeCell>>;
+    type Histogram = Arc<Cell<HistogramCell>>;
 
     fn counter(&self, key: &Key) -> Self::Counter {
-        member(&self.0.counters, key)
+        self.enrol(key)
     }
 
     fn gauge(&self, key: &Key) -> Self::Gauge {
-        member(&self.0.gauges, key)
+        self.enrol(key)
     }
 
     fn histogram(&self, key: &Key) -> Self::Histogram {
-        let cell = Arc::new(HistogramCell::new(&self.0, key.name(), attributes(key)));
-        enrol(&self.0.histograms, key.name(), attributes(key), &cell);
-        cell
+        self.enrol(key)
     }
 }
 
-fn member<T: Default>(families: &Families<T>, key: &Key) -> Arc<T> {
-    let cell = Arc::new(T::default());
-    enrol(families, key.name(), attributes(key), &cell);
-    cell
+/// The kinds of cells, each with its part of the tables.
+trait Kind: Default + Sized {
+    fn families(of: &Families) -> &ByName<Self>;
+    fn known(registry: &Registry<Key, Families>, key: &Key) -> Option<Arc<Cell<Self>>>;
+    fn made(registry: &Registry<Key, Families>, key: &Key) -> Arc<Cell<Self>>;
 }
 
-/// Makes a cell known under its name, so that it is read and counted.
-fn enrol<T>(families: &Families<T>, name: &str, attributes: Vec<KeyValue>, cell: &Arc<T>) {
-    let members = families.lock().unwrap_or_else(PoisonError::into_inner).entry(name.to_owned()).or_default().members.clone();
-    members.lock().unwrap_or_else(PoisonError::into_inner).push((attributes, cell.clone()));
+macro_rules! kinds {
+    ($($kind:ty: $families:ident, $get:ident, $get_or_create:ident;)*) => { $(
+        impl Kind for $kind {
+            fn families(of: &Families) -> &ByName<Self> {
+                &of.$families
+            }
+
+            fn known(registry: &Registry<Key, Families>, key: &Key) -> Option<Arc<Cell<Self>>> {
+                registry.$get(key)
+            }
+
+            fn made(registry: &Registry<Key, Families>, key: &Key) -> Arc<Cell<Self>> {
+                registry.$get_or_create(key, Arc::clone)
+            }
+        }
+    )* };
 }
 
-/// The overflow cell of a name that has all the keys it may have (metrics SDK specification, "Overflow attribute").
-fn overflow<T: Overflow>(families: &Families<T>, key: &Key) -> Option<Arc<T>> {
-    let mut families = families.lock().unwrap_or_else(PoisonError::into_inner);
-    let family = families.get_mut(key.name())?;
-    let mut members = family.members.lock().unwrap_or_else(PoisonError::into_inner);
-    if members.len() < CARDINALITY_LIMIT - 1 {
-        return None;
-    }
-    let overflow = family.overflow.get_or_insert_with(|| {
-        let attributes = vec![KeyValue::new("otel.metric.overflow", true)];
-        let cell = Arc::new(T::overflow(members.first().map(|(_, first)| &**first), &attributes));
-        members.push((attributes, cell.clone()));
-        cell
-    });
-    Some(overflow.clone())
+kinds! {
+    CounterCell: counters, get_counter, get_or_create_counter;
+    GaugeCell: gauges, get_gauge, get_or_create_gauge;
+    HistogramCell: histograms, get_histogram, get_or_create_histogram;
 }
 
-/// A cell that stands for many keys.
-trait Overflow: Sized {
-    /// `sibling` is another cell of the name.
-    fn overflow(sibling: Option<&Self>, attributes: &[KeyValue]) -> Self;
-}
+/// Which attribute says that a cell stands for many keys.
+const OVERFLOW: &str = "otel.metric.overflow";
 
-impl Overflow for CounterCell {
-    fn overflow(_: Option<&Self>, _: &[KeyValue]) -> Self {
-        Self::default()
-    }
-}
-
-impl Overflow for GaugeCell {
-    fn overflow(_: Option<&Self>, _: &[KeyValue]) -> Self {
-        Self::default()
-    }
-}
-
-impl Overflow for HistogramCell {
-    fn overflow(sibling: Option<&Self>, attributes: &[KeyValue]) -> Self {
-        let (shared, name) = sibling.map(|sibling| (sibling.shared.clone(), sibling.name.clone())).unwrap_or_default();
-        Self { shared, name, attributes: attributes.to_vec(), instrument: OnceLock::new() }
-    }
+fn is_overflow(key: &Key) -> bool {
+    key.labels().any(|label| label.key() == OVERFLOW)
 }
 
 fn attributes(key: &Key) -> Vec<KeyValue> {
-    key.labels().map(|label| KeyValue::new(label.key().to_owned(), label.value().to_owned())).collect()
-}
-
-#[derive(Default)]
-struct CounterCell(AtomicU64);
-
-impl CounterFn for CounterCell {
-    fn increment(&self, value: u64) {
-        self.0.fetch_add(value, Ordering::Relaxed);
-    }
-
-    fn absolute(&self, value: u64) {
-        self.0.fetch_max(value, Ordering::Relaxed);
-    }
-}
-
-/// The bits of an f64.
-#[derive(Default)]
-struct GaugeCell(AtomicU64);
-
-impl GaugeCell {
-    fn update(&self, change: impl Fn(f64) -> f64) {
-        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |bits| Some(change(f64::from_bits(bits)).to_bits()));
-    }
-}
-
-impl GaugeFn for GaugeCell {
-    fn increment(&self, value: f64) {
-        self.update(|present| present + value);
-    }
-
-    fn decrement(&self, value: f64) {
-        self.update(|present| present - value);
-    }
-
-    fn set(&self, value: f64) {
-        self.0.store(value.to_bits(), Ordering::Relaxed);
-    }
-}
-
-struct HistogramCell {
-    /// Weak: the shared state holds the cells. Gone only when telemetry is.
-    shared: Weak<Shared>,
-    name: String,
-    attributes: Vec<KeyValue>,
-    /// Made with the first value, when descriptions have usually been given.
-    instrument: OnceLock<opentelemetry::metrics::Histogram<f64>>,
-}
-
-impl HistogramCell {
-    fn new(shared: &Arc<Shared>, name: &str, attributes: Vec<KeyValue>) -> Self {
-        Self { shared: Arc::downgrade(shared), name: name.to_owned(), attributes, instrument: OnceLock::new() }
-    }
-
-    fn instrument(&self) -> Option<&opentelemetry::metrics::Histogram<f64>> {
-        if let Some(made) = self.instrument.get() {
-            return Some(made);
-        }
-        let shared = self.shared.upgrade()?;
-        Some(self.instrument.get_or_init(|| {
-            let (unit, description) = shared.described(&self.name);
-            let mut builder = shared.meter.f64_histogram(self.name.clone());
-            if let Some(bounds) = shared.bounds(&self.name, &unit) {
-                builder = builder.with_boundaries(bounds);
-            }
-            builder.with_unit(unit).with_description(description).build()
-        }))
-    }
-}
-
-impl HistogramFn for HistogramCell {
-    fn record(&self, value: f64) {
-        if !value.is_finite() {
-            return self.shared.upgrade().iter().for_each(|shared| shared.say_once_not_a_number(&self.name));
-        }
-        if let Some(instrument) = self.instrument() {
-            instrument.record(value, &self.attributes);
-        }
-    }
+    let attribute = |label: &Label| match label.key() {
+        OVERFLOW => KeyValue::new(OVERFLOW, true),
+        _ => KeyValue::new(label.key().to_owned(), label.value().to_owned()),
+    };
+    key.labels().map(attribute).collect()
 }

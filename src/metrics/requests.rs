@@ -6,7 +6,7 @@ use std::{
     collections::HashMap,
     hash::{BuildHasherDefault, Hasher},
     sync::{
-        Arc, Mutex, OnceLock, PoisonError, RwLock,
+        Arc, OnceLock, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicI64, Ordering},
     },
 };
@@ -21,7 +21,12 @@ use opentelemetry_proto::tonic::{
     metrics::v1::{Exemplar, exemplar, metric::Data},
 };
 
-use crate::{clock::now, trail::record::SpanIds};
+use super::Meters;
+use crate::{
+    clock::now,
+    fork::{Mutex, PerProcess},
+    trail::record::SpanIds,
+};
 
 /// Upper bounds of the buckets, in seconds (semantic conventions, "HTTP metrics").
 const BOUNDS: [f64; 14] = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
@@ -47,7 +52,11 @@ pub(crate) enum Attribute<'a> {
     Int(i64),
 }
 
-pub(crate) struct RequestMetrics {
+/// Each process has its own.
+#[derive(Default)]
+pub(crate) struct RequestMetrics(PerProcess<Tables>);
+
+struct Tables {
     /// By [`Side`].
     durations: [Durations; 4],
     active: Arc<Active>,
@@ -60,7 +69,37 @@ impl std::fmt::Debug for RequestMetrics {
 }
 
 impl RequestMetrics {
-    pub(crate) fn new(meter: &Meter) -> Self {
+    fn here(&self, meters: &Meters) -> &Tables {
+        self.0.get_or_init(|| Tables::new(&meters.meter("crumbtrail")))
+    }
+
+    /// Records a request that took so many nanoseconds. `sampled` tells its span, if that is exported; it is asked where an exemplar is wanted.
+    pub(crate) fn record(
+        &self,
+        meters: &Meters,
+        side: Side,
+        attributes: &[(&'static str, Attribute<'_>)],
+        nanos: u64,
+        sampled: impl FnOnce() -> Option<SpanIds>,
+    ) {
+        self.here(meters).durations[side as usize].record(attributes, nanos as f64 / 1e9, sampled);
+    }
+
+    /// A request begins (`1`) or ends (`-1`).
+    pub(crate) fn count_active(&self, meters: &Meters, method: &'static str, is_https: bool, change: i64) {
+        self.here(meters).active.count(method, is_https, change);
+    }
+
+    /// Puts the traces behind the buckets into what is read from the instruments.
+    pub(crate) fn attach_exemplars(&self, request: &mut ExportMetricsServiceRequest) {
+        if let Some(tables) = self.0.get() {
+            tables.attach_exemplars(request);
+        }
+    }
+}
+
+impl Tables {
+    fn new(meter: &Meter) -> Self {
         let active = Arc::new(Active::default());
         let observed = active.clone();
         let _ = meter
@@ -78,24 +117,7 @@ impl RequestMetrics {
         Self { durations: durations.map(|(name, description)| Durations::new(meter, name, description)), active }
     }
 
-    /// Records a request that took so many nanoseconds. `sampled` tells its span, if that is exported; it is asked where an exemplar is wanted.
-    pub(crate) fn record(
-        &self,
-        side: Side,
-        attributes: &[(&'static str, Attribute<'_>)],
-        nanos: u64,
-        sampled: impl FnOnce() -> Option<SpanIds>,
-    ) {
-        self.durations[side as usize].record(attributes, nanos as f64 / 1e9, sampled);
-    }
-
-    /// A request begins (`1`) or ends (`-1`).
-    pub(crate) fn count_active(&self, method: &'static str, is_https: bool, change: i64) {
-        self.active.count(method, is_https, change);
-    }
-
-    /// Puts the traces behind the buckets into what is read from the instruments.
-    pub(crate) fn attach_exemplars(&self, request: &mut ExportMetricsServiceRequest) {
+    fn attach_exemplars(&self, request: &mut ExportMetricsServiceRequest) {
         let metrics =
             request.resource_metrics.iter_mut().flat_map(|resource| &mut resource.scope_metrics).flat_map(|scope| &mut scope.metrics);
         for metric in metrics {
@@ -196,7 +218,7 @@ impl Series {
             return;
         }
         if let Some(ids) = sampled() {
-            self.exemplars.lock().unwrap_or_else(PoisonError::into_inner)[bucket] = Some((seconds, now(), ids));
+            self.exemplars.lock()[bucket] = Some((seconds, now(), ids));
             self.has_exemplar[bucket].store(true, Ordering::Relaxed);
         }
     }
@@ -221,7 +243,7 @@ impl Series {
 
     fn take_exemplars(&self) -> Vec<Exemplar> {
         self.has_exemplar.iter().for_each(|has| has.store(false, Ordering::Relaxed));
-        let taken = std::mem::take(&mut *self.exemplars.lock().unwrap_or_else(PoisonError::into_inner));
+        let taken = std::mem::take(&mut *self.exemplars.lock());
         let exemplars = taken.into_iter().flatten().map(|(seconds, time, ids)| Exemplar {
             filtered_attributes: Vec::new(),
             time_unix_nano: time,

@@ -10,6 +10,7 @@ use serde::ser::{
 use super::{MAX_VALUE, clean_value};
 use crate::{
     AttributeValue,
+    fork::Once,
     scrub::{FILTERED, Scrubber, Treatment},
     text::cut,
     unwind::guarded,
@@ -31,7 +32,7 @@ pub(super) fn flatten(name: &str, value: &impl Serialize, scrubber: &Scrubber) -
     match outcome {
         Some(Ok(()) | Err(Stop::Full)) => Some(parts.all),
         Some(Err(Stop::Failed)) | None => {
-            static SAID: std::sync::Once = std::sync::Once::new();
+            static SAID: Once = Once::new();
             SAID.call_once(|| crate::diagnose(format_args!("a context cannot be serialised and is left out")));
             None
         }

@@ -6,7 +6,7 @@ mod context;
 mod flag;
 mod user;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -15,6 +15,7 @@ use crate::{
     AttributeValue,
     exception::active_core,
     export::attribute_of,
+    fork::Mutex,
     layer::{self, core::Core},
     propagation::Baggage,
     scrub::{SLACK, Scrubber, Treatment},
@@ -283,16 +284,16 @@ pub(crate) struct ScopeCell(Mutex<Option<Arc<ScopeData>>>);
 
 impl ScopeCell {
     pub(crate) fn change(&self, change: impl FnOnce(&mut ScopeData)) {
-        let mut data = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut data = self.0.lock();
         change(Arc::make_mut(data.get_or_insert_default()));
     }
 
     pub(crate) fn get(&self) -> Option<Arc<ScopeData>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.lock().clone()
     }
 
     pub(crate) fn clear(&mut self) {
-        *self.0.get_mut().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.0.get_mut() = None;
     }
 }
 

@@ -23,10 +23,14 @@ pub(super) fn is_suspicious(text: &[u8]) -> bool {
     }
     // Ten marks are in two words at least.
     let has_marks = || marked >= 2 && text.iter().filter(|byte| class(**byte) & MARK != 0).take(10).count() == 10;
-    // Options, and pairs in quotes: both are rare enough to be looked for.
-    let has_pair = || text.windows(2).any(|pair| pair == b"\",");
-    let has_option = || text.starts_with(b"-") || text.windows(2).any(|pair| pair[1] == b'-' && disguises::begins_option(pair[0]));
-    all & SIGN != 0 || (is_long && all & STRONG != 0) || has_marks() || all & QUOTE != 0 && has_pair() || all & DASH != 0 && has_option()
+    all & SIGN != 0 || (is_long && all & STRONG != 0) || has_marks() || (all & (QUOTE | DASH) != 0 && has_argument(text))
+}
+
+/// An option, or the first of a pair in quotes: the signs of both are too frequent to go by.
+#[cold]
+fn has_argument(text: &[u8]) -> bool {
+    let is_one = |pair: &[u8]| pair == b"\"," || pair[1] == b'-' && disguises::begins_option(pair[0]);
+    text.starts_with(b"-") || text.windows(2).any(is_one)
 }
 
 /// A digit or dash: cards have thirteen digits, PEM headers ten dashes.

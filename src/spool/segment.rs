@@ -18,7 +18,7 @@ use super::{
     dir::{RunDir, Unusable},
     frame::{self, HEADER},
 };
-use crate::{failpoint::step, ledger::Signal};
+use crate::{failpoint::step, ledger::Signal, rlimit};
 
 pub(super) struct Segment {
     run: Arc<RunDir>,
@@ -92,7 +92,7 @@ impl Segment {
         let offset = self.tail.fetch_add(length, Ordering::Relaxed);
         self.bytes.fetch_add(length, Ordering::Relaxed);
         let end = offset + length;
-        if end > MAX.max(length) || end > file_size_limit() {
+        if end > MAX.max(length) || end > rlimit::file_size() {
             return Err(io::ErrorKind::FileTooLarge.into());
         }
         step("spool::append::before");
@@ -247,9 +247,4 @@ impl Expiry {
     fn is_over(self) -> bool {
         self.age() > self.limit
     }
-}
-
-/// A write beyond this limit would end the process (SIGXFSZ).
-fn file_size_limit() -> u64 {
-    rustix::process::getrlimit(rustix::process::Resource::Fsize).current.unwrap_or(u64::MAX)
 }

@@ -4,6 +4,7 @@ pub(crate) mod in_app;
 mod modules;
 pub(crate) mod resolve;
 pub(crate) mod statics;
+pub(crate) mod symbols;
 
 /// Frames of one stack at most.
 const MAX_FRAMES: usize = 96;

@@ -110,7 +110,7 @@ impl Exchange {
         let is_known_method =
             side == Side::RpcClient || route.as_deref().is_some_and(|route| side == Side::RpcServer && core.rpc_methods.has(route));
         if side == Side::HttpServer {
-            core.requests.count_active(method, is_https, 1);
+            core.requests.count_active(&core.meters, method, is_https, 1);
         }
         Self(Box::new(Inner {
             core,
@@ -165,7 +165,7 @@ impl Inner {
             // Only the caller said that it was gRPC.
             (self.side, self.route) = (Side::HttpServer, None);
             self.span.record("otel.name", span_name(self.method, None).as_ref());
-            self.core.requests.count_active(self.method, self.is_https, 1);
+            self.core.requests.count_active(&self.core.meters, self.method, self.is_https, 1);
         }
         if !self.is_server() {
             self.say_version(head.version);
@@ -370,7 +370,7 @@ impl Inner {
             let state = self.state().filter(|_| self.core.exports_spans)?;
             Some(state.current_ids()).filter(|ids| ids.flags & flag::SAMPLED != 0)
         };
-        self.core.requests.record(self.side, &attributes[..count], nanos, sampled);
+        self.core.requests.record(&self.core.meters, self.side, &attributes[..count], nanos, sampled);
     }
 
     /// What a call leaves behind: `GET payments /charge/{id} → 503`.
@@ -433,7 +433,7 @@ impl Drop for Inner {
         }
         self.measure(nanos);
         match self.side {
-            Side::HttpServer => self.core.requests.count_active(self.method, self.is_https, -1),
+            Side::HttpServer => self.core.requests.count_active(&self.core.meters, self.method, self.is_https, -1),
             Side::HttpClient | Side::RpcClient => self.leave_breadcrumb(nanos),
             Side::RpcServer => {}
         }

@@ -1,14 +1,11 @@
 //! What gRPC puts where HTTP has a status: a code in a header or trailer.
 
-use std::{
-    collections::HashSet,
-    sync::{PoisonError, RwLock},
-};
+use std::collections::HashSet;
 
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header::CONTENT_TYPE};
 use percent_encoding::percent_decode;
 
-use crate::text::cut;
+use crate::{fork::Mutex, text::cut};
 
 /// Whether a request is one of gRPC, gRPC-Web included.
 pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
@@ -37,21 +34,21 @@ pub(super) fn internal_error<B: Default>() -> Response<B> {
 
 /// The methods that there are, as far as calls have shown: one is known when it has answered with a status that only a method gives. What a client asks for is no name of anything before that, and never more than so many.
 #[derive(Debug, Default)]
-pub(crate) struct Methods(RwLock<HashSet<Box<str>>>);
+pub(crate) struct Methods(Mutex<HashSet<Box<str>>>);
 
 const MAX_METHODS: usize = 1024;
 
 impl Methods {
     pub(super) fn has(&self, method: &str) -> bool {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).contains(method)
+        self.0.lock().contains(method)
     }
 
     /// Whether it is known from now on.
     pub(super) fn learn(&self, method: &str) -> bool {
-        if self.has(method) {
+        let mut known = self.0.lock();
+        if known.contains(method) {
             return true;
         }
-        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let has_room = known.len() < MAX_METHODS;
         if has_room {
             known.insert(method.into());

@@ -3,14 +3,17 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, PoisonError, RwLock,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        Arc, OnceLock,
+        atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
 use tracing_core::{Level, Metadata};
 
-use crate::scrub::{Scrubber, Treatment};
+use crate::{
+    fork::Mutex,
+    scrub::{Scrubber, Treatment},
+};
 
 /// What a callsite feeds, and what has to be looked at when it fires.
 pub(crate) mod feeds {
@@ -44,9 +47,8 @@ pub(crate) struct Callsite {
 
 /// It is in this library.
 fn is_ours(metadata: &Metadata<'_>) -> bool {
-    let crate_name = metadata.module_path().unwrap_or_default().split("::").next();
-    // But not in its tests.
-    crate_name == Some("crumbtrail") && !metadata.module_path().is_some_and(|path| path.contains("tests"))
+    // Its unit tests play the program's part.
+    !cfg!(test) && metadata.module_path().unwrap_or_default().split("::").next() == Some("crumbtrail")
 }
 
 /// A tag is judged by its own name.
@@ -111,7 +113,7 @@ impl Callsite {
 pub(crate) struct CallsiteTable {
     slots: Box<[Slot]>,
     overflow: Mutex<HashMap<usize, (u32, u8)>>,
-    all: RwLock<Vec<Arc<Callsite>>>,
+    all: Sites,
     scrubber: Arc<Scrubber>,
 }
 
@@ -128,7 +130,7 @@ impl CallsiteTable {
         Self {
             slots: (0..SLOTS).map(|_| Slot { address: AtomicUsize::new(0), value: AtomicU64::new(0) }).collect(),
             overflow: Mutex::new(HashMap::new()),
-            all: RwLock::new(Vec::new()),
+            all: Sites::default(),
             scrubber,
         }
     }
@@ -149,7 +151,7 @@ impl CallsiteTable {
 
     /// The callsite behind an id.
     pub(crate) fn by_id(&self, id: u32) -> Option<Arc<Callsite>> {
-        self.all.read().unwrap_or_else(PoisonError::into_inner).get(id as usize).cloned()
+        self.all.get(id).cloned()
     }
 
     fn probe(&self, address: usize) -> impl Iterator<Item = &Slot> {
@@ -160,7 +162,7 @@ impl CallsiteTable {
 
     #[cold]
     fn insert(&self, address: usize, metadata: &'static Metadata<'static>, decide: impl FnOnce() -> u8) -> (u32, u8) {
-        let mut overflow = self.overflow.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut overflow = self.overflow.lock();
         if let Some(found) = overflow.get(&address) {
             return *found;
         }
@@ -181,11 +183,7 @@ impl CallsiteTable {
         if feeds != 0 && site.treatments.iter().any(|treatment| *treatment != Treatment::Keep) {
             feeds |= feeds::SECRET;
         }
-        let id = {
-            let mut all = self.all.write().unwrap_or_else(PoisonError::into_inner);
-            all.push(Arc::new(site));
-            (all.len() - 1) as u32
-        };
+        let id = self.all.push(Arc::new(site));
         match free {
             Some(slot) => {
                 slot.value.store(u64::from(id) | u64::from(feeds) << 32, Ordering::Relaxed);
@@ -196,6 +194,41 @@ impl CallsiteTable {
             }
         }
         (id, feeds)
+    }
+}
+
+/// A list that only grows, and is read without a lock.
+#[derive(Default)]
+struct Sites {
+    next: AtomicU32,
+    /// Each twice as long as the one before.
+    shelves: [OnceLock<Shelf>; SHELVES],
+}
+
+type Shelf = Box<[OnceLock<Arc<Callsite>>]>;
+
+/// Places on the first shelf.
+const FIRST: u32 = 256;
+const SHELVES: usize = 24;
+
+impl Sites {
+    fn push(&self, site: Arc<Callsite>) -> u32 {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let (shelf, place) = Self::place(id);
+        let shelf = self.shelves[shelf].get_or_init(|| (0..FIRST << shelf).map(|_| OnceLock::new()).collect());
+        let _ = shelf[place].set(site);
+        id
+    }
+
+    fn get(&self, id: u32) -> Option<&Arc<Callsite>> {
+        let (shelf, place) = Self::place(id);
+        self.shelves.get(shelf)?.get()?[place].get()
+    }
+
+    fn place(id: u32) -> (usize, usize) {
+        let number = u64::from(id) + u64::from(FIRST);
+        let shelf = (number / u64::from(FIRST)).ilog2();
+        (shelf as usize, (number - (u64::from(FIRST) << shelf)) as usize)
     }
 }
 

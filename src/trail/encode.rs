@@ -30,7 +30,7 @@ impl Default for Limits {
 const MAX_VALUE: usize = 8 * 1024;
 
 impl Limits {
-    /// They are nobody's but ours.
+    /// Nothing is limited more than it is by default.
     pub(crate) fn are_default(&self) -> bool {
         let default = Self::default();
         self.fields >= default.fields && self.value >= default.value && self.record >= default.record
@@ -259,9 +259,7 @@ impl<'a> Encoder<'a> {
     /// Not the program's, so outside of its limits.
     fn template(&mut self, key: u16, template: Option<Template<'_>>) {
         if let Some(template) = template.map(Template::finish) {
-            let (limits, fields) = (std::mem::replace(&mut self.limits, Limits { fields: usize::MAX, ..Limits::default() }), self.fields);
-            self.str(key, &template);
-            (self.limits, self.fields) = (limits, fields);
+            self.exempt(|encoder| encoder.str(key, &template));
         }
     }
 
@@ -395,7 +393,8 @@ pub(crate) fn shorten(record: &[u8], limit: usize, out: &mut Vec<u8>) -> bool {
             // Part of one it says something else, or nothing.
             Value::Bytes(value) if matches!(key, key::LINK | key::EXCEPTION | key::ECHO) => {
                 let fits = encoder.if_whole(value.len(), |encoder| encoder.bytes(key, value));
-                *(if key == key::LINK { &mut links } else { &mut events }) += u64::from(!fits);
+                links += u64::from(!fits && key == key::LINK);
+                events += u64::from(!fits && key == key::EXCEPTION);
             }
             Value::Str(value) if matches!(key, key::NAME | key::TRACE_STATE | key::SPAN_EVENT) => {
                 let fits = encoder.if_whole(value.len(), |encoder| encoder.str(key, value));

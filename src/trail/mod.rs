@@ -15,11 +15,9 @@ mod sync {
 }
 
 use std::sync::{
-    Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+    Arc, OnceLock,
     atomic::{AtomicBool, AtomicU8, Ordering},
 };
-
-use spin::{Yield, mutex::SpinMutex};
 
 use self::{
     left_out::LeftOut,
@@ -27,7 +25,11 @@ use self::{
     ring::{CHUNK_WORDS, Chunks, Grow, MAX_CHUNKS, Ring, Written},
     sync::AtomicU64,
 };
-use crate::{exception::echo::Recent, scope::ScopeCell};
+use crate::{
+    exception::echo::Recent,
+    fork::{Guard, Mutex},
+    scope::ScopeCell,
+};
 
 /// Bytes of one record in a trail at most; longer ones are shortened on their way in, so that no single event empties the trail.
 pub(crate) const MAX_RECORD_BYTES: usize = 2 * 1024;
@@ -38,8 +40,8 @@ pub(crate) type SharedTrail = triomphe::Arc<Trail>;
 /// The records of one request; and what is known of the request besides.
 pub(crate) struct Trail {
     ring: Ring,
-    /// Its memory, and the right to write. One at a time. Two threads meet here only when they write into the same request at the same moment, for the time of a copy, or of getting a chunk; no user code ever runs under it but its allocator. Half the price of a mutex, whose release has to look for sleepers.
-    store: SpinMutex<Store, Yield>,
+    /// Its memory, and the right to write. One at a time. Two threads meet here only when they write into the same request at the same moment, for the time of a copy, or of getting a chunk; no user code ever runs under it but its allocator.
+    store: Mutex<Store>,
     pool: Arc<Pool>,
     scope: ScopeCell,
     /// The caller's, if it sent one.
@@ -60,7 +62,7 @@ impl Trail {
     pub(crate) fn new(pool: Arc<Pool>) -> Self {
         Self {
             ring: Ring::new(),
-            store: SpinMutex::new(Store::default()),
+            store: Mutex::new(Store { is_whole: true, ..Store::default() }),
             pool,
             scope: ScopeCell::default(),
             trace_state: OnceLock::new(),
@@ -105,7 +107,7 @@ impl Trail {
         }
         let words = record.as_chunks::<8>().0;
         let written = {
-            let mut store = self.store.lock();
+            let mut store = self.store();
             if !may() {
                 return false;
             }
@@ -130,7 +132,7 @@ impl Trail {
 
     /// From now on the trace's spans are kept. `false`: they were already, or it is too late.
     pub(crate) fn keep(&self, why: u8) -> bool {
-        let _one_writer = self.store.lock();
+        let _one_writer = self.store();
         if self.left_out.is_settled() {
             return false;
         }
@@ -150,7 +152,7 @@ impl Trail {
 
     /// The root has ended. Returns how many spans are missing because the trace is not kept; `None` if it is.
     pub(crate) fn settle(&self) -> Option<u64> {
-        let _one_writer = self.store.lock();
+        let _one_writer = self.store();
         (self.kept() == 0).then(|| self.left_out.settle())
     }
 
@@ -182,14 +184,29 @@ impl Trail {
         Store::default()
     }
 
+    fn store(&self) -> Guard<'_, Store> {
+        let mut store = self.store.lock();
+        if !store.is_whole {
+            self.begin_anew(&mut store);
+        }
+        store
+    }
+
+    /// In a forked child: another thread was adding to it.
+    #[cold]
+    fn begin_anew(&self, store: &mut Store) {
+        self.ring.empty();
+        store.is_whole = true;
+    }
+
     /// The request is over: gives the memory back, whoever still holds on to the trail.
     pub(crate) fn retire(&self) {
-        let store = {
-            let mut store = self.store.lock();
+        let chunks = {
+            let mut store = self.store();
             self.ring.empty();
-            std::mem::take(&mut *store)
+            std::mem::take(&mut store.chunks)
         };
-        store.chunks.into_iter().flatten().for_each(|chunk| self.pool.give_back(chunk));
+        chunks.into_iter().flatten().for_each(|chunk| self.pool.give_back(chunk));
     }
 
     /// Who the request is for, and more.
@@ -218,8 +235,8 @@ impl Trail {
     }
 
     /// The request's exceptions so far. No user code runs while this is held.
-    pub(crate) fn recent(&self) -> MutexGuard<'_, Recent> {
-        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn recent(&self) -> Guard<'_, Recent> {
+        self.recent.lock()
     }
 
     /// Makes the trail as new. Keeps its first chunk, unless chunks are getting scarce, and gives the others back.
@@ -232,10 +249,11 @@ impl Trail {
         *self.kept.get_mut() = 0;
         *self.starved.get_mut() = false;
         self.left_out = LeftOut::default();
-        self.recent.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
+        self.recent.get_mut().clear();
         let store = self.store.get_mut();
+        store.is_whole = true;
         // A small one is for when memory is short.
-        let kept = usize::from(store.chunk_words() == CHUNK_WORDS && !self.pool.is_scarce());
+        let kept = usize::from(1 << store.chunk_bits() == CHUNK_WORDS && !self.pool.is_scarce());
         for chunk in store.chunks.iter_mut().skip(kept).filter_map(Option::take) {
             self.pool.give_back(chunk);
         }
@@ -259,6 +277,8 @@ impl Drop for Trail {
 /// The chunks a trail has taken so far, all of the size of the first.
 #[derive(Clone, Default)]
 struct Store {
+    /// Its chunks are those that the ring knows of.
+    is_whole: bool,
     chunks: [Option<Chunk>; MAX_CHUNKS],
 }
 
@@ -267,8 +287,8 @@ impl Chunks for Store {
         self.chunks[index].as_deref()
     }
 
-    fn chunk_words(&self) -> usize {
-        self.chunks[0].as_deref().map_or(CHUNK_WORDS, <[_]>::len)
+    fn chunk_bits(&self) -> u32 {
+        self.chunks[0].as_deref().map_or(CHUNK_WORDS, <[_]>::len).trailing_zeros()
     }
 
     fn max_chunks(&self) -> usize {
@@ -287,8 +307,8 @@ impl Chunks for Writer<'_> {
         self.store.get(index)
     }
 
-    fn chunk_words(&self) -> usize {
-        self.store.chunk_words()
+    fn chunk_bits(&self) -> u32 {
+        self.store.chunk_bits()
     }
 
     fn max_chunks(&self) -> usize {
@@ -298,7 +318,7 @@ impl Chunks for Writer<'_> {
 
 impl Grow for Writer<'_> {
     fn grow(&mut self, index: usize) -> bool {
-        let chunk = if index == 0 { self.pool.take_first() } else { self.pool.take_more(self.store.chunk_words()) };
+        let chunk = if index == 0 { self.pool.take_first() } else { self.pool.take_more(1 << self.store.chunk_bits()) };
         self.store.chunks[index] = chunk;
         self.store.chunks[index].is_some()
     }

@@ -1,11 +1,9 @@
 //! The bounded memory of all trails. A trail takes a chunk when it needs one; when memory gets short new trails get small chunks, and when the bound is reached none, which is counted.
 
-use std::sync::{
-    Mutex, MutexGuard, TryLockError,
-    atomic::{AtomicU64, AtomicUsize, Ordering},
-};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use super::ring::CHUNK_WORDS;
+use crate::fork::Mutex;
 
 /// A part of a trail: 4 KiB, or 512 bytes where memory is short. Shared with readers, who may look at it for a moment longer than its trail has it.
 pub(crate) type Chunk = triomphe::Arc<[AtomicU64]>;
@@ -20,6 +18,7 @@ pub(crate) struct Pool {
     /// Words that only small first chunks may take, and as many that only first chunks may: many requests are to have some breadcrumbs, rather than a few all.
     reserve: usize,
     in_use: AtomicUsize,
+    /// If another thread has it, a chunk is allocated, or let go of.
     free: Mutex<Vec<Chunk>>,
     starved: AtomicU64,
 }
@@ -45,7 +44,7 @@ impl Pool {
     fn take(&self, words: usize, limit: usize) -> Option<Chunk> {
         let taken = self.in_use.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| (used + words <= limit).then_some(used + words));
         taken.ok()?;
-        let free = if words == CHUNK_WORDS { self.free().and_then(|mut free| free.pop()) } else { None };
+        let free = if words == CHUNK_WORDS { self.free.try_lock().and_then(|mut free| free.pop()) } else { None };
         Some(free.unwrap_or_else(|| (0..words).map(|_| AtomicU64::new(0)).collect()))
     }
 
@@ -54,20 +53,11 @@ impl Pool {
         let words = chunk.len();
         if words == CHUNK_WORDS
             && Chunk::get_mut(&mut chunk).is_some()
-            && let Some(mut free) = self.free()
+            && let Some(mut free) = self.free.try_lock()
         {
             free.push(chunk);
         }
         self.in_use.fetch_sub(words, Ordering::Relaxed);
-    }
-
-    /// The list of free chunks, unless another thread has it: then one is allocated, or let go of. In a forked child the thread that had it is no more.
-    fn free(&self) -> Option<MutexGuard<'_, Vec<Chunk>>> {
-        match self.free.try_lock() {
-            Ok(free) => Some(free),
-            Err(TryLockError::Poisoned(free)) => Some(free.into_inner()),
-            Err(TryLockError::WouldBlock) => None,
-        }
     }
 
     /// More than an eighth is taken: threads should not keep spares. What idle threads have is nobody's use.

@@ -21,8 +21,8 @@ pub(crate) const MAX_CHUNKS: usize = 4;
 pub(crate) trait Chunks {
     /// The words of chunk `index`, if it is there already.
     fn get(&self, index: usize) -> Option<&[AtomicU64]>;
-    /// Words in one chunk; a power of two.
-    fn chunk_words(&self) -> usize;
+    /// Words in one chunk, as the power of two.
+    fn chunk_bits(&self) -> u32;
     /// Chunks at most; a power of two.
     fn max_chunks(&self) -> usize;
 }
@@ -76,21 +76,21 @@ impl Ring {
         if record.is_empty() || (chunks.get(0).is_none() && !chunks.grow(0)) {
             return Written::Refused;
         }
-        let size = chunks.chunk_words();
-        let capacity = size * chunks.max_chunks();
+        let shape = Shape::of(chunks);
+        let (size, capacity) = (1 << shape.bits, chunks.max_chunks() << shape.bits);
         if record.len() > capacity {
             return Written::Refused;
         }
         let mut outcome = Written::Kept;
         let mut head = self.head.load(Ordering::Relaxed);
         let mut tail = self.tail.load(Ordering::Relaxed);
-        if !self.make_room(chunks, head, record.len()) {
+        if !make_room(chunks, shape, head, record.len()) {
             // The pool is dry. Start again at the first chunk, if this record fits into what is there.
             let owned = (0..chunks.max_chunks()).take_while(|&index| chunks.get(index).is_some()).count();
             if record.len() > owned * size {
                 return Written::Refused;
             }
-            head = head.next_multiple_of(capacity as u64);
+            head = (head + capacity as u64 - 1) & !(capacity as u64 - 1);
             tail = head;
             self.tail.store(head, Ordering::Relaxed);
             // An empty ring is what a reader may see between the two stores: tail past head.
@@ -98,7 +98,7 @@ impl Ring {
             outcome = Written::Starved;
         }
         while head + record.len() as u64 - tail > capacity as u64 {
-            let length = self.word(chunks, tail) & 0xFFFF;
+            let length = word(chunks, shape, tail) & 0xFFFF;
             // A length of zero cannot be; should it be read, give everything up rather than spin.
             tail = if length == 0 { head } else { (tail + length).min(head) };
         }
@@ -107,9 +107,9 @@ impl Ring {
         let mut position = head;
         let mut rest = record;
         while !rest.is_empty() {
-            let within = position as usize % size;
+            let (index, within) = shape.place(position);
             let run = rest.len().min(size - within);
-            let Some(chunk) = chunks.get((position as usize / size) % chunks.max_chunks()) else { return Written::Refused };
+            let Some(chunk) = chunks.get(index) else { return Written::Refused };
             for (slot, word) in chunk[within..within + run].iter().zip(rest) {
                 slot.store(u64::from_le_bytes(*word), Ordering::Relaxed);
             }
@@ -127,12 +127,12 @@ impl Ring {
         let head = self.head.load(Ordering::Acquire);
         out.clear();
         let chunks = chunks();
-        let size = chunks.chunk_words();
+        let shape = Shape::of(&chunks);
         let mut position = tail;
         while position < head {
-            let within = position as usize % size;
-            let run = ((head - position) as usize).min(size - within);
-            match chunks.get((position as usize / size) % chunks.max_chunks()) {
+            let (index, within) = shape.place(position);
+            let run = ((head - position) as usize).min((1 << shape.bits) - within);
+            match chunks.get(index) {
                 Some(chunk) => out.extend(chunk[within..within + run].iter().map(|word| word.load(Ordering::Relaxed))),
                 None => return out.clear(),
             }
@@ -158,20 +158,39 @@ impl Ring {
     pub(crate) fn len(&self) -> usize {
         (self.head.load(Ordering::Relaxed) - self.tail.load(Ordering::Relaxed)) as usize
     }
+}
 
-    /// Whether every chunk that `length` words from `head` touch is there, or could be had.
-    fn make_room(&self, chunks: &mut impl Grow, head: u64, length: usize) -> bool {
-        let size = chunks.chunk_words() as u64;
-        (head / size..=(head + length as u64 - 1) / size).all(|chunk| {
-            let chunk = chunk as usize % chunks.max_chunks();
-            chunks.get(chunk).is_some() || chunks.grow(chunk)
-        })
+/// How positions lie in chunks. Powers of two, as a division would cost a tenth of an event.
+#[derive(Clone, Copy)]
+struct Shape {
+    bits: u32,
+    chunks: usize,
+}
+
+impl Shape {
+    #[inline]
+    fn of(chunks: &impl Chunks) -> Self {
+        Self { bits: chunks.chunk_bits(), chunks: chunks.max_chunks() }
     }
 
-    fn word(&self, chunks: &impl Chunks, position: u64) -> u64 {
-        let size = chunks.chunk_words();
-        chunks
-            .get((position as usize / size) % chunks.max_chunks())
-            .map_or(0, |chunk| chunk[position as usize % size].load(Ordering::Relaxed))
+    /// The chunk that a position is in, and where in that.
+    #[inline]
+    fn place(self, position: u64) -> (usize, usize) {
+        ((position >> self.bits) as usize & (self.chunks - 1), position as usize & ((1 << self.bits) - 1))
     }
+}
+
+/// Whether every chunk that `length` words from `head` touch is there, or could be had.
+#[inline]
+fn make_room(chunks: &mut impl Grow, shape: Shape, head: u64, length: usize) -> bool {
+    (head >> shape.bits..=(head + length as u64 - 1) >> shape.bits).all(|chunk| {
+        let chunk = chunk as usize & (shape.chunks - 1);
+        chunks.get(chunk).is_some() || chunks.grow(chunk)
+    })
+}
+
+#[inline]
+fn word(chunks: &impl Chunks, shape: Shape, position: u64) -> u64 {
+    let (index, within) = shape.place(position);
+    chunks.get(index).map_or(0, |chunk| chunk[within].load(Ordering::Relaxed))
 }

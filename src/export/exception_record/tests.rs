@@ -46,7 +46,7 @@ fn core() -> Arc<Core> {
         span_limits: Limits::default(),
         propagators: Default::default(),
         #[cfg(feature = "tower")]
-        requests: Arc::new(crate::metrics::requests::RequestMetrics::new(&crate::metrics::Meters::new(Default::default()).meter("test"))),
+        meters: Arc::new(crate::metrics::Meters::new(Default::default())),
         stacktraces: true,
         exports_spans: true,
         trail_bytes: 1 << 16,

@@ -23,8 +23,8 @@ impl Chunks for &Small {
     fn get(&self, index: usize) -> Option<&[AtomicU64]> {
         Some(&self.0[index])
     }
-    fn chunk_words(&self) -> usize {
-        2
+    fn chunk_bits(&self) -> u32 {
+        1
     }
     fn max_chunks(&self) -> usize {
         2

@@ -115,6 +115,7 @@ pub struct Span {
 /// A metric with its points.
 #[derive(Clone, Debug)]
 pub struct Metric {
+    pub resource: Attributes,
     pub name: String,
     pub unit: String,
     pub description: String,
@@ -125,6 +126,8 @@ pub struct Metric {
 #[derive(Clone, Debug)]
 pub struct Point {
     pub attributes: Attributes,
+    /// Since when it counts, nanoseconds since the Unix epoch.
+    pub start: u64,
     /// A number, or a histogram's sum.
     pub value: f64,
     /// A histogram's count; 1 otherwise.
@@ -139,9 +142,10 @@ pub struct Point {
 }
 
 impl Point {
-    fn of(of: Vec<KeyValue>, value: f64, count: u64, examples: Vec<Exemplar>) -> Self {
+    fn of(of: Vec<KeyValue>, start: u64, value: f64, count: u64, examples: Vec<Exemplar>) -> Self {
         Self {
             attributes: attributes(of),
+            start,
             value,
             count,
             bounds: Vec::new(),
@@ -226,15 +230,20 @@ impl Received {
 
     pub(crate) fn add_metrics(&mut self, request: ExportMetricsServiceRequest) {
         self.requests += 1;
-        let metrics = request.resource_metrics.into_iter().flat_map(|resource| resource.scope_metrics).flat_map(|scope| scope.metrics);
-        for metric in metrics {
+        let metrics = request.resource_metrics.into_iter().flat_map(|resource| {
+            let of = resource_attributes(resource.resource);
+            resource.scope_metrics.into_iter().flat_map(|scope| scope.metrics).map(move |metric| (of.clone(), metric))
+        });
+        for (resource, metric) in metrics {
             let numbers = |points: Vec<NumberDataPoint>| {
                 let number = |value| match value {
                     Some(number_data_point::Value::AsDouble(value)) => value,
                     Some(number_data_point::Value::AsInt(value)) => value as f64,
                     None => f64::NAN,
                 };
-                let point = |point: NumberDataPoint| Point::of(point.attributes, number(point.value), 1, point.exemplars);
+                let point = |point: NumberDataPoint| {
+                    Point::of(point.attributes, point.start_time_unix_nano, number(point.value), 1, point.exemplars)
+                };
                 points.into_iter().map(point).collect()
             };
             let points = match metric.data {
@@ -244,7 +253,13 @@ impl Received {
                     let point = |point: HistogramDataPoint| Point {
                         bounds: point.explicit_bounds,
                         buckets: point.bucket_counts,
-                        ..Point::of(point.attributes, point.sum.unwrap_or_default(), point.count, point.exemplars)
+                        ..Point::of(
+                            point.attributes,
+                            point.start_time_unix_nano,
+                            point.sum.unwrap_or_default(),
+                            point.count,
+                            point.exemplars,
+                        )
                     };
                     histogram.data_points.into_iter().map(point).collect()
                 }
@@ -252,13 +267,19 @@ impl Received {
                     let point = |point: ExponentialHistogramDataPoint| Point {
                         buckets: point.positive.map(|buckets| buckets.bucket_counts).unwrap_or_default(),
                         scale: Some(point.scale),
-                        ..Point::of(point.attributes, point.sum.unwrap_or_default(), point.count, point.exemplars)
+                        ..Point::of(
+                            point.attributes,
+                            point.start_time_unix_nano,
+                            point.sum.unwrap_or_default(),
+                            point.count,
+                            point.exemplars,
+                        )
                     };
                     histogram.data_points.into_iter().map(point).collect()
                 }
                 _ => Vec::new(),
             };
-            self.metrics.push(Metric { name: metric.name, unit: metric.unit, description: metric.description, points });
+            self.metrics.push(Metric { resource, name: metric.name, unit: metric.unit, description: metric.description, points });
         }
     }
 }
