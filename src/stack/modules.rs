@@ -66,11 +66,16 @@ impl Module {
 
 /// A copy that nobody else can change.
 #[cfg(target_os = "linux")]
-fn copied(mut file: File) -> Option<(PathBuf, Option<File>)> {
+fn copied(file: File) -> Option<(PathBuf, Option<File>)> {
     use std::os::fd::AsRawFd as _;
+    // No more than that, should it grow meanwhile.
+    let length = file.metadata().ok()?.len();
+    if length > crate::rlimit::file_size() {
+        return None;
+    }
     let memory = rustix::fs::memfd_create("crumbtrail", rustix::fs::MemfdFlags::CLOEXEC).ok()?;
     let mut copy = File::from(memory);
-    std::io::copy(&mut file, &mut copy).ok()?;
+    std::io::copy(&mut file.take(length), &mut copy).ok()?;
     Some((format!("/proc/self/fd/{}", copy.as_raw_fd()).into(), Some(copy)))
 }
 
