@@ -14,7 +14,7 @@ use super::{
     program::Setup,
     remote::Program,
     report::{Case, case, skipped},
-    world::{World, conserved, exceptions, number},
+    world::{World, balanced, conserved, exceptions, number},
 };
 
 /// Every named step of writing, and how often it is passed before the end comes: early, and in the middle of work.
@@ -201,8 +201,7 @@ fn overflow() -> String {
     }
     let emitted = 4 * some + last;
     program.ask("shutdown 2000");
-    let stats = program.ask("stats");
-    conserved(&stats, &[("exceptions", emitted + 1)]);
+    let stats = balanced(&mut program, &[("exceptions", emitted + 1)]);
     let (spooled, lost) = (number(&stats, "exceptions", "spooled"), number(&stats, "exceptions", "lost"));
     assert!(spooled > 100 && lost > 0 && stats["text"].as_str().unwrap().contains("spool_overflow"), "{stats}");
     let on_disk: u64 = world.segments().iter().map(|file| file.metadata().unwrap().len()).sum();
@@ -243,8 +242,7 @@ fn other_signals() -> String {
         program.ask("flush 1000");
     }
     const LOGS: u64 = 300 + 8 * 150;
-    let stats = program.ask("stats");
-    conserved(&stats, &[("exceptions", 300), ("logs", LOGS), ("spans", 300)]);
+    let stats = balanced(&mut program, &[("exceptions", 300), ("logs", LOGS), ("spans", 300)]);
     assert_eq!((number(&stats, "logs", "spooled"), number(&stats, "spans", "spooled")), (LOGS, 300), "{stats}");
     program.kill();
     program.wait();
