@@ -27,6 +27,7 @@ use crate::{
     layer::{
         Route, Routes,
         core::{Core, CoreConfig, Start},
+        enrich::Enrichment,
     },
     ledger::Signal,
     metrics::{Around, Meters, MetricForm, MetricTemporality, exception_counter, self_metrics},
@@ -92,6 +93,7 @@ pub struct Builder {
     hooks: Hooks,
     rate: ExceptionRate,
     user_on: [bool; 2],
+    enrichment: Enrichment,
     baggage: Vec<String>,
     process_arguments: bool,
     #[cfg(feature = "testing")]
@@ -147,6 +149,7 @@ pub fn builder(service: Service) -> Builder {
         hooks: Hooks::default(),
         rate: ExceptionRate::default(),
         user_on: [false; 2],
+        enrichment: Enrichment::default(),
         baggage: Vec::new(),
         process_arguments: false,
         #[cfg(feature = "testing")]
@@ -337,6 +340,7 @@ impl Builder {
             scrubber,
             baggage: self.baggage,
             user_on: self.user_on,
+            enrichment: self.enrichment,
             rate: self.rate,
             has_hooks: !self.hooks.is_empty(),
             exit_timeout: self.exit_timeout,

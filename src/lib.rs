@@ -69,6 +69,7 @@ mod ledger;
 mod link;
 #[cfg(feature = "log")]
 mod log_bridge;
+mod main_error;
 mod metrics;
 mod outbox;
 pub mod propagation;
@@ -107,6 +108,7 @@ pub use crate::{
     },
     layer::Route,
     ledger::{FlushReport, Lost, Signal, SignalStats, Stats},
+    main_error::MainError,
     metrics::MetricTemporality,
     sampling::Sampler,
     scope::{FlagEvaluation, Scope, User, clear_user, flag_evaluated, set_context, set_session, set_tag, set_user},

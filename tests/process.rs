@@ -13,7 +13,7 @@ use crumbtrail_receiver::{Log, Received, Receiver};
 use support::{PATIENCE, messages};
 
 /// What a child does, by its name.
-const CHILDREN: [(&str, fn()); 11] = [
+const CHILDREN: [(&str, fn()); 12] = [
     ("panics", panics_on_the_main_thread),
     ("survives", survives_a_task_on_the_main_thread),
     ("catches", catches_on_the_main_thread),
@@ -25,9 +25,10 @@ const CHILDREN: [(&str, fn()); 11] = [
     ("fails", fails_as_a_command_does),
     ("replaced", fails_after_it_was_replaced),
     ("has a logger", has_a_logger_already),
+    ("returns an error", returns_an_error),
 ];
 
-const TESTS: [fn(); 8] = [
+const TESTS: [fn(); 9] = [
     a_panic_that_ends_the_process_is_fatal_and_delivered,
     a_caught_panic_on_the_main_thread_is_not_fatal,
     what_was_recorded_last_is_delivered_however_the_process_ends,
@@ -36,6 +37,7 @@ const TESTS: [fn(); 8] = [
     a_program_that_was_replaced_names_its_own_frames,
     a_logger_that_is_there_is_no_failure,
     pairs_of_the_log_crate_arrive,
+    an_error_that_main_returns_is_fatal_and_delivered,
 ];
 
 fn main() {
@@ -82,6 +84,17 @@ fn a_panic_while_another_unwinds_is_delivered() {
     let messages: Vec<_> = received.exceptions().map(|exception| exception.text("exception.message")).collect();
     assert_eq!(messages, ["the first", "the second", "panic in a destructor during cleanup"]);
     assert!(received.exceptions().any(|exception| exception.severity == 21), "{messages:?}");
+}
+
+/// Report E: what std prints and what is told agree.
+fn an_error_that_main_returns_is_fatal_and_delivered() {
+    let (status, exception) = run("returns an error");
+    assert_eq!(status.code(), Some(1));
+    assert_eq!((exception.severity, exception.text("crumbtrail.mechanism")), (21, "main"), "{exception:#?}");
+    assert_eq!(exception.text("exception.message"), "cannot start");
+    assert!(exception.text("crumbtrail.chain").contains("no configuration"), "{exception:#?}");
+    assert!(exception.text("code.file.path").ends_with("tests/process.rs"), "{exception:#?}");
+    assert_eq!(messages(&exception), ["about to start"]);
 }
 
 /// Report A11: a command that fails at once, three times, and with `RUST_BACKTRACE`.
@@ -290,6 +303,20 @@ impl std::fmt::Display for NoConfiguration {
 }
 
 impl std::error::Error for NoConfiguration {}
+
+/// What `fn main() -> Result<(), MainError>` does.
+fn returns_an_error() {
+    fn main() -> Result<(), crumbtrail::MainError> {
+        let _telemetry = init();
+        let _run = tracing::info_span!("run").entered();
+        tracing::info!("about to start");
+        let settings: Result<(), _> = Err(NoConfiguration);
+        anyhow::Context::context(settings, "cannot start")?;
+        Ok(())
+    }
+    let code = std::process::Termination::report(main());
+    std::process::exit(i32::from(code != std::process::ExitCode::SUCCESS));
+}
 
 fn fails_as_a_command_does() {
     let _telemetry = init();

@@ -45,6 +45,53 @@ impl Builder {
         self
     }
 
+    /// Fields of spans that log records in them carry, too, by their names; none by default. An inner span's field wins over an outer one's, an event's own over both. Values are told as the span tells them: what is secret there is secret here. Costs each log record in a span about a microsecond.
+    ///
+    /// ```
+    /// let builder = crumbtrail::builder(crumbtrail::service!()).with_span_fields_on_logs(["order.id"]);
+    /// let (_, captured) = crumbtrail::testing::capture_with(builder, || {
+    ///     let _order = tracing::info_span!("order", order.id = 7, basket = "b-12").entered();
+    ///     let _charge = tracing::info_span!("charge").entered();
+    ///     tracing::info!("card charged");
+    /// });
+    /// let log = &captured.logs()[0];
+    /// assert_eq!((log.attribute("order.id"), log.attribute("basket")), (Some(&7.into()), None));
+    /// ```
+    pub fn with_span_fields_on_logs<F: Into<String>>(mut self, fields: impl IntoIterator<Item = F>) -> Self {
+        self.enrichment.span_fields.extend(fields.into_iter().map(Into::into));
+        self
+    }
+
+    /// Whether events in a span are events of that span, too, for a backend that has traces and no logs; not by default. An event's message is its name there. A span has as many as its [limit](crate::Environment) allows, 128 by default, and what fits into 32 KiB; the rest is counted. Exceptions are there in any case.
+    ///
+    /// ```
+    /// let builder = crumbtrail::builder(crumbtrail::service!()).with_events_on_spans(true);
+    /// let (_, captured) = crumbtrail::testing::capture_with(builder, || {
+    ///     let _order = tracing::info_span!("order").entered();
+    ///     tracing::info!(amount = 7, "card charged");
+    /// });
+    /// assert_eq!(captured.span("order").events(), ["card charged"]);
+    /// ```
+    pub fn with_events_on_spans(mut self, events: bool) -> Self {
+        self.enrichment.events_on_spans = events;
+        self
+    }
+
+    /// Whether spans say for how many nanoseconds they were entered (`busy_ns`) and were not (`idle_ns`), as those of `tracing-opentelemetry` do; not by default. A future's span is entered while it is polled, so what it spends waiting is idle. Costs every entry and exit a look at the clock.
+    ///
+    /// ```
+    /// let builder = crumbtrail::builder(crumbtrail::service!()).with_span_timings(true);
+    /// let (_, captured) = crumbtrail::testing::capture_with(builder, || {
+    ///     tracing::info_span!("order").in_scope(|| std::thread::sleep(std::time::Duration::from_millis(1)));
+    /// });
+    /// let busy = captured.spans()[0].attribute("busy_ns").and_then(|busy| busy.as_i64());
+    /// assert!(busy.is_some_and(|busy| busy >= 1_000_000));
+    /// ```
+    pub fn with_span_timings(mut self, timings: bool) -> Self {
+        self.enrichment.span_timings = timings;
+        self
+    }
+
     /// Entries of the `baggage` header that become tags of a request: what a caller sends along (see [`propagation`](crate::propagation)), or [`Scope::copy_baggage`](crate::Scope::copy_baggage) is given; none by default. Baggage comes from whoever calls: allow only what may be told.
     pub fn with_baggage<K: Into<String>>(mut self, keys: impl IntoIterator<Item = K>) -> Self {
         self.baggage.extend(keys.into_iter().map(Into::into));

@@ -218,8 +218,24 @@ pub(crate) fn capture_into<Kind>(core: &Arc<Core>, error: &(impl Capture<Kind> +
     capture_for(core, layer::current_state(core), error, Some(location))
 }
 
+/// The error ends the process.
+pub(crate) fn capture_at_the_end(core: &Arc<Core>, error: &(dyn Error + Send + Sync + 'static), location: &'static Location<'static>) {
+    let told = capture_as(Mechanism::Main, core, layer::current_state(core), error, Some(location));
+    core.is_the_end(told);
+}
+
 /// The same for a span that need not be the current one, and perhaps from no place in the program.
 pub(crate) fn capture_for<Kind>(
+    core: &Arc<Core>,
+    state: Option<SharedSpan>,
+    error: &(impl Capture<Kind> + ?Sized),
+    location: Option<&'static Location<'static>>,
+) -> ErrorId {
+    capture_as(Mechanism::Capture, core, state, error, location)
+}
+
+fn capture_as<Kind>(
+    mechanism: Mechanism,
     core: &Arc<Core>,
     state: Option<SharedSpan>,
     error: &(impl Capture<Kind> + ?Sized),
@@ -264,7 +280,8 @@ pub(crate) fn capture_for<Kind>(
         key.0
     };
     let message = parts.links[0].message.clone();
-    let mut raised = Raised::new(Mechanism::Capture, parts.links);
+    let mut raised = Raised::new(mechanism, parts.links);
+    raised.fatal = mechanism == Mechanism::Main;
     (raised.templates[1], raised.debug) = (template, parts.debug);
     raised.place = location.map(Place::from);
     (raised.backtrace, raised.attachments) = (parts.backtrace, parts.attachments);

@@ -23,12 +23,16 @@ use std::{panic::Location, sync::Arc};
 pub(crate) use self::capture::capture_for;
 #[cfg(any(feature = "tower", feature = "tracing-opentelemetry"))]
 pub(crate) use self::told::tell_text;
-pub(crate) use self::{capture::capture_into, group::GroupId, vtable::TypeAddress};
 pub use self::{
     capture::{Capture, CaptureParts, ResultExt, StdError, capture, capture_with_backtrace},
     ecosystem::*,
     id::{ErrorId, ParseErrorIdError},
     model::{Cause, Exception},
+};
+pub(crate) use self::{
+    capture::{capture_at_the_end, capture_into},
+    group::GroupId,
+    vtable::TypeAddress,
 };
 use self::{raise::raise, report::Report, storm::SlotId};
 use crate::{
@@ -60,16 +64,19 @@ pub enum Mechanism {
     Panic,
     /// A response that says that the service has failed, where nothing else says why.
     Response,
+    /// An error that `main` returned, see [`MainError`](crate::MainError).
+    Main,
 }
 
 impl Mechanism {
-    /// `event`, `capture`, `panic` or `response`.
+    /// `event`, `capture`, `panic`, `response` or `main`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Event => "event",
             Self::Capture => "capture",
             Self::Panic => "panic",
             Self::Response => "response",
+            Self::Main => "main",
         }
     }
 }

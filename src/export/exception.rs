@@ -148,7 +148,7 @@ fn group(
             let function = raised_in.filter(|_| said.is_none() && of_error.is_none());
             (Cow::Borrowed(exception.target.as_str()), said.unwrap_or_else(|| field_names.to_owned()), function, of_error)
         }
-        Mechanism::Capture => (file(), String::new(), raised_in, opaque_error()),
+        Mechanism::Capture | Mechanism::Main => (file(), String::new(), raised_in, opaque_error()),
         // What was asked for, and what was answered.
         Mechanism::Response => (Cow::Borrowed(""), of_error.unwrap_or_else(|| mask(draft.message())), None, None),
         // Without a function a message that is not a literal is all there is.

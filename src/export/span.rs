@@ -169,12 +169,20 @@ fn add_exception(span: &mut Span, mark: &[u8], limits: SpanLimits, lean: &LeanEv
     let Some((id, time)) = mark.split_first_chunk::<16>() else { return };
     let time = time.try_into().map(u64::from_le_bytes).unwrap_or_default();
     let Some(attributes) = lean.attributes(ErrorId::from_bytes(*id)) else { return };
+    let event = Event { time_unix_nano: time, name: EXCEPTION.to_owned(), attributes, dropped_attributes_count: 0 };
     if span.events.len() < limits.events {
-        span.events.push(Event { time_unix_nano: time, name: "exception".to_owned(), attributes, dropped_attributes_count: 0 });
-    } else {
-        span.dropped_events_count += 1;
+        return span.events.push(event);
+    }
+    span.dropped_events_count += 1;
+    // It matters more than what else has happened.
+    if let Some(other) = span.events.iter().rposition(|event| event.name != EXCEPTION) {
+        span.events.remove(other);
+        span.events.push(event);
     }
 }
+
+/// What an exception's event is called (semantic conventions, "Exceptions on spans").
+const EXCEPTION: &str = "exception";
 
 /// Ids, flags, and what OpenTelemetry's API says besides, as JSON.
 fn link(bytes: &[u8]) -> Link {

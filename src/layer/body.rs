@@ -22,8 +22,9 @@ const MAX: usize = 32 * 1024;
 const RESERVE: usize = 4 * 1024;
 /// Bytes below which nothing is taken out.
 const SMALL: usize = 2 * 1024;
-/// Links, and exceptions and events, that are kept; the first.
+/// Links, exceptions and events that are kept; the first.
 const MAX_LINKS: usize = 128;
+const MAX_EXCEPTIONS: usize = 128;
 const MAX_EVENTS: usize = 128;
 /// Capacity that a recycled body keeps.
 const KEEP_CAPACITY: usize = 1024;
@@ -118,7 +119,7 @@ impl Body {
         // From the last to the first: of each field the last is kept.
         let mut known = HashSet::new();
         let is_last: Vec<bool> = parts.iter().rev().map(|part| known.insert((part.key, part.name))).collect();
-        let (mut links, mut events) = (0, 0);
+        let (mut links, mut exceptions, mut events) = (0, 0, 0);
         let mut dropped = [(key::DROPPED, 0), (key::DROPPED_LINKS, 0), (key::DROPPED_EVENTS, 0)];
         let mut compact = Vec::with_capacity(self.bytes.len());
         compact.extend_from_slice(&self.bytes[..record::HEADER_BYTES]);
@@ -131,7 +132,8 @@ impl Body {
             };
             let is_kept = match part.key {
                 key::LINK => within(&mut links, MAX_LINKS, 1),
-                key::EXCEPTION | key::SPAN_EVENT => within(&mut events, MAX_EVENTS, 2),
+                key::EXCEPTION => within(&mut exceptions, MAX_EXCEPTIONS, 2),
+                key::SPAN_EVENT => within(&mut events, MAX_EVENTS, 2),
                 key::DROPPED | key::DROPPED_LINKS | key::DROPPED_EVENTS => {
                     let of_key = dropped.iter_mut().find(|(key, _)| *key == part.key);
                     of_key.into_iter().for_each(|(_, count)| *count += part.number);

@@ -6,7 +6,7 @@ use super::{
     CrumbtrailLayer, SharedSpan, SpanState,
     core::Core,
     current::{self, Instance, Thread},
-    user,
+    enrich, user,
 };
 use crate::{
     clock::now,
@@ -31,11 +31,11 @@ impl CrumbtrailLayer {
             instance.forget(id);
             match self.fate(instance, &state, end) {
                 Fate::Exported(flags) => {
-                    complete(&state, core, flags);
+                    complete(&state, core, flags, end);
                     SpanState::finish(&mut state, end, flags, |record, _| instance.push(record, Signal::Spans, core));
                 }
                 Fate::Held => {
-                    complete(&state, core, KEPT);
+                    complete(&state, core, KEPT, end);
                     let flags = if state.feeds & feeds::CRUMB == 0 { flag::NO_CRUMB } else { 0 };
                     SpanState::finish(&mut state, end, flags, |record, trail| {
                         if let Some(trail) = trail {
@@ -84,7 +84,7 @@ impl CrumbtrailLayer {
 }
 
 /// Adds what is said of a span only when it leaves.
-fn complete(state: &SpanState, core: &Core, flags: u8) {
+fn complete(state: &SpanState, core: &Core, flags: u8, end: u64) {
     let trail = state.trail();
     if let Some(text) = trail.and_then(|trail| trail.trace_state()) {
         // What is kept, or held to be kept, is so with a probability that nobody knows.
@@ -93,6 +93,9 @@ fn complete(state: &SpanState, core: &Core, flags: u8) {
     }
     if core.user_on[1] && state.feeds & feeds::SCOPE == 0 {
         state.append(|body| user::append_to(body, core, trail));
+    }
+    if core.enrichment.span_timings {
+        enrich::add_timings(state, end);
     }
 }
 

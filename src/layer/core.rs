@@ -16,7 +16,7 @@ use crate::{
         storm::{ExceptionRate, Storm},
     },
     fork::{Mutex, Once},
-    layer::{route::Routes, slab::Slab, spans::OpenSpans},
+    layer::{enrich::Enrichment, route::Routes, slab::Slab, spans::OpenSpans},
     ledger::{Ledger, Stats},
     link::{Link, Links},
     metrics::Meters,
@@ -75,6 +75,7 @@ pub(crate) struct Core {
     pub(crate) baggage: Vec<String>,
     /// Logs and spans say who they are for.
     pub(crate) user_on: [bool; 2],
+    pub(crate) enrichment: Enrichment,
     /// Counts exceptions and limits their records.
     pub(crate) storm: Storm,
     /// The program has code of its own that sees exceptions before they leave.
@@ -119,6 +120,7 @@ pub(crate) struct CoreConfig {
     pub(crate) scrubber: Arc<Scrubber>,
     pub(crate) baggage: Vec<String>,
     pub(crate) user_on: [bool; 2],
+    pub(crate) enrichment: Enrichment,
     pub(crate) rate: ExceptionRate,
     pub(crate) has_hooks: bool,
     pub(crate) exit_timeout: Duration,
@@ -179,6 +181,7 @@ impl Core {
             process_scope: ScopeCell::default(),
             baggage: config.baggage,
             user_on: config.user_on,
+            enrichment: config.enrichment,
             storm: Storm::new(config.rate),
             has_hooks: config.has_hooks,
             dropped: Mutex::default(),
@@ -258,6 +261,11 @@ impl Core {
     pub(crate) fn main_ends(&self) {
         let last = *self.main_panic.lock();
         self.fatal.lock().extend(last);
+    }
+
+    /// The process ends with this one.
+    pub(crate) fn is_the_end(&self, id: ErrorId) {
+        self.fatal.lock().push(id);
     }
 
     pub(crate) fn is_fatal(&self, id: ErrorId) -> bool {

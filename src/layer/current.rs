@@ -78,6 +78,8 @@ pub(crate) struct Instance {
 struct Entered {
     id: u64,
     state: SharedSpan,
+    /// When; where spans are to say how long they were busy.
+    since: u64,
 }
 
 /// Runs `visit` with this thread's part of a layer instance. `None`: a thread of ours has none, nor has one that is ending, nor one that is using it right now.
@@ -349,7 +351,22 @@ impl Instance {
         // A state that is not closed is the only one of its id; a closed one may be another span's by now.
         match known.filter(|recent| !recent.state.is_closed()) {
             Some(recent) => self.entered.push(recent),
-            None => self.entered.extend(look_up().map(|state| Entered { id, state })),
+            None => self.entered.extend(look_up().map(|state| Entered { id, state, since: 0 })),
+        }
+    }
+
+    /// The span that was entered last was so just now.
+    pub(crate) fn begin_busy(&mut self, id: u64, now: u64) {
+        if let Some(entered) = self.entered.last_mut().filter(|entered| entered.id == id) {
+            entered.since = now;
+        }
+    }
+
+    /// A span is left now. Time counts once, however often it is entered within itself.
+    pub(crate) fn end_busy(&mut self, id: u64, now: u64) {
+        let mut same = self.entered.iter().rev().filter(|entered| entered.id == id);
+        if let (Some(entered), None) = (same.next(), same.next()) {
+            entered.state.add_busy(now.saturating_sub(entered.since));
         }
     }
 
@@ -376,7 +393,7 @@ impl Instance {
     /// Remembers a span that was just opened: it is likely to be entered next.
     #[inline]
     pub(crate) fn remember(&mut self, id: u64, state: &SharedSpan) {
-        self.recent[slot(id)] = Some(Entered { id, state: state.clone() });
+        self.recent[slot(id)] = Some(Entered { id, state: state.clone(), since: 0 });
     }
 
     /// A span has got another state.

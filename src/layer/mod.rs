@@ -7,6 +7,7 @@ mod close;
 pub(crate) mod core;
 mod crumb;
 mod current;
+pub(crate) mod enrich;
 #[cfg(feature = "tracing-opentelemetry")]
 mod foreign;
 pub(crate) mod ids;
@@ -143,7 +144,7 @@ impl CrumbtrailLayer {
             thread.return_scratch(buf);
             return self.lost(feeds, Lost::ScrubberFailed);
         }
-        let length = encoder.finish();
+        let mut length = encoder.finish();
         if feeds & feeds::BRIDGE != 0 {
             feeds = core.routes.feeds_as(bridged_target(&buf, metadata), metadata.level(), false);
         }
@@ -171,11 +172,19 @@ impl CrumbtrailLayer {
             if let Some(trail) = trail.filter(|_| feeds & feeds::CRUMB != 0) {
                 trail.push(&buf);
             }
+            if let Some(state) = state.filter(|_| core.enrichment.events_on_spans) {
+                enrich::add_to_span(state, &buf, core, callsite);
+            }
             if log {
                 // Warnings are few, and what overload is understood by.
                 if metadata.level() > &Level::WARN && trail.is_some_and(|trail| trail.left_out().is_set()) && instance.sheds() {
                     instance.miss(Signal::Logs, 1, core);
                     return None;
+                }
+                if let Some(state) = state.filter(|_| !core.enrichment.span_fields.is_empty()) {
+                    buf.truncate(length);
+                    enrich::add_span_fields(&mut buf, core, state, callsite);
+                    length = record::seal(&mut buf);
                 }
                 if core.user_on[0] && !site.as_deref().is_some_and(user::is_named_by) {
                     user::append(&mut buf, length, core, trail);
@@ -222,6 +231,10 @@ impl CrumbtrailLayer {
         buf.truncate(length);
         record::append_str(buf, record::key::NAME, "crumbtrail.error.id");
         record::append_str(buf, record::key::VALUE, &echo.to_string());
+        if let (Some(state), Some((record, _))) = (state.filter(|_| !core.enrichment.span_fields.is_empty()), Record::split_first(buf)) {
+            let callsite = record.callsite;
+            enrich::add_span_fields(buf, core, state, callsite);
+        }
         if core.user_on[0] && !site.is_some_and(user::is_named_by) {
             user::append_to(buf, core, state.and_then(|state| state.trail()));
         }
@@ -367,6 +380,9 @@ impl CrumbtrailLayer {
             thread.instance(&self.core, |instance| {
                 let id = id.into_u64();
                 instance.enter(id, || self.core.spans.get(id).map(|handle| handle.state));
+                if self.core.enrichment.span_timings {
+                    instance.begin_busy(id, now());
+                }
             });
         });
     }
@@ -377,7 +393,14 @@ impl CrumbtrailLayer {
         if self.core.interop.context_activation {
             crate::interop::activation::exit(id.into_u64());
         }
-        current::at(|thread| thread.instance(&self.core, |instance| instance.exit(id.into_u64())));
+        current::at(|thread| {
+            thread.instance(&self.core, |instance| {
+                if self.core.enrichment.span_timings {
+                    instance.end_busy(id.into_u64(), now());
+                }
+                instance.exit(id.into_u64());
+            });
+        });
     }
 
     pub(super) fn closed(&self, id: &Id) {

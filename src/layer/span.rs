@@ -1,9 +1,6 @@
 //! What the layer keeps of a span while it is open: its identity, its parent, its trail, and its record so far.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
-#[cfg(feature = "tracing-opentelemetry")]
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 #[cfg(feature = "tracing-opentelemetry")]
 use crate::interop::VERSIONS;
@@ -45,6 +42,8 @@ pub(crate) struct SpanState {
     settled: [AtomicBool; VERSIONS],
     /// The span is closed; its id may be another's by now.
     closed: AtomicBool,
+    /// For how long it was entered so far, nanoseconds; where that is asked for.
+    busy: AtomicU64,
     body: Mutex<Body>,
 }
 
@@ -70,6 +69,7 @@ impl SpanState {
         self.trail_above = if trail.is_some() { 0 } else { parent.as_ref().map_or(0, |parent| parent.trail_above + 1) };
         (self.parent, self.trail) = (parent, trail);
         *self.closed.get_mut() = false;
+        *self.busy.get_mut() = 0;
         #[cfg(feature = "tracing-opentelemetry")]
         {
             self.shadows = Default::default();
@@ -107,6 +107,7 @@ impl SpanState {
             shadows: self.shadows.each_ref().map(|shadow| AtomicU64::new(shadow.load(Ordering::Relaxed))),
             settled: self.settled.each_ref().map(|settled| AtomicBool::new(settled.load(Ordering::Relaxed))),
             closed: AtomicBool::new(false),
+            busy: AtomicU64::new(self.busy()),
             body: Mutex::new(body),
         }
     }
@@ -133,6 +134,20 @@ impl SpanState {
     #[inline]
     pub(crate) fn trail_for_child(&self) -> Option<SharedTrail> {
         if self.trail_above < MAX_ABOVE { None } else { self.shared_trail().cloned() }
+    }
+
+    /// A copy of the record as it is now, without padding.
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        self.body().bytes.clone()
+    }
+
+    /// It was entered for so long, nanoseconds.
+    pub(crate) fn add_busy(&self, nanos: u64) {
+        self.busy.fetch_add(nanos, Ordering::Relaxed);
+    }
+
+    pub(crate) fn busy(&self) -> u64 {
+        self.busy.load(Ordering::Relaxed)
     }
 
     /// When it was opened.

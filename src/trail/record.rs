@@ -212,6 +212,16 @@ pub(super) fn append_fixed<const N: usize>(buf: &mut Vec<u8>, key: u16, tag: u8,
     buf.extend_from_slice(&field[..3 + N]);
 }
 
+/// Appends another record's field under its name. Follow with [`seal`].
+pub(crate) fn append_named(buf: &mut Vec<u8>, name: &str, part: &Part<'_>) {
+    if part.name.is_some() {
+        return buf.extend_from_slice(part.bytes);
+    }
+    append_str(buf, key::NAME, name);
+    buf.extend_from_slice(&key::VALUE.to_le_bytes());
+    buf.extend_from_slice(part.bytes.get(2..).unwrap_or_default());
+}
+
 /// Pads the record to whole words and writes its length. Returns the length without the padding, where more fields may be appended before sealing anew.
 pub(crate) fn seal(buf: &mut Vec<u8>) -> usize {
     let length = buf.len();

@@ -54,6 +54,7 @@ fn core() -> Arc<Core> {
         scrubber: Arc::new(Scrubber::default()),
         baggage: Vec::new(),
         user_on: [false; 2],
+        enrichment: Default::default(),
         rate: ExceptionRate::default(),
         has_hooks: false,
         #[cfg(feature = "testing")]

@@ -14,7 +14,7 @@ use super::{
     program::Setup,
     remote::Program,
     report::{Case, case, skipped},
-    world::{World, balanced, conserved, exceptions, number},
+    world::{self, World, balanced, conserved, exceptions, number},
 };
 
 /// Every named step of writing, and how often it is passed before the end comes: early, and in the middle of work.
@@ -195,11 +195,14 @@ fn overflow() -> String {
     world.set(Mode::Refuse);
     // At a time, what the express lane holds if the worker gets no processor. The last are told by their number.
     let (some, last) = (600, 700);
+    let mut emitted = 0;
     for count in [some, some, some, some, last] {
         program.ask(&format!("emit exceptions {count} 1000 1000"));
+        emitted += count;
         program.ask("flush 1000");
+        // Taken, before there are more than the lane holds.
+        world::until(|| number(&program.ask("stats"), "exceptions", "accepted") > emitted);
     }
-    let emitted = 4 * some + last;
     program.ask("shutdown 2000");
     let stats = balanced(&mut program, &[("exceptions", emitted + 1)]);
     let (spooled, lost) = (number(&stats, "exceptions", "spooled"), number(&stats, "exceptions", "lost"));

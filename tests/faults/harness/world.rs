@@ -97,6 +97,15 @@ pub fn conserved(stats: &Value, emitted: &[(&str, u64)]) {
     }
 }
 
+/// Asks until it is so, or it hangs.
+pub fn until(mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "it hangs");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 /// The program's books, once they are so. On a busy machine the last entries may follow the answer to a flush or a shutdown.
 pub fn balanced(program: &mut Program, emitted: &[(&str, u64)]) -> Value {
     books(program, emitted).unwrap_or_else(|why| panic!("{why}"))
