@@ -429,6 +429,7 @@ impl Builder {
                 .or_else(|| self.service.revision.clone())
                 .map(|revision| pair("vcs.ref.head.revision", revision)),
         );
+        all.extend(self.settings.platform.iter().cloned());
         all.extend(self.settings.resource.iter().cloned());
         all.extend(self.settings.service_name.clone().map(|name| pair("service.name", name)));
         all.extend(self.attributes.iter().cloned());

@@ -1,6 +1,14 @@
 //! The environment, as data: what the OpenTelemetry variables say, without touching the process. A bad value gives one [`Warning`] and the default, never a failure.
 
-use std::{collections::BTreeMap, ffi::OsString, fmt, path::PathBuf, time::Duration};
+mod platform;
+
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    fmt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use http::{HeaderName, HeaderValue, Uri};
 use percent_encoding::percent_decode_str;
@@ -118,6 +126,8 @@ impl LimitSettings {
 pub(crate) struct Settings {
     pub(crate) disabled: bool,
     pub(crate) service_name: Option<String>,
+    /// Where it runs.
+    pub(crate) platform: Vec<(String, String)>,
     pub(crate) resource: Vec<(String, String)>,
     pub(crate) revision: Option<String>,
     pub(crate) generic: SignalSettings,
@@ -169,6 +179,10 @@ impl Settings {
         let mut settings = Self {
             disabled: reader.boolean("OTEL_SDK_DISABLED").unwrap_or(false),
             service_name: reader.text("OTEL_SERVICE_NAME"),
+            platform: {
+                let detectors = reader.parsed("OTEL_EXPERIMENTAL_RESOURCE_DETECTORS", platform::parse).unwrap_or_default();
+                platform::detect(environment, Path::new("/"), detectors)
+            },
             resource: reader.parsed("OTEL_RESOURCE_ATTRIBUTES", resource_attributes).unwrap_or_default(),
             revision: reader.text("GIT_COMMIT_SHA").or_else(|| reader.text("VCS_REF")),
             sampler: sampler(&mut reader),
