@@ -12,7 +12,7 @@ use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc, time::Duration};
 use tracing_subscriber::filter::Targets;
 
 use crate::{
-    delivery::{Compression, Protocol},
+    delivery::{Compression, Credentials, Protocol},
     env::{Environment, LimitSettings, Settings},
     error::InitError,
     exception::storm::ExceptionRate,
@@ -80,6 +80,8 @@ pub struct Builder {
     authority: Option<Vec<u8>>,
     identity: Option<(Vec<u8>, Vec<u8>)>,
     proxy: Option<String>,
+    proxy_from_env: bool,
+    credentials: Option<Credentials>,
     state_dir: Option<PathBuf>,
     spool_limits: spool::Limits,
     /// Logs, spans, metrics.
@@ -138,6 +140,8 @@ pub fn builder(service: Service) -> Builder {
         authority: None,
         identity: None,
         proxy: None,
+        proxy_from_env: false,
+        credentials: None,
         state_dir: None,
         spool_limits: spool::Limits::default(),
         spooled: [false; 3],

@@ -1,6 +1,7 @@
 //! The environment, as data: what the OpenTelemetry variables say, without touching the process. A bad value gives one [`Warning`] and the default, never a failure.
 
 mod platform;
+mod proxies;
 
 use std::{
     collections::BTreeMap,
@@ -10,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+pub(crate) use self::proxies::Proxies;
 use http::{HeaderName, HeaderValue, Uri};
 use percent_encoding::percent_decode_str;
 
@@ -149,6 +151,8 @@ pub(crate) struct Settings {
     pub(crate) span_links: Option<usize>,
     pub(crate) exception_span_events: Option<bool>,
     pub(crate) state_dir: Option<PathBuf>,
+    /// `None`: no environment was read.
+    pub(crate) proxies: Option<Proxies>,
     pub(crate) warnings: Vec<Warning>,
     /// Variables of OpenTelemetry's that are set, and mean nothing here.
     pub(crate) unused: Vec<&'static str>,
@@ -199,6 +203,7 @@ impl Settings {
             span_events: reader.count("OTEL_SPAN_EVENT_COUNT_LIMIT"),
             span_links: reader.count("OTEL_SPAN_LINK_COUNT_LIMIT"),
             state_dir: state_dir(environment),
+            proxies: Some(Proxies::read(environment)),
             exception_span_events: reader.parsed("OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN", exception_signal),
             ..Self::default()
         };

@@ -7,7 +7,7 @@ use http::{HeaderName, HeaderValue, Uri};
 use super::{Builder, Exporter};
 use crate::{
     delivery::{
-        Compression, LaneConfig, Protocol, Proxy,
+        Compression, Credentials, LaneConfig, Protocol, Proxy,
         tls::{self, Identity, Tls},
     },
     env::{self, Address, SignalSettings, Warning},
@@ -66,9 +66,34 @@ impl Builder {
         self
     }
 
-    /// The HTTP proxy to go through, such as `http://user:password@proxy.internal:3128`. None by default: `HTTP_PROXY` and its like are not heeded. For OTLP over HTTP.
+    /// Headers that do not last, such as a token that is renewed: `provider` is asked before the first request, and again when a receiver has refused them (401, 403, `UNAUTHENTICATED`, `PERMISSION_DENIED`). They win over [`with_header`](Self::with_header)'s.
+    ///
+    /// It may block (it has a thread of its own while it is asked) for as long as [an attempt](Self::with_timeout), and may fail: then, as after a refusal, it is asked again after pauses that grow from half a second to a minute. What is to be sent waits meanwhile, in its bounds of memory and age. Its answer serves all signals; its error is said on stderr.
+    ///
+    /// ```
+    /// let builder = crumbtrail::builder(crumbtrail::service!()).with_header_provider(|| {
+    ///     let token = std::fs::read_to_string("/var/run/secrets/collector/token")?;
+    ///     Ok(vec![("authorization".to_owned(), format!("Bearer {}", token.trim()))])
+    /// });
+    /// assert!(builder.build().is_ok());
+    /// ```
+    pub fn with_header_provider(
+        mut self,
+        provider: impl Fn() -> Result<Vec<(String, String)>, Box<dyn std::error::Error + Send + Sync>> + Send + Sync + 'static,
+    ) -> Self {
+        self.credentials = Some(Credentials::new(provider));
+        self
+    }
+
+    /// The HTTP proxy to go through, such as `http://user:password@proxy.internal:3128`, for OTLP over HTTP and over gRPC (by `CONNECT`). None by default: `HTTPS_PROXY` and its like are not heeded unless [asked for](Self::with_proxy_from_env).
     pub fn with_proxy(mut self, proxy: impl Into<String>) -> Self {
         self.proxy = Some(proxy.into());
+        self
+    }
+
+    /// Whether the proxy is the one that the environment names (`HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, but not for what `NO_PROXY` lists; small letters count, too); not by default: those variables are meant for the program's own requests, and a collector is mostly near. What the loopback interface has is not proxied. [`with_proxy`](Self::with_proxy) wins.
+    pub fn with_proxy_from_env(mut self, heeded: bool) -> Self {
+        self.proxy_from_env = heeded;
         self
     }
 
@@ -191,7 +216,15 @@ impl Builder {
             _ => appended(&address.uri, path),
         };
         let proxy = match &self.proxy {
-            Some(proxy) => Some(Proxy(env::endpoint(proxy).map_err(|_| InitError::Proxy)?.uri)),
+            Some(proxy) => {
+                let address = env::endpoint(proxy).map_err(|_| InitError::Proxy)?.uri;
+                // HTTP's client takes them out by itself.
+                let (address, authorization) = if protocol == Protocol::Grpc { without_credentials(&address) } else { (address, None) };
+                Some(Proxy { address, authorization })
+            }
+            None if self.proxy_from_env && socket.is_none() => {
+                self.settings.proxies.clone().unwrap_or_else(env::Proxies::of_process).of(&endpoint)
+            }
             None => None,
         };
         if endpoint.scheme_str() == Some("https") && cfg!(not(feature = "tls")) {
@@ -212,6 +245,7 @@ impl Builder {
             compression: self.compression.or(signal.compression).or(generic.compression).unwrap_or_default(),
             tls: self.tls(signal, infix)?,
             proxy,
+            credentials: self.credentials.clone(),
         })))
     }
 

@@ -11,6 +11,7 @@ use std::{
 use bytes::{Buf, BufMut, Bytes};
 use http::uri::PathAndQuery;
 use http_body_util::BodyExt as _;
+use hyper_util::client::legacy::connect::{HttpConnector, proxy::Tunnel};
 use tonic::{
     Code, Request, Status,
     body::Body,
@@ -20,7 +21,7 @@ use tonic::{
 };
 use tonic_types::StatusExt as _;
 
-use super::transport::{Accepted, Failure, LaneConfig, MAX_RESPONSE, USER_AGENT, accepted, describe, within};
+use super::transport::{Accepted, Failure, LaneConfig, MAX_RESPONSE, Proxy, USER_AGENT, accepted, describe, within};
 use crate::ledger::Signal;
 
 /// tonic says of an answer that is too large what receivers say of a request, and by the same code; the text names the limit, and this one is nobody else's.
@@ -29,6 +30,8 @@ const OWN_LIMIT: usize = MAX_RESPONSE + 1;
 /// A channel for one signal's service. Connects when first used, again when lost.
 pub(super) struct Grpc {
     endpoint: Endpoint,
+    /// Through a proxy.
+    tunnel: Option<Tunnel<HttpConnector>>,
     client: RefCell<Client>,
     compression: Option<CompressionEncoding>,
     path: PathAndQuery,
@@ -37,9 +40,7 @@ pub(super) struct Grpc {
 
 impl Grpc {
     pub(super) fn new(config: &LaneConfig, signal: Signal) -> Result<Self, String> {
-        if config.proxy.is_some() {
-            return Err("a proxy is supported for HTTP only; use the protocol http/protobuf, or let a collector forward gRPC".to_owned());
-        }
+        let tunnel = config.proxy.as_ref().map(tunnel).transpose()?;
         let endpoint = match &config.socket {
             Some(socket) => Endpoint::from_shared(format!("unix:{}", socket.display())).map_err(|error| describe(&error))?,
             None => Endpoint::from(config.endpoint.clone()),
@@ -68,27 +69,28 @@ impl Grpc {
             super::Compression::Zstd => Some(CompressionEncoding::Zstd),
             _ => None,
         };
-        let client = RefCell::new(client(&endpoint, compression));
-        Ok(Self { endpoint, client, compression, path, metadata: MetadataMap::from_headers(headers) })
+        let client = RefCell::new(client(&endpoint, tunnel.as_ref(), compression));
+        Ok(Self { endpoint, tunnel, client, compression, path, metadata: MetadataMap::from_headers(headers) })
     }
 
     /// One attempt, within `limit`.
-    pub(super) async fn send(&self, body: Bytes, limit: Option<Duration>) -> Result<Accepted, Failure> {
-        match within(limit, self.call(body)).await {
+    pub(super) async fn send(&self, body: Bytes, limit: Option<Duration>, headers: http::HeaderMap) -> Result<Accepted, Failure> {
+        match within(limit, self.call(body, headers)).await {
             Ok(outcome) => outcome,
             Err(why) => {
                 // The connection may be dead without knowing it: the next call opens another.
-                *self.client.borrow_mut() = client(&self.endpoint, self.compression);
+                *self.client.borrow_mut() = client(&self.endpoint, self.tunnel.as_ref(), self.compression);
                 Err(Failure::Silent { why })
             }
         }
     }
 
-    async fn call(&self, body: Bytes) -> Result<Accepted, Failure> {
+    async fn call(&self, body: Bytes, headers: http::HeaderMap) -> Result<Accepted, Failure> {
         let mut client = self.client.borrow().clone();
         client.ready().await.map_err(|error| Failure::Retry { after: None, why: describe(&error) })?;
         let mut request = Request::new(body);
-        for entry in self.metadata.iter() {
+        let given = MetadataMap::from_headers(headers);
+        for entry in self.metadata.iter().chain(given.iter()) {
             match entry {
                 KeyAndValueRef::Ascii(key, value) => _ = request.metadata_mut().insert(key, value.clone()),
                 KeyAndValueRef::Binary(key, value) => _ = request.metadata_mut().insert_bin(key, value.clone()),
@@ -107,12 +109,35 @@ fn is_our_own_limit(status: &Status) -> bool {
 
 type Client = tonic::client::Grpc<Careful>;
 
-fn client(endpoint: &Endpoint, compression: Option<CompressionEncoding>) -> Client {
-    let client = tonic::client::Grpc::new(Careful(endpoint.connect_lazy())).max_decoding_message_size(OWN_LIMIT);
+fn client(endpoint: &Endpoint, tunnel: Option<&Tunnel<HttpConnector>>, compression: Option<CompressionEncoding>) -> Client {
+    let channel = match tunnel {
+        Some(tunnel) => endpoint.connect_with_connector_lazy(tunnel.clone()),
+        None => endpoint.connect_lazy(),
+    };
+    let client = tonic::client::Grpc::new(Careful(channel)).max_decoding_message_size(OWN_LIMIT);
     match compression {
         Some(encoding) => client.send_compressed(encoding),
         None => client,
     }
+}
+
+/// A way through a proxy: `CONNECT`, for TLS and for plain text alike.
+fn tunnel(proxy: &Proxy) -> Result<Tunnel<HttpConnector>, String> {
+    if proxy.address.scheme_str() != Some("http") {
+        return Err(
+            "gRPC goes through a proxy only if that is spoken to over http; use the protocol http/protobuf, or let a collector forward"
+                .to_owned(),
+        );
+    }
+    let mut connector = HttpConnector::new();
+    // It connects to the proxy, whatever the receiver's scheme.
+    connector.enforce_http(false);
+    connector.set_keepalive(Some(Duration::from_secs(30)));
+    let tunnel = Tunnel::new(proxy.address.clone(), connector);
+    Ok(match &proxy.authorization {
+        Some(authorization) => tunnel.with_auth(authorization.clone()),
+        None => tunnel,
+    })
 }
 
 /// What a status means for the request (OTLP specification, "Failures").
@@ -135,7 +160,7 @@ fn failure(status: &Status) -> Failure {
         Code::InvalidArgument => Failure::Content { why, too_large: false },
         // A connection that broke within the call surfaces as one of these, with the transport's error as source.
         Code::Unknown | Code::Internal if status.source().is_some() => Failure::Retry { after: None, why },
-        Code::Unauthenticated | Code::PermissionDenied => Failure::Permanent { why: format!("{why}: are the headers right?") },
+        Code::Unauthenticated | Code::PermissionDenied => Failure::Unauthorized { why: format!("{why}: are the headers right?") },
         _ => Failure::Permanent { why },
     }
 }

@@ -45,8 +45,11 @@ impl Http {
             .tcp_keepalive(Duration::from_secs(30))
             .default_headers(headers);
         if let Some(proxy) = &config.proxy {
-            let proxy = reqwest::Proxy::all(proxy.0.to_string()).map_err(|_| "the proxy's address cannot be used".to_owned())?;
-            client = client.proxy(proxy);
+            let address = reqwest::Proxy::all(proxy.address.to_string()).map_err(|_| "the proxy's address cannot be used".to_owned())?;
+            client = client.proxy(match &proxy.authorization {
+                Some(authorization) => address.custom_http_auth(authorization.clone()),
+                None => address,
+            });
         }
         #[cfg(unix)]
         if let Some(socket) = &config.socket {
@@ -74,10 +77,10 @@ impl Http {
     }
 
     /// One attempt, within `limit`.
-    pub(super) async fn send(&self, prepared: Bytes, limit: Option<Duration>) -> Result<Accepted, Failure> {
+    pub(super) async fn send(&self, prepared: Bytes, limit: Option<Duration>, headers: HeaderMap) -> Result<Accepted, Failure> {
         // Without the URL: it may hold credentials.
         let retry = |error: reqwest::Error| Failure::Retry { after: None, why: describe(&error.without_url()) };
-        let request = self.client.post(&self.endpoint).body(prepared).send();
+        let request = self.client.post(&self.endpoint).headers(headers).body(prepared).send();
         let response = within(limit, request).await.map_err(|why| Failure::Silent { why })?.map_err(retry)?;
         let status = response.status();
         if !status.is_success() {
@@ -128,7 +131,7 @@ fn failure(status: StatusCode, headers: &HeaderMap) -> Failure {
         StatusCode::NOT_FOUND => {
             Failure::Permanent { why: format!("{why}: is this an OTLP endpoint? Ours end in /v1/logs, /v1/traces, /v1/metrics") }
         }
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Failure::Permanent { why: format!("{why}: are the headers right?") },
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Failure::Unauthorized { why: format!("{why}: are the headers right?") },
         _ => Failure::Permanent { why },
     }
 }

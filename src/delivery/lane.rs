@@ -30,6 +30,8 @@ const MAX_REQUEST: usize = 64 << 20;
 /// Refusals of parts of one request, while none of it was taken: of a receiver that takes requests otherwise, and of one that has refused all of the last.
 const MANY_REFUSALS: u32 = 256;
 const FEW_REFUSALS: u32 = 8;
+/// So long a program that gives headers is waited for, where an attempt has no limit.
+const ASKING: Duration = Duration::from_secs(10);
 /// So long a request is divided.
 const DIVIDING: Duration = Duration::from_secs(30);
 
@@ -317,6 +319,8 @@ impl Lane {
                 }
                 // What is on disk can wait until somebody has mended what is wrong: a key, an address. Of a part it is known that others of the request were taken.
                 Err(Failure::Permanent { why }) if on_disk && (whole || !some_delivered) => (None, why, false, true),
+                // The program has been asked for others.
+                Err(Failure::Unauthorized { why }) => (None, why, false, true),
                 Err(Failure::Permanent { why }) => {
                     self.health.refuses(self.signal, &shown(&self.config.endpoint), &why);
                     self.account(on_disk, piece.records, Some(Lost::Rejected));
@@ -389,11 +393,26 @@ impl Lane {
         };
         step("lane::attempt");
         let limit = self.backoff.borrow_mut().limit(self.config.timeout);
+        let issue = match &self.config.credentials {
+            Some(credentials) => {
+                let current = tokio::time::timeout(limit.unwrap_or(ASKING), credentials.current()).await;
+                let current = current.unwrap_or_else(|_| Err("the program's header provider does not answer".to_owned()));
+                Some((credentials, current.map_err(|why| Failure::Retry { after: None, why })?))
+            }
+            None => None,
+        };
+        let headers = issue.as_ref().map(|(_, issue)| issue.headers.clone()).unwrap_or_default();
         let outcome = match transport.prepare(piece.body.clone()) {
-            Ok(prepared) => transport.send(prepared, limit).await,
+            Ok(prepared) => transport.send(prepared, limit, headers).await,
             Err(failure) => Err(failure),
         };
         match outcome {
+            Err(Failure::Unauthorized { why }) => {
+                self.answered();
+                let Some((credentials, issue)) = issue else { return Err(Failure::Permanent { why }) };
+                credentials.refused(&issue);
+                Err(Failure::Unauthorized { why })
+            }
             Ok(accepted) => {
                 self.answered();
                 let rejected = accepted.rejected.min(piece.records);

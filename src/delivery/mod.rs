@@ -2,6 +2,7 @@
 //!
 //! Each signal has its own [`lane`]: a queue bounded in bytes and one request under way, so that none waits for another. A request is retried with jittered backoff while its records are young; what is given up is counted. With a spool, requests wait on disk.
 
+mod credentials;
 #[cfg(feature = "grpc")]
 mod grpc;
 mod health;
@@ -22,11 +23,12 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 
 pub use self::transport::{Compression, Protocol};
-use self::{health::Health, lane::Lane};
 pub(crate) use self::{
+    credentials::Credentials,
     health::Outage,
     transport::{LaneConfig, Proxy},
 };
+use self::{health::Health, lane::Lane};
 use crate::{
     layer::core::Core,
     ledger::{Lost, Signal},

@@ -3,9 +3,9 @@
 use std::{fmt, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 
-use super::tls::Tls;
+use super::{credentials::Credentials, tls::Tls};
 use crate::ledger::Signal;
 
 /// As the OTLP specification wants it: the distribution, then the exporter.
@@ -30,6 +30,8 @@ pub(crate) struct LaneConfig {
     pub(crate) compression: Compression,
     pub(crate) tls: Tls,
     pub(crate) proxy: Option<Proxy>,
+    /// Headers that the program gives when it is asked.
+    pub(crate) credentials: Option<Credentials>,
 }
 
 impl fmt::Debug for LaneConfig {
@@ -85,13 +87,16 @@ pub enum Compression {
     Zstd,
 }
 
-/// An HTTP proxy. It may hold credentials, so it never shows itself.
+/// An HTTP proxy, and what it wants to be told. Shows neither that nor credentials in its address.
 #[derive(Clone)]
-pub(crate) struct Proxy(pub(crate) Uri);
+pub(crate) struct Proxy {
+    pub(crate) address: Uri,
+    pub(crate) authorization: Option<HeaderValue>,
+}
 
 impl fmt::Debug for Proxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&shown(&self.0))
+        f.write_str(&shown(&self.address))
     }
 }
 
@@ -116,6 +121,8 @@ pub(super) enum Failure {
     RetryThenContent { why: String },
     /// Refused for good, whatever is in it.
     Permanent { why: String },
+    /// Refused for who sends it (401, 403; gRPC's like).
+    Unauthorized { why: String },
 }
 
 pub(super) enum Transport {
@@ -163,16 +170,16 @@ impl Transport {
         }
     }
 
-    /// One attempt, within `limit`.
-    pub(super) async fn send(&self, prepared: Bytes, limit: Option<Duration>) -> Result<Accepted, Failure> {
+    /// One attempt, within `limit`, with `headers` besides those that every request has.
+    pub(super) async fn send(&self, prepared: Bytes, limit: Option<Duration>, headers: HeaderMap) -> Result<Accepted, Failure> {
         match self {
             #[cfg(feature = "http")]
-            Self::Http(http) => http.send(prepared, limit).await,
+            Self::Http(http) => http.send(prepared, limit, headers).await,
             #[cfg(feature = "grpc")]
-            Self::Grpc(grpc) => grpc.send(prepared, limit).await,
+            Self::Grpc(grpc) => grpc.send(prepared, limit, headers).await,
             #[cfg(not(any(feature = "http", feature = "grpc")))]
             Self::None(never) => {
-                let _ = (prepared, limit);
+                let _ = (prepared, limit, headers);
                 match *never {}
             }
         }
