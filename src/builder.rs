@@ -404,14 +404,13 @@ impl Builder {
         for (route, targets) in &self.routes {
             routes.set(*route, targets.clone());
         }
-        let off = || Targets::new();
         if self.settings.disabled {
             for route in [Route::Exceptions, Route::Logs, Route::Spans, Route::Breadcrumbs] {
-                routes.set(route, off());
+                routes.turn_off(route);
             }
             routes.only_pass_on();
         } else if self.exporter(0, &self.settings.logs) == Exporter::None {
-            routes.set(Route::Logs, off());
+            routes.turn_off(Route::Logs);
         }
         routes
     }

@@ -9,14 +9,14 @@ use std::{
 };
 
 use tracing_core::{Dispatch, Subscriber};
-use tracing_subscriber::{Layer, Registry, layer::SubscriberExt as _, registry::LookupSpan};
+use tracing_subscriber::{Layer, Registry, filter::Targets, layer::SubscriberExt as _, registry::LookupSpan};
 
 use crate::{
     env::Warning,
     error::{FlushError, InitError},
     exception::{self, Capture, ErrorId},
     export::thread::Alive,
-    layer::{self, CrumbtrailLayer, RouteFilter, SoleSubscriber, core::Core},
+    layer::{self, CrumbtrailLayer, Route, RouteFilter, SoleSubscriber, core::Core},
     ledger::{FlushReport, Signal, Stats},
     link::{Command, Settled},
     scrub::Scrubber,
@@ -117,6 +117,29 @@ impl Telemetry {
     /// Puts a panic hook before the present one, which still runs. [`install`](crate::Builder::install) does it by default. Once is enough.
     pub fn install_panic_hook(&self) {
         exception::panic::install_hook(&self.inner.core);
+    }
+
+    /// Exchanges the filter of a route while the service runs, see [`Builder::with_route`](crate::Builder::with_route): more breadcrumbs for an hour, say. It counts for what happens from now on, on every thread; spans that are open go on as they began. What was turned off by `OTEL_SDK_DISABLED` or `OTEL_LOGS_EXPORTER=none` stays off. Looks at every callsite there is, which takes some microseconds for each.
+    ///
+    /// ```
+    /// use crumbtrail::Route;
+    /// use tracing_subscriber::filter::{LevelFilter, Targets};
+    ///
+    /// let telemetry = crumbtrail::builder(crumbtrail::service!()).build()?;
+    /// tracing::dispatcher::with_default(&telemetry.dispatch(), || {
+    ///     let query = || tracing::enabled!(target: "sqlx", tracing::Level::TRACE);
+    ///     assert!(!query());
+    ///     telemetry.reload(Route::Breadcrumbs, Targets::new().with_default(LevelFilter::TRACE));
+    ///     assert!(query());
+    /// });
+    /// # Ok::<(), crumbtrail::InitError>(())
+    /// ```
+    pub fn reload(&self, route: Route, targets: Targets) {
+        let core = &self.inner.core;
+        core.routes.exchange(route, targets);
+        core.callsites.decide_anew(|metadata| core.routes.feeds(metadata));
+        // Asks for the interest of each again, and for the most verbose level.
+        tracing_core::callsite::rebuild_interest_cache();
     }
 
     /// The recorder for `metrics::set_global_recorder`. [`install`](crate::Builder::install) sets it by default.

@@ -1,9 +1,11 @@
-//! Routes: which events and spans become exceptions, logs, spans and breadcrumbs. Decided once per callsite.
+//! Routes: which events and spans become exceptions, logs, spans and breadcrumbs. Decided once per callsite, and again when a route is exchanged.
+
+use std::sync::Arc;
 
 use tracing_core::{Level, LevelFilter, Metadata};
 use tracing_subscriber::filter::Targets;
 
-use crate::{scope, trail::callsite::feeds};
+use crate::{fork::Mutex, scope, trail::callsite::feeds};
 
 /// Where an event or span may go. Each has a filter of its own, see [`Builder::with_route`](crate::Builder::with_route).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -19,15 +21,24 @@ pub enum Route {
     Breadcrumbs,
 }
 
-/// The four filters.
-#[derive(Clone, Debug)]
+/// The four filters, which may be exchanged while the service runs.
+#[derive(Debug)]
 pub(crate) struct Routes {
+    /// As they were set up: a forked child begins with these again, should it have been forked just while they were looked at.
+    initial: Arc<Filters>,
+    exchanged: Mutex<Option<Arc<Filters>>>,
+    /// Those that stay as they are: nothing is sent by them.
+    fixed: Vec<Route>,
+    /// Nothing is recorded, but what callers send along goes on through spans of a kind.
+    passes_on: bool,
+}
+
+#[derive(Clone, Debug)]
+struct Filters {
     exceptions: Targets,
     logs: Targets,
     spans: Targets,
     breadcrumbs: Targets,
-    /// Nothing is recorded, but what callers send along goes on through spans of a kind.
-    passes_on: bool,
 }
 
 /// The target of the events that `tracing-log` makes of `log` records.
@@ -42,27 +53,33 @@ impl Routes {
         if !own_crate.is_empty() {
             breadcrumbs = breadcrumbs.with_target(own_crate, LevelFilter::DEBUG);
         }
-        Self {
-            exceptions: level(LevelFilter::ERROR),
-            logs: level(LevelFilter::INFO),
-            spans: level(LevelFilter::INFO),
-            breadcrumbs,
-            passes_on: false,
-        }
+        let filters =
+            Filters { exceptions: level(LevelFilter::ERROR), logs: level(LevelFilter::INFO), spans: level(LevelFilter::INFO), breadcrumbs };
+        Self { initial: Arc::new(filters), exchanged: Mutex::default(), fixed: Vec::new(), passes_on: false }
     }
 
     /// Where axum-tracing-opentelemetry and its like put their spans: at TRACE, below a target of their own.
     #[cfg(feature = "tracing-opentelemetry")]
     pub(crate) fn add_span_extensions(&mut self) {
-        self.spans = std::mem::take(&mut self.spans).with_target("otel::tracing", LevelFilter::TRACE);
+        let filters = Arc::make_mut(&mut self.initial);
+        filters.spans = std::mem::take(&mut filters.spans).with_target("otel::tracing", LevelFilter::TRACE);
     }
 
     pub(crate) fn set(&mut self, route: Route, targets: Targets) {
-        match route {
-            Route::Exceptions => self.exceptions = targets,
-            Route::Logs => self.logs = targets,
-            Route::Spans => self.spans = targets,
-            Route::Breadcrumbs => self.breadcrumbs = targets,
+        Arc::make_mut(&mut self.initial).set(route, targets);
+    }
+
+    /// Off, and so it stays.
+    pub(crate) fn turn_off(&mut self, route: Route) {
+        self.set(route, Targets::new());
+        self.fixed.push(route);
+    }
+
+    /// While the service runs.
+    pub(crate) fn exchange(&self, route: Route, targets: Targets) {
+        if !self.fixed.contains(&route) {
+            let mut exchanged = self.exchanged.lock();
+            Arc::make_mut(exchanged.get_or_insert_with(|| self.initial.clone())).set(route, targets);
         }
     }
 
@@ -73,6 +90,10 @@ impl Routes {
 
     pub(crate) fn passes_on(&self) -> bool {
         self.passes_on
+    }
+
+    fn filters(&self) -> Arc<Filters> {
+        self.exchanged.lock().clone().unwrap_or_else(|| self.initial.clone())
     }
 
     /// What a callsite feeds; 0 if nothing wants it.
@@ -88,11 +109,12 @@ impl Routes {
         }
         if metadata.target() == BRIDGE_TARGET && metadata.fields().field("log.target").is_some() {
             // The real target is known only when the record comes.
-            let wanted = Self::most([&self.exceptions, &self.logs, &self.breadcrumbs]).is_none_or(|hint| metadata.level() <= &hint);
+            let filters = self.filters();
+            let wanted = most([&filters.exceptions, &filters.logs, &filters.breadcrumbs]).is_none_or(|hint| metadata.level() <= &hint);
             return if wanted { feeds::BRIDGE } else { 0 };
         }
         // A flag counts for the exceptions to come, whether or not its event is wanted elsewhere.
-        let flag = if self.is_off() { 0 } else { has(scope::is_of_flag) };
+        let flag = if self.filters().most() == Some(LevelFilter::OFF) { 0 } else { has(scope::is_of_flag) };
         match self.feeds_as(metadata.target(), metadata.level(), false) {
             0 => flag,
             feeds => feeds | flag | has(scope::is_of_user),
@@ -101,31 +123,43 @@ impl Routes {
 
     /// The same for a target and level that only the record knows.
     pub(crate) fn feeds_as(&self, target: &str, level: &Level, is_span: bool) -> u8 {
+        let filters = self.filters();
         let feed = |targets: &Targets, bit: u8| if targets.would_enable(target, level) { bit } else { 0 };
-        let crumb = feed(&self.breadcrumbs, feeds::CRUMB);
+        let crumb = feed(&filters.breadcrumbs, feeds::CRUMB);
         if is_span {
-            crumb | feed(&self.spans, feeds::SPAN)
+            crumb | feed(&filters.spans, feeds::SPAN)
         } else {
-            crumb | feed(&self.logs, feeds::LOG) | feed(&self.exceptions, feeds::EXCEPTION)
+            crumb | feed(&filters.logs, feeds::LOG) | feed(&filters.exceptions, feeds::EXCEPTION)
         }
-    }
-
-    fn is_off(&self) -> bool {
-        Self::most([&self.exceptions, &self.logs, &self.spans, &self.breadcrumbs]) == Some(LevelFilter::OFF)
     }
 
     /// The most verbose level any route wants.
     pub(crate) fn max_level_hint(&self) -> Option<LevelFilter> {
         // The level of a request's span is not known.
-        if self.passes_on { Some(LevelFilter::TRACE) } else { Self::most([&self.exceptions, &self.logs, &self.spans, &self.breadcrumbs]) }
+        if self.passes_on { Some(LevelFilter::TRACE) } else { self.filters().most() }
+    }
+}
+
+impl Filters {
+    fn set(&mut self, route: Route, targets: Targets) {
+        match route {
+            Route::Exceptions => self.exceptions = targets,
+            Route::Logs => self.logs = targets,
+            Route::Spans => self.spans = targets,
+            Route::Breadcrumbs => self.breadcrumbs = targets,
+        }
     }
 
-    fn most<const N: usize>(targets: [&Targets; N]) -> Option<LevelFilter> {
-        targets
-            .into_iter()
-            .map(|targets| targets.iter().map(|(_, level)| level).chain(targets.default_level()).max().unwrap_or(LevelFilter::OFF))
-            .max()
+    fn most(&self) -> Option<LevelFilter> {
+        most([&self.exceptions, &self.logs, &self.spans, &self.breadcrumbs])
     }
+}
+
+fn most<const N: usize>(targets: [&Targets; N]) -> Option<LevelFilter> {
+    targets
+        .into_iter()
+        .map(|targets| targets.iter().map(|(_, level)| level).chain(targets.default_level()).max().unwrap_or(LevelFilter::OFF))
+        .max()
 }
 
 #[cfg(test)]

@@ -101,6 +101,13 @@ impl Callsite {
         }
     }
 
+    /// What it feeds, and whether values are to be looked at for that.
+    fn feeds(&self, wanted: u8) -> u8 {
+        // A callsite that feeds nothing stays one.
+        let has_secrets = wanted != 0 && self.treatments.iter().any(|treatment| *treatment != Treatment::Keep);
+        if has_secrets { wanted | feeds::SECRET } else { wanted }
+    }
+
     /// The event has a name of its own, which is OpenTelemetry's EventName.
     pub(crate) fn event_name(&self) -> Option<&'static str> {
         Some(self.name).filter(|name| !(name.starts_with("event ") || *name == "log event"))
@@ -149,6 +156,25 @@ impl CallsiteTable {
         self.insert(address, metadata, decide)
     }
 
+    /// Decides anew about every callsite there is.
+    pub(crate) fn decide_anew(&self, decide: impl Fn(&'static Metadata<'static>) -> u8) {
+        // Under the lock under which new ones are decided.
+        let mut overflow = self.overflow.lock();
+        let fed = |id: u32, before: u8| {
+            let site = self.all.get(id)?;
+            Some(site.metadata.map_or(before, |metadata| site.feeds(decide(metadata))))
+        };
+        for slot in self.slots.iter().filter(|slot| slot.address.load(Ordering::Acquire) != 0) {
+            let (id, before) = unpack(slot.value.load(Ordering::Relaxed));
+            if let Some(feeds) = fed(id, before) {
+                slot.value.store(pack(id, feeds), Ordering::Relaxed);
+            }
+        }
+        for (id, feeds) in overflow.values_mut() {
+            *feeds = fed(*id, *feeds).unwrap_or(*feeds);
+        }
+    }
+
     /// The callsite behind an id.
     pub(crate) fn by_id(&self, id: u32) -> Option<Arc<Callsite>> {
         self.all.get(id).cloned()
@@ -178,15 +204,11 @@ impl CallsiteTable {
             }
         }
         let site = Callsite::new(metadata, &self.scrubber);
-        let mut feeds = decide();
-        // A callsite that feeds nothing stays one.
-        if feeds != 0 && site.treatments.iter().any(|treatment| *treatment != Treatment::Keep) {
-            feeds |= feeds::SECRET;
-        }
+        let feeds = site.feeds(decide());
         let id = self.all.push(Arc::new(site));
         match free {
             Some(slot) => {
-                slot.value.store(u64::from(id) | u64::from(feeds) << 32, Ordering::Relaxed);
+                slot.value.store(pack(id, feeds), Ordering::Relaxed);
                 slot.address.store(address, Ordering::Release);
             }
             None => {
@@ -230,6 +252,10 @@ impl Sites {
         let shelf = (number / u64::from(FIRST)).ilog2();
         (shelf as usize, (number - (u64::from(FIRST) << shelf)) as usize)
     }
+}
+
+fn pack(id: u32, feeds: u8) -> u64 {
+    u64::from(id) | u64::from(feeds) << 32
 }
 
 fn unpack(value: u64) -> (u32, u8) {

@@ -2,7 +2,9 @@
 
 use std::{thread, time::Duration};
 
-use tracing::{dispatcher, error, field::Empty, info, info_span, warn};
+use crumbtrail::Route;
+use tracing::{Level, debug, dispatcher, error, field::Empty, info, info_span, warn};
+use tracing_subscriber::filter::Targets;
 
 use crate::support::Pipeline;
 
@@ -82,4 +84,50 @@ fn spans_say_how_long_they_were_busy() {
     let whole = job.end - job.start;
     assert_eq!(number("busy_ns") + number("idle_ns"), whole);
     assert!(number("busy_ns") >= 100_000_000 && number("idle_ns") >= 30_000_000, "{job:#?}");
+}
+
+/// Report E: filters that are exchanged at run time, whatever the subscriber: a Registry with a filter for each layer, and ours alone.
+#[test]
+fn routes_are_exchanged_while_the_service_runs() {
+    for is_sole in [false, true] {
+        let pipeline = Pipeline::new(|builder, _| builder);
+        let work = |name: &'static str| {
+            debug!(target: "pool::db", password = "hunter2", name, "a query");
+            info!(target: "noisy", name, "noise");
+            error!(target: "noisy", "{name} failed");
+        };
+        let all = || {
+            let _request = info_span!("request").entered();
+            work("before");
+            pipeline.telemetry.reload(Route::Logs, "debug,noisy=off".parse().expect("targets"));
+            pipeline.telemetry.reload(Route::Breadcrumbs, "pool=debug".parse().expect("targets"));
+            work("after");
+            pipeline.telemetry.reload(Route::Exceptions, Targets::new());
+            work("silent");
+        };
+        match is_sole {
+            true => dispatcher::with_default(&pipeline.telemetry.dispatch(), all),
+            false => pipeline.run(all),
+        }
+        let received = pipeline.received();
+        let of = |body: &str| -> Vec<String> {
+            received.logs.iter().filter(|log| log.body == body).map(|log| log.text("name").to_owned()).collect()
+        };
+        assert_eq!((of("a query"), of("noise")), (vec!["after".to_owned(), "silent".to_owned()], vec!["before".to_owned()]), "{is_sole}");
+        assert!(received.logs.iter().filter(|log| log.body == "a query").all(|log| log.text("password") == "[Filtered]"));
+        let failed: Vec<_> = received.exceptions().map(|exception| exception.text("exception.message")).collect();
+        assert_eq!(failed, ["before failed", "after failed"]);
+        assert_eq!(crate::support::messages(&pipeline.exception("after")), ["noise", "before failed", "a query"]);
+    }
+}
+
+/// What the environment has turned off stays off.
+#[test]
+fn a_disabled_sdk_is_not_woken_by_a_route() {
+    let environment = crumbtrail::Environment::from_iter([("OTEL_SDK_DISABLED", "true")]);
+    let pipeline = Pipeline::new(|builder, _| builder.from_environment(&environment));
+    pipeline.telemetry.reload(Route::Logs, Targets::new().with_default(Level::TRACE));
+    pipeline.run(|| info!("nobody hears"));
+    pipeline.telemetry.shutdown(crate::support::PATIENCE).expect("nothing to do");
+    assert!(pipeline.receiver.received().logs.is_empty());
 }
