@@ -13,7 +13,7 @@ use crate::exception::{self, active_core};
 /// ```
 /// # fn orders() -> Result<u32, std::num::ParseIntError> { "seven".parse() }
 /// fn main() -> Result<(), crumbtrail::MainError> {
-///     let _telemetry = crumbtrail::init!()?;
+///     let _telemetry = crumbtrail::init(crumbtrail::service!())?;
 ///     # return Ok(());
 ///     orders()?;
 ///     Ok(())

@@ -1,6 +1,6 @@
 //! The open spans of a layer instance, by id. Comes in: the states of spans that open and close, on any thread. Goes out: the state behind an id, for a thread that does not remember it.
 //!
-//! A table of slots, each with its own lock, found by hashing the id: two spans meet at a lock only if they hash alike, for as long as a pointer is copied. That is cheaper than the Registry's extensions (a slab look-up, a shared lock and a box for each span), and two instances never meet. A span whose slot is taken goes to a locked map.
+//! A table of slots, each with its own lock, found by hashing the id: two spans meet at a lock only if they hash alike, for as long as a pointer is copied. That is cheaper than the Registry's extensions (a slab look-up, a shared lock and a box for each span), and two instances never meet. A span whose slot is taken goes to one of some locked maps.
 
 use std::{
     collections::HashMap,
@@ -25,14 +25,25 @@ struct Slot(Mutex<Option<(u64, Handle)>>);
 pub(crate) struct OpenSpans {
     slots: Box<[Slot]>,
     crowded: AtomicUsize,
-    overflow: Mutex<HashMap<u64, Handle>>,
+    overflow: [Crowd; CROWDS],
 }
+
+/// Those that found their slots taken; by slot, so that they meet as seldom. On a cache line of its own.
+#[derive(Default)]
+#[repr(align(64))]
+struct Crowd(Mutex<HashMap<u64, Handle>>);
+
+const CROWDS: usize = 64;
 
 const SLOTS: usize = 4096;
 
 impl OpenSpans {
     pub(crate) fn new() -> Self {
-        Self { slots: (0..SLOTS).map(|_| Slot(Mutex::default())).collect(), crowded: AtomicUsize::new(0), overflow: Mutex::default() }
+        Self {
+            slots: (0..SLOTS).map(|_| Slot(Mutex::default())).collect(),
+            crowded: AtomicUsize::new(0),
+            overflow: std::array::from_fn(|_| Crowd::default()),
+        }
     }
 
     pub(crate) fn insert(&self, id: u64, handle: Handle) {
@@ -43,7 +54,7 @@ impl OpenSpans {
         } else {
             drop(slot);
             self.crowded.fetch_add(1, Ordering::Release);
-            self.overflow.lock().insert(id, handle);
+            self.crowd(id).lock().insert(id, handle);
         }
     }
 
@@ -58,7 +69,7 @@ impl OpenSpans {
                 return;
             }
         }
-        if let Some(known) = self.overflow.lock().get_mut(&id) {
+        if let Some(known) = self.crowd(id).lock().get_mut(&id) {
             *known = handle;
         }
     }
@@ -71,7 +82,7 @@ impl OpenSpans {
         if self.crowded.load(Ordering::Acquire) == 0 {
             return None;
         }
-        self.overflow.lock().get(&id).cloned()
+        self.crowd(id).lock().get(&id).cloned()
     }
 
     /// Takes a span out. What is dropped is dropped after the locks.
@@ -85,7 +96,7 @@ impl OpenSpans {
         if self.crowded.load(Ordering::Acquire) == 0 {
             return None;
         }
-        let removed = self.overflow.lock().remove(&id);
+        let removed = self.crowd(id).lock().remove(&id);
         if removed.is_some() {
             self.crowded.fetch_sub(1, Ordering::Release);
         }
@@ -93,11 +104,18 @@ impl OpenSpans {
     }
 
     fn slot(&self, id: u64) -> &Mutex<Option<(u64, Handle)>> {
+        &self.slots[Self::hash(id)].0
+    }
+
+    fn crowd(&self, id: u64) -> &Mutex<HashMap<u64, Handle>> {
+        &self.overflow[Self::hash(id) % CROWDS].0
+    }
+
+    fn hash(id: u64) -> usize {
         // An id is a place in the Registry's memory, and above it how often that was used: a place has the same slot every time, so that a service uses few of them, which stay in the cache. (Should another subscriber's ids be made otherwise, they only meet more often.)
         let place = id & ((1 << 51) - 1);
         // Fibonacci hashing: places count up within pages and threads.
-        let hash = place.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (64 - SLOTS.trailing_zeros());
-        &self.slots[hash as usize].0
+        (place.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (64 - SLOTS.trailing_zeros())) as usize
     }
 }
 
