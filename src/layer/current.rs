@@ -60,6 +60,8 @@ pub(crate) struct Instance {
     core: u64,
     alive: Weak<Core>,
     entered: Vec<Entered>,
+    /// When each was entered, by id; where spans are to say how long they were busy.
+    busy: Vec<(u64, u64)>,
     /// Spans this thread opened or entered last, by id: the next to enter is most likely one of them.
     recent: [Option<Entered>; RECENT],
     /// Made with the first record that is exported; and of which link.
@@ -78,8 +80,6 @@ pub(crate) struct Instance {
 struct Entered {
     id: u64,
     state: SharedSpan,
-    /// When; where spans are to say how long they were busy.
-    since: u64,
 }
 
 /// Runs `visit` with this thread's part of a layer instance. `None`: a thread of ours has none, nor has one that is ending, nor one that is using it right now.
@@ -241,6 +241,7 @@ impl Instance {
             core: core.id,
             alive: Arc::downgrade(core),
             entered: Vec::with_capacity(16),
+            busy: Vec::new(),
             recent: Default::default(),
             outbox: None,
             generation: 0,
@@ -351,22 +352,26 @@ impl Instance {
         // A state that is not closed is the only one of its id; a closed one may be another span's by now.
         match known.filter(|recent| !recent.state.is_closed()) {
             Some(recent) => self.entered.push(recent),
-            None => self.entered.extend(look_up().map(|state| Entered { id, state, since: 0 })),
+            None => self.entered.extend(look_up().map(|state| Entered { id, state })),
         }
     }
 
     /// The span that was entered last was so just now.
     pub(crate) fn begin_busy(&mut self, id: u64, now: u64) {
-        if let Some(entered) = self.entered.last_mut().filter(|entered| entered.id == id) {
-            entered.since = now;
-        }
+        // Those that were left elsewhere are not left here.
+        let entered = &self.entered;
+        self.busy.retain(|(id, _)| entered.iter().any(|entered| entered.id == *id));
+        self.busy.push((id, now));
     }
 
     /// A span is left now. Time counts once, however often it is entered within itself.
     pub(crate) fn end_busy(&mut self, id: u64, now: u64) {
-        let mut same = self.entered.iter().rev().filter(|entered| entered.id == id);
-        if let (Some(entered), None) = (same.next(), same.next()) {
-            entered.state.add_busy(now.saturating_sub(entered.since));
+        let Some(index) = self.busy.iter().rposition(|(entered, _)| *entered == id) else { return };
+        let (_, since) = self.busy.remove(index);
+        if self.busy.iter().all(|(entered, _)| *entered != id)
+            && let Some(entered) = self.entered.iter().rev().find(|entered| entered.id == id)
+        {
+            entered.state.add_busy(now.saturating_sub(since));
         }
     }
 
@@ -393,7 +398,7 @@ impl Instance {
     /// Remembers a span that was just opened: it is likely to be entered next.
     #[inline]
     pub(crate) fn remember(&mut self, id: u64, state: &SharedSpan) {
-        self.recent[slot(id)] = Some(Entered { id, state: state.clone(), since: 0 });
+        self.recent[slot(id)] = Some(Entered { id, state: state.clone() });
     }
 
     /// A span has got another state.

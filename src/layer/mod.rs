@@ -33,6 +33,8 @@ use tracing_core::{
 };
 use tracing_subscriber::layer::{Context, Filter, Layer};
 
+#[cfg(doc)]
+use self::enrich::Enrichment;
 use self::{
     core::Core,
     current::{Closed, Thread},
@@ -80,6 +82,9 @@ pub(crate) struct CrumbtrailLayer {
     core: Arc<Core>,
     /// The routes also decide which callsites exist for the whole subscriber. Only when we own the subscriber.
     narrows: bool,
+    /// Whether more is asked for than usual, looked at here as the core is cold: [events or logs](Enrichment), and times.
+    enriches: bool,
+    times: bool,
     /// The worker runs as long as there is a layer, even if nobody kept a handle.
     _alive: Arc<dyn Any + Send + Sync>,
 }
@@ -92,7 +97,9 @@ impl std::fmt::Debug for CrumbtrailLayer {
 
 impl CrumbtrailLayer {
     pub(crate) fn new(core: Arc<Core>, narrows: bool, alive: Arc<dyn Any + Send + Sync>) -> Self {
-        Self { core, narrows, _alive: alive }
+        let enrichment = &core.enrichment;
+        let (enriches, times) = (enrichment.events_on_spans || !enrichment.span_fields.is_empty(), enrichment.span_timings);
+        Self { core, narrows, enriches, times, _alive: alive }
     }
 
     /// The layer of a subscriber, if it has one; and whether it has no other.
@@ -172,7 +179,7 @@ impl CrumbtrailLayer {
             if let Some(trail) = trail.filter(|_| feeds & feeds::CRUMB != 0) {
                 trail.push(&buf);
             }
-            if let Some(state) = state.filter(|_| core.enrichment.events_on_spans) {
+            if let Some(state) = state.filter(|_| self.enriches && core.enrichment.events_on_spans) {
                 enrich::add_to_span(state, &buf, core, callsite);
             }
             if log {
@@ -181,7 +188,7 @@ impl CrumbtrailLayer {
                     instance.miss(Signal::Logs, 1, core);
                     return None;
                 }
-                if let Some(state) = state.filter(|_| !core.enrichment.span_fields.is_empty()) {
+                if let Some(state) = state.filter(|_| self.enriches && !core.enrichment.span_fields.is_empty()) {
                     buf.truncate(length);
                     enrich::add_span_fields(&mut buf, core, state, callsite);
                     length = record::seal(&mut buf);
@@ -380,7 +387,7 @@ impl CrumbtrailLayer {
             thread.instance(&self.core, |instance| {
                 let id = id.into_u64();
                 instance.enter(id, || self.core.spans.get(id).map(|handle| handle.state));
-                if self.core.enrichment.span_timings {
+                if self.times {
                     instance.begin_busy(id, now());
                 }
             });
@@ -395,7 +402,7 @@ impl CrumbtrailLayer {
         }
         current::at(|thread| {
             thread.instance(&self.core, |instance| {
-                if self.core.enrichment.span_timings {
+                if self.times {
                     instance.end_busy(id.into_u64(), now());
                 }
                 instance.exit(id.into_u64());
