@@ -368,11 +368,13 @@ impl Builder {
             registered.get_or_init(|| self_metrics(&meters.meter("crumbtrail"), &core));
             count_exceptions(meters, &core.storm);
         };
-        let of = Arc::downgrade(&core);
-        let after = move |request: &mut _| {
-            #[cfg(feature = "tower")]
-            of.upgrade().iter().for_each(|core| core.requests.attach_exemplars(request));
+        #[cfg(feature = "tower")]
+        let after = {
+            let of = Arc::downgrade(&core);
+            move |request: &mut _| of.upgrade().iter().for_each(|core| core.requests.attach_exemplars(request))
         };
+        #[cfg(not(feature = "tower"))]
+        let after = |_: &mut _| {};
         meters.read_around(Around { before: Box::new(before), after: Box::new(after) });
         let extras = Extras {
             warnings,

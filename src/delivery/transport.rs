@@ -91,6 +91,7 @@ pub enum Compression {
 #[derive(Clone)]
 pub(crate) struct Proxy {
     pub(crate) address: Uri,
+    #[cfg_attr(not(any(feature = "http", feature = "grpc")), expect(dead_code, reason = "there is nobody to tell"))]
     pub(crate) authorization: Option<HeaderValue>,
 }
 

@@ -9,6 +9,7 @@ use crate::delivery::Proxy;
 
 /// Their rules are those of hyper-util, and so of reqwest.
 #[derive(Clone, Default)]
+#[cfg_attr(not(any(feature = "http", feature = "grpc")), expect(dead_code, reason = "there is nothing to send"))]
 pub(crate) struct Proxies {
     http: Option<String>,
     https: Option<String>,
