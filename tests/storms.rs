@@ -87,6 +87,7 @@ fn four_threads_in_a_storm_lose_no_count_and_delay_nothing() {
     const EACH: u64 = 25_000;
     let pipeline = Pipeline::new(|builder, _| builder.with_exception_rate(ExceptionRate::default()));
     let barrier = Barrier::new(4);
+    let began = std::time::Instant::now();
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
@@ -105,11 +106,13 @@ fn four_threads_in_a_storm_lose_no_count_and_delay_nothing() {
             });
         }
     });
+    // What a storm is allowed grows with how long it takes.
+    let seconds = began.elapsed().as_secs() + 1;
     pipeline.telemetry.flush(PATIENCE).unwrap();
     let stats = pipeline.telemetry.stats();
     let line = stats.signal(Signal::Exceptions);
     assert_eq!(line.accepted() + stats.suppressed(), 4 * EACH, "{stats}");
-    assert!(line.accepted() <= 3 * 130 && line.lost() == 0, "{stats}");
+    assert!(line.accepted() <= 3 * (130 + 2 * seconds) && line.lost() == 0, "{seconds} s: {stats}");
     let received = pipeline.receiver.wait_for(PATIENCE, |received| received.metric("crumbtrail.exceptions").is_some()).unwrap();
     let counted: f64 = received.metric("crumbtrail.exceptions").unwrap().points.iter().map(|point| point.value).sum();
     assert_eq!(counted, (4 * EACH) as f64);
