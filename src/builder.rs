@@ -22,7 +22,6 @@ use crate::{
         resource,
         thread::{self, Alive},
     },
-    fork::PerProcess,
     hooks::Hooks,
     layer::{
         Route, Routes,
@@ -30,7 +29,7 @@ use crate::{
         enrich::Enrichment,
     },
     ledger::Signal,
-    metrics::{Around, Meters, MetricForm, MetricTemporality, exception_counter, self_metrics},
+    metrics::{Around, Meters, MetricForm, MetricTemporality},
     propagation::{Propagator, Propagators},
     sampling::Sampler,
     scrub::Scrubber,
@@ -286,7 +285,6 @@ impl Builder {
         // The last of a key is the one that counts.
         let release: BTreeMap<String, String> = release.collect();
         let release = release.into_iter().map(|(key, value)| opentelemetry::KeyValue::new(key, value)).collect();
-        let count_exceptions = exception_counter(release);
         let scrubber = Arc::new(self.scrubber.clone());
         #[cfg(feature = "metrics")]
         let recorder = {
@@ -350,7 +348,7 @@ impl Builder {
             exit_timeout: self.exit_timeout,
             #[cfg(feature = "testing")]
             takes_scoped_panics: self.sink.is_some(),
-            meters: meters.clone(),
+            meters,
             #[cfg(feature = "tracing-opentelemetry")]
             interop: self.interop,
             start,
@@ -358,24 +356,12 @@ impl Builder {
         let core = Arc::new_cyclic(|this| Core::new(config, this));
         #[cfg(feature = "metrics")]
         recorder.counts_for(&core);
-        let (of, registered) = (Arc::downgrade(&core), PerProcess::new());
-        #[cfg(feature = "metrics")]
-        let published = recorder.clone();
-        let before = move |meters: &Meters| {
+        core.meters.read_around(Around::of(
+            &core,
+            release,
             #[cfg(feature = "metrics")]
-            published.publish();
-            let Some(core) = of.upgrade() else { return };
-            registered.get_or_init(|| self_metrics(&meters.meter("crumbtrail"), &core));
-            count_exceptions(meters, &core.storm);
-        };
-        #[cfg(feature = "tower")]
-        let after = {
-            let of = Arc::downgrade(&core);
-            move |request: &mut _| of.upgrade().iter().for_each(|core| core.requests.attach_exemplars(request))
-        };
-        #[cfg(not(feature = "tower"))]
-        let after = |_: &mut _| {};
-        meters.read_around(Around { before: Box::new(before), after: Box::new(after) });
+            recorder.clone(),
+        ));
         let extras = Extras {
             warnings,
             unused: settings.unused.clone(),

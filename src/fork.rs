@@ -85,7 +85,7 @@ impl<T: Default> Mutex<T> {
         match self.holder.compare_exchange(0, own, Ordering::Acquire, Ordering::Relaxed) {
             Ok(_) => Some(Guard { mutex: self, stays: PhantomData }),
             Err(holder) if holder == own => None,
-            Err(holder) => self.inherit(holder, own),
+            Err(holder) => self.take_over(holder, own),
         }
     }
 
@@ -98,7 +98,7 @@ impl<T: Default> Mutex<T> {
     }
 
     #[cold]
-    fn inherit(&self, holder: u32, own: u32) -> Option<Guard<'_, T>> {
+    fn take_over(&self, holder: u32, own: u32) -> Option<Guard<'_, T>> {
         self.holder.compare_exchange(holder, own, Ordering::Acquire, Ordering::Relaxed).ok()?;
         let guard = Guard { mutex: self, stays: PhantomData };
         // SAFETY: locked by this thread (invariant 1); nobody else is to come back to what was there (invariant 2).
@@ -181,8 +181,6 @@ pub(crate) struct PerProcess<T>(AtomicPtr<Made<T>>);
 struct Made<T> {
     generation: u32,
     value: T,
-    /// The parent's.
-    former: *mut Made<T>,
 }
 
 // SAFETY: it gives out shared borrows to any thread, and drops the value on whichever.
@@ -210,7 +208,7 @@ impl<T> PerProcess<T> {
 
     #[cold]
     fn init(&self, value: T) -> &T {
-        let made = Box::into_raw(Box::new(Made { generation: generation(), value, former: std::ptr::null_mut() }));
+        let made = Box::into_raw(Box::new(Made { generation: generation(), value }));
         loop {
             if let Some(earlier) = self.get() {
                 // SAFETY: from the box above, and nobody else has seen it.
@@ -218,8 +216,7 @@ impl<T> PerProcess<T> {
                 return earlier;
             }
             let former = self.0.load(Ordering::Acquire);
-            // SAFETY: nobody else has seen it so far.
-            unsafe { (*made).former = former };
+            // A parent's is let be: its threads may have locked it just then.
             if self.0.compare_exchange(former, made, Ordering::AcqRel, Ordering::Acquire).is_ok() {
                 // SAFETY: invariant 3.
                 return unsafe { &(*made).value };
@@ -237,8 +234,7 @@ impl<T> Default for PerProcess<T> {
 impl<T> Drop for PerProcess<T> {
     fn drop(&mut self) {
         let newest = *self.0.get_mut();
-        // SAFETY: from a box, and nobody borrows from it any more (invariant 3).
-        // What the parent has made may be locked by its threads: it is let be.
+        // SAFETY: from a box, and nobody borrows from it any more (invariant 3). A parent's is let be here, too.
         if let Some(made) = unsafe { newest.as_ref() }
             && made.generation == generation()
         {

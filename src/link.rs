@@ -139,9 +139,9 @@ impl Links {
         newest
     }
 
-    /// This is a forked child which has no link of its own yet.
+    /// This is a forked child, which has no link of its own yet.
     #[inline]
-    fn are_anothers(&self) -> bool {
+    fn are_the_parents(&self) -> bool {
         self.generation.load(Ordering::Relaxed) != fork::generation()
     }
 }
@@ -150,7 +150,7 @@ impl Core {
     /// In a forked child, for the first time: what is recorded from now on goes to a worker of its own.
     #[inline]
     pub(crate) fn notice_fork(self: &Arc<Self>) {
-        if self.links.are_anothers() {
+        if self.links.are_the_parents() {
             self.link_here();
         }
     }

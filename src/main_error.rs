@@ -11,11 +11,25 @@ use crate::exception::{self, active_core};
 /// Of any error, a text, `anyhow::Error` or `eyre::Report`. It becomes an exception of severity FATAL, with its causes ([`Mechanism::Main`]), of the telemetry that is installed; one that was reported before has no second record. The standard library then prints it, with its causes, and ends the process with code 1; the guard, which `main` still has, delivers it. An error from before there was a guard is printed and not reported.
 ///
 /// ```
-/// # fn orders() -> Result<u32, std::num::ParseIntError> { "seven".parse() }
+/// use crumbtrail::{MainError, Mechanism, testing};
+///
+/// fn serve() -> Result<(), MainError> {
+///     let _port: u16 = "eighty".parse()?;
+///     Ok(())
+/// }
+/// let (ended, captured) = testing::capture(serve);
+/// assert!(ended.is_err());
+/// assert_eq!(captured.exceptions()[0].mechanism(), Mechanism::Main);
+/// assert!(captured.exceptions()[0].is_fatal());
+/// ```
+///
+/// A program:
+///
+/// ```no_run
+/// # fn serve() -> Result<(), std::io::Error> { Ok(()) }
 /// fn main() -> Result<(), crumbtrail::MainError> {
 ///     let _telemetry = crumbtrail::init(crumbtrail::service!())?;
-///     # return Ok(());
-///     orders()?;
+///     serve()?;
 ///     Ok(())
 /// }
 /// ```

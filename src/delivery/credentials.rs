@@ -23,16 +23,16 @@ type Given = Result<Vec<(String, String)>, Box<dyn Error + Send + Sync>>;
 pub(crate) struct Credentials(Arc<Shared>);
 
 struct Shared {
-    ask: Box<dyn Fn() -> Given + Send + Sync>,
-    known: Mutex<Option<Issue>>,
-    issued: AtomicU64,
+    provider: Box<dyn Fn() -> Given + Send + Sync>,
+    known: Mutex<Option<Answer>>,
+    answers: AtomicU64,
     /// A forked child's program is asked by itself.
     asking: PerProcess<Asking>,
 }
 
-/// Headers, and which of the answers they are from.
+/// What the program has answered, and the how manieth time.
 #[derive(Clone, Default)]
-pub(super) struct Issue {
+pub(super) struct Answer {
     number: u64,
     pub(super) headers: HeaderMap,
 }
@@ -44,21 +44,26 @@ impl fmt::Debug for Credentials {
 }
 
 impl Credentials {
-    pub(crate) fn new(ask: impl Fn() -> Given + Send + Sync + 'static) -> Self {
-        Self(Arc::new(Shared { ask: Box::new(ask), known: Mutex::default(), issued: AtomicU64::new(0), asking: PerProcess::new() }))
+    pub(crate) fn new(provider: impl Fn() -> Given + Send + Sync + 'static) -> Self {
+        Self(Arc::new(Shared {
+            provider: Box::new(provider),
+            known: Mutex::default(),
+            answers: AtomicU64::new(0),
+            asking: PerProcess::new(),
+        }))
     }
 
     /// The headers to use. The program is asked on a thread on which it may wait; signals that want to know meanwhile wait for the same answer.
     ///
     /// # Errors
     /// The program has none, panicked, or gave what is no header; in words, without values.
-    pub(super) async fn current(&self) -> Result<Issue, String> {
+    pub(super) async fn current(&self) -> Result<Answer, String> {
         loop {
             let asking = self.0.asking.get_or_init(Asking::default);
             let mut is_answered = pin!(asking.answered.notified());
             is_answered.as_mut().enable();
-            if let Some(issue) = self.0.known.lock().clone() {
-                return Ok(issue);
+            if let Some(answer) = self.0.known.lock().clone() {
+                return Ok(answer);
             }
             // One that hangs must not take a thread for each attempt.
             if asking.is_under_way.swap(true, Ordering::Acquire) {
@@ -68,32 +73,32 @@ impl Credentials {
             let shared = self.0.clone();
             let answer = tokio::task::spawn_blocking(move || {
                 let _end = End(&shared);
-                let issue = shared.issue()?;
-                *shared.known.lock() = Some(issue.clone());
-                Ok(issue)
+                let answer = shared.ask()?;
+                *shared.known.lock() = Some(answer.clone());
+                Ok(answer)
             });
             return answer.await.unwrap_or_else(|_| Err("the program's header provider panicked".to_owned()));
         }
     }
 
     /// A receiver has refused these. If no others have been given since, the program is asked again.
-    pub(super) fn refused(&self, issue: &Issue) {
+    pub(super) fn refused(&self, answer: &Answer) {
         let mut known = self.0.known.lock();
-        if known.as_ref().is_some_and(|known| known.number == issue.number) {
+        if known.as_ref().is_some_and(|known| known.number == answer.number) {
             *known = None;
         }
     }
 }
 
 impl Shared {
-    fn issue(&self) -> Result<Issue, String> {
-        let given = (self.ask)().map_err(|error| format!("the program's header provider failed: {error}"))?;
+    fn ask(&self) -> Result<Answer, String> {
+        let given = (self.provider)().map_err(|error| format!("the program's header provider failed: {error}"))?;
         let headers = given.into_iter().map(|(name, value)| {
             let mut value = HeaderValue::from_str(&value).map_err(|_| format!("the header provider's value of {name:?} is no header's"))?;
             value.set_sensitive(true);
             Ok((HeaderName::try_from(&name).map_err(|_| format!("{name:?}, of the header provider, is no header's name"))?, value))
         });
-        Ok(Issue { number: self.issued.fetch_add(1, Ordering::Relaxed), headers: headers.collect::<Result<_, String>>()? })
+        Ok(Answer { number: self.answers.fetch_add(1, Ordering::Relaxed), headers: headers.collect::<Result<_, String>>()? })
     }
 }
 

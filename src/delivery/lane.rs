@@ -393,7 +393,7 @@ impl Lane {
         };
         step("lane::attempt");
         let limit = self.backoff.borrow_mut().limit(self.config.timeout);
-        let issue = match &self.config.credentials {
+        let asked = match &self.config.credentials {
             Some(credentials) => {
                 let current = tokio::time::timeout(limit.unwrap_or(ASKING), credentials.current()).await;
                 let current = current.unwrap_or_else(|_| Err("the program's header provider does not answer".to_owned()));
@@ -401,7 +401,7 @@ impl Lane {
             }
             None => None,
         };
-        let headers = issue.as_ref().map(|(_, issue)| issue.headers.clone()).unwrap_or_default();
+        let headers = asked.as_ref().map(|(_, answer)| answer.headers.clone()).unwrap_or_default();
         let outcome = match transport.prepare(piece.body.clone()) {
             Ok(prepared) => transport.send(prepared, limit, headers).await,
             Err(failure) => Err(failure),
@@ -409,8 +409,8 @@ impl Lane {
         match outcome {
             Err(Failure::Unauthorized { why }) => {
                 self.answered();
-                let Some((credentials, issue)) = issue else { return Err(Failure::Permanent { why }) };
-                credentials.refused(&issue);
+                let Some((credentials, answer)) = asked else { return Err(Failure::Permanent { why }) };
+                credentials.refused(&answer);
                 Err(Failure::Unauthorized { why })
             }
             Ok(accepted) => {

@@ -83,7 +83,7 @@ impl Place<'_> {
             ("k8s.pod.name", first(&["OTEL_RESOURCE_ATTRIBUTES_POD_NAME", "K8S_POD_NAME", "POD_NAME", "HOSTNAME"])),
             ("k8s.pod.uid", first(&["OTEL_RESOURCE_ATTRIBUTES_POD_UID", "K8S_POD_UID", "POD_UID"]).or_else(|| self.pod_uid())),
             ("k8s.node.name", first(&["OTEL_RESOURCE_ATTRIBUTES_NODE_NAME", "K8S_NODE_NAME", "NODE_NAME"])),
-            ("k8s.container.name", first(&["OTEL_RESOURCE_ATTRIBUTES_CONTAINER_NAME", "K8S_CONTAINER_NAME"])),
+            ("k8s.container.name", first(&["K8S_CONTAINER_NAME"])),
             ("k8s.cluster.name", first(&["K8S_CLUSTER_NAME"])),
         ];
         found.into_iter().for_each(|(key, value)| self.set(key, value));
@@ -111,7 +111,7 @@ impl Place<'_> {
         } else if is_set("K_SERVICE") && is_set("K_CONFIGURATION") {
             ("gcp", "gcp_cloud_run", vec![("faas.name", "K_SERVICE"), ("faas.version", "K_REVISION")])
         } else if is_set("CLOUD_RUN_JOB") {
-            ("gcp", "gcp_cloud_run", vec![("faas.name", "CLOUD_RUN_JOB"), ("gcp.cloud_run.job.execution", "CLOUD_RUN_EXECUTION")])
+            ("gcp", "gcp_cloud_run", vec![("faas.name", "CLOUD_RUN_JOB"), ("faas.instance", "CLOUD_RUN_EXECUTION")])
         } else if is_set("GAE_SERVICE") {
             (
                 "gcp",
@@ -125,8 +125,7 @@ impl Place<'_> {
         } else if is_set("WEBSITE_SITE_NAME") {
             ("azure", "azure.app_service", vec![("cloud.region", "REGION_NAME")])
         } else if is_set("HEROKU_APP_ID") {
-            let named = [("heroku.app.id", "HEROKU_APP_ID"), ("heroku.release.creation_timestamp", "HEROKU_RELEASE_CREATED_AT")];
-            ("heroku", "", named.to_vec())
+            ("heroku", "", vec![])
         } else {
             return;
         };

@@ -4,7 +4,10 @@
 
 use std::collections::HashSet;
 
-use crate::trail::record::{self, Part, key};
+use crate::{
+    clock::now,
+    trail::record::{self, Kind, Part, SpanIds, key},
+};
 
 /// An open record.
 #[derive(Clone, Default)]
@@ -36,6 +39,14 @@ impl Body {
         self.bytes.extend_from_slice(record);
         self.compacts_at = (2 * record.len()).max(SMALL);
         self.dropped = 0;
+    }
+
+    /// In a forked child, where what the span had said was being changed: begins anew, now.
+    #[inline]
+    pub(super) fn begin_if_lost(&mut self, callsite: u32, ids: SpanIds) {
+        if self.bytes.is_empty() {
+            self.begin(&record::header_only(Kind::SpanOpen, callsite, now(), ids));
+        }
     }
 
     /// Empties it for its next span.
@@ -161,7 +172,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::trail::record::{Kind, Record, SpanIds, Value};
+    use crate::trail::record::{Record, Value};
 
     proptest! {
         /// Any sequence of late words: of each field the last value is there, and every field that is not is counted.

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value as Json};
 
 use super::{SpanState, core::Core};
-use crate::trail::record::{self, HEADER_BYTES, Record, Value, key, parts};
+use crate::trail::record::{self, Part, Record, Value, flag, key};
 
 /// What of it is asked for.
 #[derive(Clone, Debug, Default)]
@@ -20,43 +20,40 @@ pub(crate) struct Enrichment {
 #[cold]
 pub(super) fn add_span_fields(buf: &mut Vec<u8>, core: &Core, state: &SpanState, callsite: u32) {
     let site = core.callsites.by_id(callsite);
-    let mut wanted: Vec<&str> = core.enrichment.span_fields.iter().map(String::as_str).collect();
-    wanted.retain(|name| !site.as_ref().is_some_and(|site| site.fields.contains(name)));
+    let is_own = |name: &String| site.as_ref().is_some_and(|site| site.fields.contains(&name.as_str()));
+    let mut wanted: Vec<&str> = core.enrichment.span_fields.iter().filter(|name| !is_own(name)).map(String::as_str).collect();
     let mut span = Some(state);
     while let Some(state) = span.filter(|_| !wanted.is_empty()) {
-        let body = state.bytes();
         let names = core.callsites.by_id(state.callsite);
-        let name_of = |part: &record::Part<'_>| {
-            let of_site = names.as_ref().and_then(|site| site.fields.get(usize::from(part.key)).copied());
-            wanted.iter().position(|name| part.name.or(of_site) == Some(name))
-        };
-        // The last value of a field is the one that counts.
-        let mut found: Vec<Option<record::Part<'_>>> = wanted.iter().map(|_| None).collect();
-        for part in parts(body.get(HEADER_BYTES..).unwrap_or_default()) {
-            if let Some(index) = name_of(&part) {
-                found[index] = Some(part);
+        state.with_parts(|parts| {
+            // The last value of a field is the one that counts.
+            let mut found: Vec<Option<Part<'_>>> = wanted.iter().map(|_| None).collect();
+            for part in parts {
+                let name = part.name.or_else(|| names.as_ref()?.fields.get(usize::from(part.key)).copied());
+                if let Some(index) = wanted.iter().position(|wanted| name == Some(wanted)) {
+                    found[index] = Some(part);
+                }
             }
-        }
-        for (name, part) in wanted.iter().zip(&found) {
-            if let Some(part) = part {
-                record::append_named(buf, name, part);
+            for (name, part) in wanted.iter().zip(&found) {
+                part.iter().for_each(|part| record::append_named(buf, name, part));
             }
-        }
-        let mut found = found.iter().map(Option::is_some);
-        wanted.retain(|_| !found.next().unwrap_or_default());
+            let mut found = found.iter();
+            wanted.retain(|_| found.next().is_some_and(Option::is_none));
+        });
         span = state.parent.as_deref();
     }
 }
 
-/// Leaves an event in the span it happens in, as `tracing-opentelemetry` does: its message is the name.
+/// Leaves an event in the span it happens in, as `tracing-opentelemetry` does: its message is the name. Only where the span is exported, or may yet be.
 #[cold]
 pub(super) fn add_to_span(state: &SpanState, record: &[u8], core: &Core, callsite: u32) {
-    let (Some((record, _)), Some(site)) = (Record::split_first(record), core.callsites.by_id(callsite)) else { return };
+    let is_exported = core.exports_spans && (state.ids.flags & flag::SAMPLED != 0 || core.sampler.may_keep());
+    let (true, Some((record, _)), Some(site)) = (is_exported, Record::split_first(record), core.callsites.by_id(callsite)) else { return };
     let (mut name, mut attributes) = (None, Map::new());
     for (index, value) in record.fields() {
         match site.fields.get(usize::from(index)) {
             Some(&"message") => name = Some(text(&value)),
-            Some(field) => _ = attributes.insert((*field).to_owned(), json(&value)),
+            Some(field) => _ = attributes.insert(if site.is_bridged() { unbridged(field) } else { field }.to_owned(), json(&value)),
             None => {}
         }
     }
@@ -66,8 +63,8 @@ pub(super) fn add_to_span(state: &SpanState, record: &[u8], core: &Core, callsit
     let own = [
         ("level", Some(site.level.as_str().into())),
         ("target", Some(site.target.into())),
-        ("code.file.path", site.file.map(Json::from)),
-        ("code.line.number", site.line.map(Json::from)),
+        ("code.file.path", site.file.filter(|_| !site.is_bridged()).map(Json::from)),
+        ("code.line.number", site.line.filter(|_| !site.is_bridged()).map(Json::from)),
     ];
     for (key, value) in own {
         if let Some(value) = value {
@@ -76,6 +73,16 @@ pub(super) fn add_to_span(state: &SpanState, record: &[u8], core: &Core, callsit
     }
     let event = serde_json::json!({ "name": name.as_deref().unwrap_or(site.name), "time": record.time, "attributes": attributes });
     state.append(|body| record::append_str(body, key::SPAN_EVENT, &event.to_string()));
+}
+
+/// What a record of the `log` crate says of its origin, by the names that events have for it.
+fn unbridged(field: &str) -> &str {
+    match field {
+        "log.target" => "target",
+        "log.file" => "code.file.path",
+        "log.line" => "code.line.number",
+        other => other,
+    }
 }
 
 /// Adds how long the span was entered, and how long it was not, under the names that `tracing-opentelemetry` has for it.

@@ -179,7 +179,8 @@ impl CrumbtrailLayer {
             if let Some(trail) = trail.filter(|_| feeds & feeds::CRUMB != 0) {
                 trail.push(&buf);
             }
-            if let Some(state) = state.filter(|_| self.enriches && core.enrichment.events_on_spans) {
+            let is_told = feeds & (feeds::LOG | feeds::CRUMB) != 0;
+            if let Some(state) = state.filter(|_| self.enriches && is_told && core.enrichment.events_on_spans) {
                 enrich::add_to_span(state, &buf, core, callsite);
             }
             if log {

@@ -1,6 +1,12 @@
 //! Routes: which events and spans become exceptions, logs, spans and breadcrumbs. Decided once per callsite, and again when a route is exchanged.
 
-use std::sync::Arc;
+use std::{
+    borrow::Cow,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use tracing_core::{Level, LevelFilter, Metadata};
 use tracing_subscriber::filter::Targets;
@@ -27,6 +33,7 @@ pub(crate) struct Routes {
     /// As they were set up: a forked child begins with these again, should it have been forked just while they were looked at.
     initial: Arc<Filters>,
     exchanged: Mutex<Option<Arc<Filters>>>,
+    is_exchanged: AtomicBool,
     /// Those that stay as they are: nothing is sent by them.
     fixed: Vec<Route>,
     /// Nothing is recorded, but what callers send along goes on through spans of a kind.
@@ -55,7 +62,13 @@ impl Routes {
         }
         let filters =
             Filters { exceptions: level(LevelFilter::ERROR), logs: level(LevelFilter::INFO), spans: level(LevelFilter::INFO), breadcrumbs };
-        Self { initial: Arc::new(filters), exchanged: Mutex::default(), fixed: Vec::new(), passes_on: false }
+        Self {
+            initial: Arc::new(filters),
+            exchanged: Mutex::default(),
+            is_exchanged: AtomicBool::new(false),
+            fixed: Vec::new(),
+            passes_on: false,
+        }
     }
 
     /// Where axum-tracing-opentelemetry and its like put their spans: at TRACE, below a target of their own.
@@ -80,6 +93,7 @@ impl Routes {
         if !self.fixed.contains(&route) {
             let mut exchanged = self.exchanged.lock();
             Arc::make_mut(exchanged.get_or_insert_with(|| self.initial.clone())).set(route, targets);
+            self.is_exchanged.store(true, Ordering::Release);
         }
     }
 
@@ -92,8 +106,10 @@ impl Routes {
         self.passes_on
     }
 
-    fn filters(&self) -> Arc<Filters> {
-        self.exchanged.lock().clone().unwrap_or_else(|| self.initial.clone())
+    /// A record of the `log` crate asks each time: nothing is locked as long as nothing was exchanged.
+    fn filters(&self) -> Cow<'_, Arc<Filters>> {
+        let exchanged = if self.is_exchanged.load(Ordering::Acquire) { self.exchanged.lock().clone() } else { None };
+        exchanged.map_or(Cow::Borrowed(&self.initial), Cow::Owned)
     }
 
     /// What a callsite feeds; 0 if nothing wants it.

@@ -7,12 +7,11 @@ use crate::interop::VERSIONS;
 
 use super::body::Body;
 use crate::{
-    clock::now,
     fork::{Guard, Mutex},
     text::cut,
     trail::{
         SharedTrail, Trail,
-        record::{self, HEADER_BYTES, Kind, SpanIds, flag, key},
+        record::{self, HEADER_BYTES, Kind, Part, SpanIds, flag, key},
     },
 };
 
@@ -136,9 +135,10 @@ impl SpanState {
         if self.trail_above < MAX_ABOVE { None } else { self.shared_trail().cloned() }
     }
 
-    /// A copy of the record as it is now, without padding.
-    pub(crate) fn bytes(&self) -> Vec<u8> {
-        self.body().bytes.clone()
+    /// Looks at its fields as they are now.
+    pub(crate) fn with_parts<T>(&self, look: impl FnOnce(&mut dyn Iterator<Item = Part<'_>>) -> T) -> T {
+        let body = self.body();
+        look(&mut record::parts(body.bytes.get(HEADER_BYTES..).unwrap_or_default()))
     }
 
     /// It was entered for so long, nanoseconds.
@@ -223,9 +223,11 @@ impl SpanState {
         };
         // A span that closes is mostly nobody else's any more; then there is nothing to lock.
         match SharedSpan::get_mut(this) {
-            Some(Self { body, trail, parent, .. }) => {
+            Some(Self { body, trail, parent, callsite, ids, .. }) => {
                 let trail = trail.as_deref().or_else(|| parent.as_deref()?.trail());
-                finish(body.get_mut().whole(), trail)
+                let body = body.get_mut();
+                body.begin_if_lost(*callsite, *ids);
+                finish(body.whole(), trail)
             }
             None => finish(this.body().whole(), this.trail()),
         }
@@ -240,16 +242,8 @@ impl SpanState {
 
     fn body(&self) -> Guard<'_, Body> {
         let mut body = self.body.lock();
-        if body.bytes.is_empty() {
-            self.begin_anew(&mut body);
-        }
+        body.begin_if_lost(self.callsite, self.ids);
         body
-    }
-
-    /// In a forked child: what the span had said so far was being changed.
-    #[cold]
-    fn begin_anew(&self, body: &mut Body) {
-        body.begin(&record::header_only(Kind::SpanOpen, self.callsite, now(), self.ids));
     }
 }
 
@@ -276,4 +270,26 @@ pub(crate) fn append_link_with(body: &mut Vec<u8>, to: SpanIds, more: &str) {
     link.push(to.flags & (flag::SAMPLED | flag::RANDOM | flag::REMOTE_PARENT));
     link.extend_from_slice(more.as_bytes());
     record::append_bytes(body, key::LINK, &link);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trail::record::Record;
+
+    /// In a forked child a thread of the parent's was changing it. It is a span all the same.
+    #[test]
+    fn a_span_whose_record_was_lost_is_whole() {
+        let ids = SpanIds { trace: 7, span: 8, ..SpanIds::default() };
+        let mut span = SharedSpan::default();
+        let state = SharedSpan::get_mut(&mut span).expect("nobody else's");
+        state.open(1, ids, (3, 0), None, None, &record::header_only(Kind::SpanOpen, 3, 5, ids));
+        // Never to be released.
+        std::mem::forget(state.body.lock());
+        SpanState::finish(&mut span, u64::MAX, 0, |bytes, _| {
+            let (record, rest) = Record::split_first(bytes).expect("a record");
+            assert_eq!((record.kind, record.callsite, record.ids, rest.len()), (Kind::Span, 3, ids, 0));
+            assert_eq!(record.end_time(), u64::MAX);
+        });
+    }
 }

@@ -25,15 +25,15 @@ struct Slot(Mutex<Option<(u64, Handle)>>);
 pub(crate) struct OpenSpans {
     slots: Box<[Slot]>,
     crowded: AtomicUsize,
-    overflow: [Crowd; CROWDS],
+    overflow: [Shard; SHARDS],
 }
 
 /// Those that found their slots taken; by slot, so that they meet as seldom. On a cache line of its own.
 #[derive(Default)]
 #[repr(align(64))]
-struct Crowd(Mutex<HashMap<u64, Handle>>);
+struct Shard(Mutex<HashMap<u64, Handle>>);
 
-const CROWDS: usize = 64;
+const SHARDS: usize = 64;
 
 const SLOTS: usize = 4096;
 
@@ -42,7 +42,7 @@ impl OpenSpans {
         Self {
             slots: (0..SLOTS).map(|_| Slot(Mutex::default())).collect(),
             crowded: AtomicUsize::new(0),
-            overflow: std::array::from_fn(|_| Crowd::default()),
+            overflow: std::array::from_fn(|_| Shard::default()),
         }
     }
 
@@ -54,7 +54,7 @@ impl OpenSpans {
         } else {
             drop(slot);
             self.crowded.fetch_add(1, Ordering::Release);
-            self.crowd(id).lock().insert(id, handle);
+            self.shard(id).lock().insert(id, handle);
         }
     }
 
@@ -69,7 +69,7 @@ impl OpenSpans {
                 return;
             }
         }
-        if let Some(known) = self.crowd(id).lock().get_mut(&id) {
+        if let Some(known) = self.shard(id).lock().get_mut(&id) {
             *known = handle;
         }
     }
@@ -82,7 +82,7 @@ impl OpenSpans {
         if self.crowded.load(Ordering::Acquire) == 0 {
             return None;
         }
-        self.crowd(id).lock().get(&id).cloned()
+        self.shard(id).lock().get(&id).cloned()
     }
 
     /// Takes a span out. What is dropped is dropped after the locks.
@@ -96,7 +96,7 @@ impl OpenSpans {
         if self.crowded.load(Ordering::Acquire) == 0 {
             return None;
         }
-        let removed = self.crowd(id).lock().remove(&id);
+        let removed = self.shard(id).lock().remove(&id);
         if removed.is_some() {
             self.crowded.fetch_sub(1, Ordering::Release);
         }
@@ -107,8 +107,8 @@ impl OpenSpans {
         &self.slots[Self::hash(id)].0
     }
 
-    fn crowd(&self, id: u64) -> &Mutex<HashMap<u64, Handle>> {
-        &self.overflow[Self::hash(id) % CROWDS].0
+    fn shard(&self, id: u64) -> &Mutex<HashMap<u64, Handle>> {
+        &self.overflow[Self::hash(id) % SHARDS].0
     }
 
     fn hash(id: u64) -> usize {

@@ -32,10 +32,11 @@ use opentelemetry_sdk::{
     },
 };
 
-pub(crate) use self::ledger::self_metrics;
+use self::ledger::self_metrics;
 use crate::{
     exception::storm::Storm,
     fork::{Mutex, PerProcess},
+    layer::core::Core,
 };
 
 /// Time series of one metric at most; the rest is summed under `otel.metric.overflow` (metrics SDK specification, "Cardinality limits").
@@ -68,8 +69,30 @@ pub(crate) struct Meters {
 
 /// What has to happen before each reading, and what is added to it.
 pub(crate) struct Around {
-    pub(crate) before: Box<dyn Fn(&Meters) + Send + Sync>,
-    pub(crate) after: Box<dyn Fn(&mut ExportMetricsServiceRequest) + Send + Sync>,
+    before: Box<dyn Fn(&Meters) + Send + Sync>,
+    after: Box<dyn Fn(&mut ExportMetricsServiceRequest) + Send + Sync>,
+}
+
+impl Around {
+    /// What this telemetry counts itself: exceptions, its own books, requests; and what the recorder has. In each process once, when its metrics are read for the first time.
+    pub(crate) fn of(core: &Arc<Core>, release: Vec<KeyValue>, #[cfg(feature = "metrics")] recorder: recorder::Recorder) -> Self {
+        let (of, registered, count_exceptions) = (Arc::downgrade(core), PerProcess::new(), exception_counter(release));
+        let before = move |meters: &Meters| {
+            #[cfg(feature = "metrics")]
+            recorder.publish();
+            let Some(core) = of.upgrade() else { return };
+            registered.get_or_init(|| self_metrics(&meters.meter("crumbtrail"), &core));
+            count_exceptions(meters, &core.storm);
+        };
+        #[cfg(feature = "tower")]
+        let after = {
+            let of = Arc::downgrade(core);
+            move |request: &mut _| of.upgrade().iter().for_each(|core| core.requests.attach_exemplars(request))
+        };
+        #[cfg(not(feature = "tower"))]
+        let after = |_: &mut _| {};
+        Self { before: Box::new(before), after: Box::new(after) }
+    }
 }
 
 /// How histograms and counters are told.
@@ -173,7 +196,7 @@ impl Meters {
 }
 
 /// Counts every exception: `crumbtrail.exceptions`, unit `{exception}`, by type, group and release. The callers count in the storm table; before each reading the counts come here, under the names their groups have by then. So "first seen in" and "again since" a release are questions about one metric.
-pub(crate) fn exception_counter(release: Vec<KeyValue>) -> impl Fn(&Meters, &Storm) + Send + Sync {
+fn exception_counter(release: Vec<KeyValue>) -> impl Fn(&Meters, &Storm) + Send + Sync {
     let counter = PerProcess::<Counter<u64>>::new();
     move |meters, storm| {
         let counter = counter.get_or_init(|| {

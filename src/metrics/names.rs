@@ -34,29 +34,36 @@ impl Names {
     /// The name under which a metric is told. `None`: there are too many.
     pub(super) fn of<'a>(&self, name: &'a str) -> Option<Cow<'a, str>> {
         let valid = valid(name);
-        let mut spellings = self.spellings.lock();
-        let lower = valid.to_ascii_lowercase();
-        let first = match spellings.get(&lower) {
-            Some(first) => first,
-            None if spellings.len() >= MAX_NAMES => {
-                self.too_many.call_once(|| {
-                    crate::diagnose(format_args!(
-                        "more than {MAX_NAMES} names of metrics; others are left out, {name:?} is the first. What varies belongs into a label"
-                    ));
-                });
-                return None;
-            }
-            None => spellings.entry(lower).or_insert_with(|| valid.clone().into_owned()),
-        };
-        if first != name {
-            self.changed.call_once(|| {
+        let Some(first) = self.first(&valid) else {
+            self.too_many.call_once(|| {
                 crate::diagnose(format_args!(
-                    "the metric {name:?} is called {first:?}: a name is ASCII letters, digits, `_`, `.`, `-`, `/`, begins with a letter, is no longer than {MAX}, and differs from others not only in case"
+                    "more than {MAX_NAMES} names of metrics; others are left out, {name:?} is the first. What varies belongs into a label"
                 ));
             });
-            return Some(Cow::Owned(first.clone()));
+            return None;
+        };
+        let Some(first) = first.or((valid != name).then(|| valid.into_owned())) else { return Some(Cow::Borrowed(name)) };
+        self.changed.call_once(|| {
+            crate::diagnose(format_args!(
+                "the metric {name:?} is called {first:?}: a name is ASCII letters, digits, `_`, `.`, `-`, `/`, begins with a letter, is no longer than {MAX}, and differs from others not only in case"
+            ));
+        });
+        Some(Cow::Owned(first))
+    }
+
+    /// The spelling that came first, if it is another. `None`: there are too many names.
+    fn first(&self, valid: &str) -> Option<Option<String>> {
+        let mut spellings = self.spellings.lock();
+        let lower = valid.to_ascii_lowercase();
+        let has_room = spellings.len() < MAX_NAMES;
+        match spellings.get(&lower) {
+            Some(first) => Some((first != valid).then(|| first.clone())),
+            None if has_room => {
+                spellings.insert(lower, valid.to_owned());
+                Some(None)
+            }
+            None => None,
         }
-        Some(Cow::Borrowed(name))
     }
 }
 

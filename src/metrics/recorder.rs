@@ -230,14 +230,16 @@ impl Shared {
                 .with_unit(unit)
                 .with_description(description)
                 .with_callback(move |observer| {
+                    let mut is_finite = true;
                     for (attributes, cell) in members.lock().iter() {
                         let value = f64::from_bits(cell.own.0.load(Ordering::Relaxed));
+                        is_finite &= value.is_finite();
                         if value.is_finite() {
                             observer.observe(value, attributes);
-                        } else {
-                            shared.upgrade().iter().for_each(|shared| shared.say_once_not_a_number(&called));
                         }
                     }
+                    // Under no lock: standard error may be slow.
+                    shared.upgrade().filter(|_| !is_finite).iter().for_each(|shared| shared.say_once_not_a_number(&called));
                 })
                 .build();
         }
@@ -270,7 +272,7 @@ fn unpublished<T>(families: &ByName<T>) -> Vec<(String, Members<T>)> {
 
 impl Here {
     /// This process's cell for a key of which its parent has one.
-    fn heir<T: Kind>(&self, key: &Key) -> Arc<Cell<T>> {
+    fn again<T: Kind>(&self, key: &Key) -> Arc<Cell<T>> {
         if is_overflow(key) {
             let mut families = T::families(&self.families).lock();
             return families.entry(key.name().to_owned()).or_default().overflow(&self.families, key.name());

@@ -46,6 +46,8 @@ fn events_are_events_of_their_span() {
         let _order = info_span!("order").entered();
         info!(amount = 7, currency = "EUR", token = "hunter2", "card charged");
         warn!(ratio = f64::NAN, "odd");
+        // As `tracing-log` makes one of a record of the `log` crate.
+        info!(target: "log", { log.target = "shop::db", log.file = "src/db.rs", log.line = 7u64 }, "bridged");
         (0..500).for_each(|number| info!(number, "many"));
         error!("failed");
     });
@@ -56,6 +58,8 @@ fn events_are_events_of_their_span() {
     assert_eq!((name.as_str(), attributes["amount"].to_string().as_str(), attributes["currency"].as_str()), ("card charged", "7", "EUR"));
     assert_eq!((attributes["level"].as_str(), attributes["token"].as_str()), ("INFO", "[Filtered]"));
     assert_eq!(order.events[1].1["ratio"].as_str(), "NaN");
+    let (name, attributes) = &order.events[2];
+    assert_eq!((name.as_str(), attributes["target"].as_str(), attributes["code.file.path"].as_str()), ("bridged", "shop::db", "src/db.rs"));
     assert_eq!(order.events.len(), 128);
     assert_eq!(order.events.iter().filter(|(name, _)| name == "exception").count(), 1, "what is said of a failure finds room");
 }

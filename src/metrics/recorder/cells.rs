@@ -19,24 +19,25 @@ pub(super) struct Cell<T> {
     shared: Weak<Shared>,
     /// Of which process, see [`fork::generation`].
     generation: u32,
-    heir: PerProcess<Arc<Cell<T>>>,
+    /// The one of a child that has this from its parent.
+    in_child: PerProcess<Arc<Cell<T>>>,
 }
 
 impl<T: Kind> Cell<T> {
     pub(super) fn new(shared: Weak<Shared>, key: Key) -> Self {
-        Self { own: T::default(), key, shared, generation: fork::generation(), heir: PerProcess::new() }
+        Self { own: T::default(), key, shared, generation: fork::generation(), in_child: PerProcess::new() }
     }
 
     /// This process's.
     #[inline]
     fn here(&self) -> &Self {
-        if self.generation == fork::generation() { self } else { self.in_child() }
+        if self.generation == fork::generation() { self } else { self.of_child() }
     }
 
     #[cold]
-    fn in_child(&self) -> &Self {
+    fn of_child(&self) -> &Self {
         let Some(shared) = self.shared.upgrade() else { return self };
-        self.heir.get_or_init(|| shared.here().heir(&self.key))
+        self.in_child.get_or_init(|| shared.here().again(&self.key))
     }
 }
 

@@ -97,7 +97,7 @@ fn schedule(seed: u64) -> [u64; 4] {
         world.set(Mode::Pass);
     }
     let shutdown = program.ask("shutdown 1000");
-    assert!(shutdown["ms"].as_u64().is_some_and(|ms| ms < 5_000), "seed {seed}: {shutdown}");
+    assert!(shutdown["ms"].as_u64().is_some_and(|ms| ms < 1_400), "seed {seed}: {shutdown}");
     let emitted_exceptions = each + exceptions_only;
     let stats = books(&mut program, &[("exceptions", emitted_exceptions), ("logs", each), ("spans", each)])
         .unwrap_or_else(|why| panic!("seed {seed}: the books do not balance: {why}"));

@@ -246,6 +246,7 @@ impl Received {
                 };
                 points.into_iter().map(point).collect()
             };
+            let sum = |sum: Option<f64>| sum.unwrap_or_default();
             let points = match metric.data {
                 Some(Data::Sum(sum)) => numbers(sum.data_points),
                 Some(Data::Gauge(gauge)) => numbers(gauge.data_points),
@@ -253,13 +254,7 @@ impl Received {
                     let point = |point: HistogramDataPoint| Point {
                         bounds: point.explicit_bounds,
                         buckets: point.bucket_counts,
-                        ..Point::of(
-                            point.attributes,
-                            point.start_time_unix_nano,
-                            point.sum.unwrap_or_default(),
-                            point.count,
-                            point.exemplars,
-                        )
+                        ..Point::of(point.attributes, point.start_time_unix_nano, sum(point.sum), point.count, point.exemplars)
                     };
                     histogram.data_points.into_iter().map(point).collect()
                 }
@@ -267,13 +262,7 @@ impl Received {
                     let point = |point: ExponentialHistogramDataPoint| Point {
                         buckets: point.positive.map(|buckets| buckets.bucket_counts).unwrap_or_default(),
                         scale: Some(point.scale),
-                        ..Point::of(
-                            point.attributes,
-                            point.start_time_unix_nano,
-                            point.sum.unwrap_or_default(),
-                            point.count,
-                            point.exemplars,
-                        )
+                        ..Point::of(point.attributes, point.start_time_unix_nano, sum(point.sum), point.count, point.exemplars)
                     };
                     histogram.data_points.into_iter().map(point).collect()
                 }
