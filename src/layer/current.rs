@@ -341,12 +341,19 @@ impl Instance {
         }
     }
 
+    /// Those below one that is open, too; now and then.
+    #[cold]
+    fn let_go_of_all_closed(&mut self) {
+        if self.entered.len().is_power_of_two() {
+            self.entered.retain(|entered| !entered.state.is_closed());
+        }
+    }
+
     /// Enters a span. One that this thread knows is moved, not counted: a poll costs no atomic operation.
     #[inline]
     pub(crate) fn enter(&mut self, id: u64, look_up: impl FnOnce() -> Option<SharedSpan>) {
-        // Now and then also those below one that is open.
-        if self.entered.len() >= MANY_ENTERED && self.entered.len().is_power_of_two() {
-            self.entered.retain(|entered| !entered.state.is_closed());
+        if self.entered.len() >= MANY_ENTERED {
+            self.let_go_of_all_closed();
         }
         let known = self.recent[slot(id)].take_if(|recent| recent.id == id);
         // A state that is not closed is the only one of its id; a closed one may be another span's by now.
@@ -357,6 +364,7 @@ impl Instance {
     }
 
     /// The span that was entered last was so just now.
+    #[cold]
     pub(crate) fn begin_busy(&mut self, id: u64, now: u64) {
         // Those that were left elsewhere are not left here.
         let entered = &self.entered;
@@ -365,6 +373,7 @@ impl Instance {
     }
 
     /// A span is left now. Time counts once, however often it is entered within itself.
+    #[cold]
     pub(crate) fn end_busy(&mut self, id: u64, now: u64) {
         let Some(index) = self.busy.iter().rposition(|(entered, _)| *entered == id) else { return };
         let (_, since) = self.busy.remove(index);
