@@ -179,6 +179,7 @@ impl Worker {
         if now >= self.next_housekeeping {
             self.next_housekeeping = now + HOUSEKEEPING;
             self.exporter.housekeeping();
+            self.link.outboxes.give_back();
         }
         if now >= self.next_adoption {
             self.next_adoption = now + ADOPTION;

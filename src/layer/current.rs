@@ -12,7 +12,7 @@ use crate::{
     fork,
     layer::{core::Core, slab, span::SharedSpan},
     ledger::{Lost, Signal},
-    outbox::Outbox,
+    outbox::Producer,
     trail::{
         SharedTrail, Trail,
         record::{self, Kind, SpanIds, flag, records},
@@ -65,7 +65,7 @@ pub(crate) struct Instance {
     /// Spans this thread opened or entered last, by id: the next to enter is most likely one of them.
     recent: [Option<Entered>; RECENT],
     /// Made with the first record that is exported; and of which link.
-    outbox: Option<Arc<Outbox>>,
+    outbox: Option<Producer>,
     generation: u32,
     /// The outbox fills faster than it is emptied: see [`Instance::sheds`].
     is_shedding: Cell<bool>,
@@ -259,7 +259,7 @@ impl Instance {
         if self.outbox.is_none() || self.generation != fork::generation() {
             self.register(core);
         }
-        match &self.outbox {
+        match &mut self.outbox {
             Some(outbox) => outbox.push(record, signal),
             None => core.ledger().dropped(signal, Lost::QueueOverflow, 1),
         }

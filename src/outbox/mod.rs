@@ -5,9 +5,19 @@
 mod missed;
 pub(crate) mod ring;
 
-/// The atomics of [`ring`], by a name that `tests/model` replaces with loom's.
+/// What [`ring`] shares, by a name that `tests/model` replaces with loom's.
 mod sync {
-    pub(crate) use std::sync::atomic::{AtomicU64, Ordering};
+    pub(crate) use std::sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicU64, Ordering},
+    };
+
+    /// Words of a ring, in one allocation.
+    pub(crate) type Part = Arc<[AtomicU64]>;
+
+    pub(crate) fn part(words: usize) -> Part {
+        (0..words).map(|_| AtomicU64::new(0)).collect()
+    }
 }
 
 use std::sync::{
@@ -18,47 +28,63 @@ use std::sync::{
 use crossbeam_queue::ArrayQueue;
 use tokio::sync::Notify;
 
-use self::{missed::Missed, ring::SpscRing};
+use self::{
+    missed::Missed,
+    ring::{Near, SpscRing},
+};
 use crate::ledger::{Ledger, Lost, Signal};
 
 /// One thread's ring. The thread holds one `Arc`, the worker the other.
 pub(crate) struct Outbox {
     ring: SpscRing,
+    /// Something was taken from it lately.
+    is_used: AtomicBool,
     /// The worker has been told that this ring fills up, and has not yet looked.
     called: AtomicBool,
     waker: Arc<Waker>,
     missed: Missed,
 }
 
-impl Outbox {
-    /// Hands a record over; one for which there is no room is dropped and counted. Only the owning thread calls this.
+/// The thread's side of its [`Outbox`].
+pub(crate) struct Producer {
+    near: Near,
+    outbox: Arc<Outbox>,
+}
+
+impl Producer {
+    /// Hands a record over; one for which there is no room is dropped and counted.
     #[inline]
-    pub(crate) fn push(&self, record: &[u8], signal: Signal) {
+    pub(crate) fn push(&mut self, record: &[u8], signal: Signal) {
+        let outbox = &*self.outbox;
         // A record says its own length in so many bits.
         let fits = record.len() / 8 <= usize::from(u16::MAX);
-        let used = if fits { self.ring.push(record.as_chunks::<8>().0) } else { None };
+        let used = if fits { outbox.ring.push(&mut self.near, record.as_chunks::<8>().0) } else { None };
         let Some(used) = used else { return self.miss(signal, Lost::QueueOverflow, 1) };
-        if used > self.ring.capacity() / 2 && !self.called.load(Ordering::Relaxed) && !self.called.swap(true, Ordering::Relaxed) {
-            self.waker.wake();
+        if used > outbox.ring.capacity() / 2 && !outbox.called.load(Ordering::Relaxed) && !outbox.called.swap(true, Ordering::Relaxed) {
+            outbox.waker.wake();
         }
     }
 
-    /// Counts records that are not handed over. Only the owning thread calls this.
+    /// Counts records that are not handed over.
     #[inline]
     pub(crate) fn miss(&self, signal: Signal, reason: Lost, count: u64) {
-        self.missed.count(signal, reason, count);
+        self.outbox.missed.count(signal, reason, count);
     }
 
-    /// How full it is, in quarters. Only the owning thread calls this.
+    /// How full it is, in quarters.
     #[inline]
     pub(crate) fn quarters(&self) -> usize {
-        self.ring.used() * 4 / self.ring.capacity()
+        self.outbox.ring.used() * 4 / self.outbox.ring.capacity()
     }
+}
 
+impl Outbox {
     /// Takes all records. Only the worker calls this.
-    pub(crate) fn drain(&self, out: &mut Vec<u8>) {
+    fn drain(&self, out: &mut Vec<u8>) {
         self.called.store(false, Ordering::Relaxed);
-        self.ring.drain(out);
+        if self.ring.drain(out) {
+            self.is_used.store(true, Ordering::Relaxed);
+        }
     }
 }
 
@@ -80,16 +106,17 @@ impl Outboxes {
     }
 
     /// A thread's first record: allocates its ring, or takes that of a thread that has ended. `None` once the worker has ended.
-    pub(crate) fn register(&self, waker: &Arc<Waker>) -> Option<Arc<Outbox>> {
+    pub(crate) fn register(&self, waker: &Arc<Waker>) -> Option<Producer> {
         let spare = self.spare.try_lock().ok().and_then(|mut spare| spare.pop());
         let outbox = Arc::new(Outbox {
             ring: spare.unwrap_or_else(|| SpscRing::new(self.capacity)),
+            is_used: AtomicBool::new(false),
             called: AtomicBool::new(false),
             waker: waker.clone(),
             missed: Missed::default(),
         });
         self.all.lock().unwrap_or_else(PoisonError::into_inner).as_mut()?.push(outbox.clone());
-        Some(outbox)
+        Some(Producer { near: Near::default(), outbox })
     }
 
     /// Every thread's, to be [emptied](Self::empty) one after the other. The lock is not held meanwhile: a thread's first record would wait for it.
@@ -115,7 +142,17 @@ impl Outboxes {
             && let Ok(mut spare) = self.spare.try_lock()
             && spare.len() < MAX_SPARE
         {
+            outbox.ring.give_back();
             spare.push(outbox.ring);
+        }
+    }
+
+    /// Frees what those outboxes had grown by from which nothing was taken since this was last asked for.
+    pub(crate) fn give_back(&self) {
+        for outbox in self.all() {
+            if !outbox.is_used.swap(false, Ordering::Relaxed) {
+                outbox.ring.give_back();
+            }
         }
     }
 
@@ -183,5 +220,40 @@ impl<T: Weight> Express<T> {
         let load = self.queue.pop()?;
         self.bytes.fetch_sub(load.weight(), Ordering::Relaxed);
         Some(load)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PARTS: usize = 32;
+
+    /// Report D3: a thread that said much once does not keep the memory while it idles.
+    #[test]
+    fn what_a_burst_took_is_given_back() {
+        let (outboxes, ledger, mut out) = (Outboxes::new(PARTS * 64), Ledger::default(), Vec::new());
+        let mut producer = outboxes.register(&Arc::default()).expect("it is open");
+        let outbox = producer.outbox.clone();
+        let record = |number: u64| [number.to_le_bytes(); 3].concat();
+        for burst in 0..3 {
+            let count = PARTS as u64 * 8 / 3;
+            (0..count).for_each(|number| producer.push(&record(number), Signal::Logs));
+            assert_eq!(outbox.ring.allocated(), PARTS, "burst {burst}");
+            (0..2).for_each(|_| outboxes.give_back());
+            assert_eq!(outbox.ring.allocated(), PARTS, "all of it is still to be read");
+            out.clear();
+            outboxes.empty(outbox.clone(), &mut out, &ledger);
+            assert_eq!(out, (0..count).flat_map(record).collect::<Vec<u8>>());
+            outboxes.give_back();
+            assert_eq!(outbox.ring.allocated(), PARTS, "it was in use");
+            outboxes.give_back();
+            assert_eq!(outbox.ring.allocated(), 2, "the first, and the one that is written to");
+        }
+        drop((producer, outbox));
+        outboxes.all().into_iter().for_each(|outbox| outboxes.empty(outbox, &mut out, &ledger));
+        let spare: Vec<_> = outboxes.spare.lock().expect("nobody panicked").iter().map(SpscRing::allocated).collect();
+        assert_eq!(spare, [1], "for the next thread");
+        assert_eq!(ledger.stats(0, 0, 0).signal(Signal::Logs).lost_to(Lost::QueueOverflow), 0);
     }
 }

@@ -3,19 +3,26 @@
 //! The producer owns `head`, the consumer `tail`; `head - tail` never exceeds the capacity. Records are whole words and are pushed whole or not at all. `tests/model` runs this under loom. No `unsafe`: the words are atomics.
 //!
 //! A thread that says little uses little memory, and the same of it again and again: the ring is allocated in parts, when they are first used, and where it is empty the producer moves both positions on to the beginning of its first part. While it is empty the consumer leaves `tail` alone; and it looks at `head` first, so that it sees either neither of the two moved, or `tail`, which is moved first, at or beyond `head`.
+//!
+//! The parts are behind a lock, which neither side takes for each record: the producer keeps the part that it writes to, [`Near`], and changes it under the lock; what reaches into another part is written whole under it. So a part that nobody but the list has is not being written to, and the consumer may [give it back](SpscRing::give_back) while the ring is empty.
 
-use std::sync::OnceLock;
+use std::sync::PoisonError;
 
-use super::sync::{AtomicU64, Ordering};
+use super::sync::{self, Arc, AtomicU64, Mutex, MutexGuard, Ordering, Part};
 
 /// The words and the two positions, which only grow.
 pub(crate) struct SpscRing {
-    parts: Box<[OnceLock<Box<[AtomicU64]>>]>,
-    /// Words of one part, as the power of two.
+    parts: Mutex<Vec<Option<Part>>>,
+    /// Words of all parts, and of one, as powers of two.
+    bits: u32,
     part_bits: u32,
     head: AtomicU64,
     tail: AtomicU64,
 }
+
+/// The part that the producer of a ring writes to, and which it is.
+#[derive(Default)]
+pub(crate) struct Near(Option<(usize, Part)>);
 
 /// Parts of a ring.
 const PARTS: usize = 32;
@@ -26,16 +33,17 @@ impl SpscRing {
         let words = words.next_power_of_two();
         let parts = words.min(PARTS);
         Self {
-            parts: (0..parts).map(|_| OnceLock::new()).collect(),
+            parts: Mutex::new((0..parts).map(|_| None).collect()),
+            bits: words.trailing_zeros(),
             part_bits: (words / parts).trailing_zeros(),
             head: AtomicU64::new(0),
             tail: AtomicU64::new(0),
         }
     }
 
-    /// Adds a record of whole little-endian words, or says `None` if there is no room. Returns how many words are now in use. Allocates a part that is used for the first time. Only the producer calls this.
+    /// Adds a record of whole little-endian words, or says `None` if there is no room. Returns how many words are now in use. Allocates a part that is used for the first time. Only the producer calls this, always with the same `near`.
     #[inline]
-    pub(crate) fn push(&self, record: &[[u8; 8]]) -> Option<usize> {
+    pub(crate) fn push(&self, near: &mut Near, record: &[[u8; 8]]) -> Option<usize> {
         let mut head = self.head.load(Ordering::Relaxed);
         let used = (head - self.tail.load(Ordering::Acquire)) as usize;
         if used + record.len() > self.capacity() {
@@ -46,33 +54,48 @@ impl SpscRing {
             // The release of `head` below carries it along.
             self.tail.store(head, Ordering::Relaxed);
         }
+        let (part, from) = self.place(head);
+        match &near.0 {
+            Some((known, words)) if *known == part && from + record.len() <= self.part() => {
+                write(&words[from..], record);
+                self.head.store(head + record.len() as u64, Ordering::Release);
+            }
+            _ => self.push_far(near, head, record),
+        }
+        Some(used + record.len())
+    }
+
+    /// Adds a record that is not, or not wholly, in the part at hand.
+    #[cold]
+    fn push_far(&self, near: &mut Near, head: u64, record: &[[u8; 8]]) {
+        let mut parts = self.parts();
         let (mut at, mut rest) = (head, record);
         while !rest.is_empty() {
             let (part, from) = self.place(at);
             let (here, later) = rest.split_at(rest.len().min(self.part() - from));
-            let words = self.parts[part].get_or_init(|| (0..self.part()).map(|_| AtomicU64::new(0)).collect());
-            for (slot, word) in words[from..].iter().zip(here) {
-                slot.store(u64::from_le_bytes(*word), Ordering::Relaxed);
-            }
+            let words = parts[part].get_or_insert_with(|| sync::part(self.part()));
+            write(&words[from..], here);
+            near.0 = Some((part, words.clone()));
             (at, rest) = (at + here.len() as u64, later);
         }
+        // Under the lock, so that it is not given back unread.
         self.head.store(at, Ordering::Release);
-        Some(used + record.len())
     }
 
-    /// Moves everything that is in the ring to `out`. Only the consumer calls this.
-    pub(crate) fn drain(&self, out: &mut Vec<u8>) {
+    /// Moves everything that is in the ring to `out`, and says whether there was something. Only the consumer calls this.
+    pub(crate) fn drain(&self, out: &mut Vec<u8>) -> bool {
         let head = self.head.load(Ordering::Acquire);
         let mut tail = self.tail.load(Ordering::Relaxed);
         if tail >= head {
-            return;
+            return false;
         }
         out.reserve((head - tail) as usize * 8);
         while tail < head {
             let (part, from) = self.place(tail);
             let count = (self.part() - from).min((head - tail) as usize);
             // What the producer has written has a part.
-            let words = self.parts[part].get().map_or(&[][..], |words| &words[from..from + count]);
+            let words = self.parts()[part].clone();
+            let words = words.as_ref().map_or(&[][..], |words| &words[from..from + count]);
             let taken = out.len();
             out.resize(taken + count * 8, 0);
             for (bytes, word) in out[taken..].as_chunks_mut::<8>().0.iter_mut().zip(words) {
@@ -81,6 +104,23 @@ impl SpscRing {
             tail += count as u64;
         }
         self.tail.store(head, Ordering::Release);
+        true
+    }
+
+    /// Frees what an empty ring has grown by: all parts but the first, and the one its producer writes to. Only the consumer calls this.
+    pub(crate) fn give_back(&self) {
+        let mut parts = self.parts();
+        if self.tail.load(Ordering::Relaxed) >= self.head.load(Ordering::Acquire) {
+            for part in parts.iter_mut().skip(1) {
+                part.take_if(|words| Arc::strong_count(words) == 1);
+            }
+        }
+    }
+
+    /// How many parts it has by now.
+    #[cfg(test)]
+    pub(super) fn allocated(&self) -> usize {
+        self.parts().iter().flatten().count()
     }
 
     /// Words in use, or more: the consumer may have taken some meanwhile. Only the producer calls this.
@@ -92,7 +132,7 @@ impl SpscRing {
     /// Words it can hold.
     #[inline]
     pub(crate) fn capacity(&self) -> usize {
-        self.parts.len() << self.part_bits
+        1 << self.bits
     }
 
     /// Words of a part.
@@ -106,5 +146,16 @@ impl SpscRing {
     fn place(&self, position: u64) -> (usize, usize) {
         let at = position as usize & (self.capacity() - 1);
         (at >> self.part_bits, at & (self.part() - 1))
+    }
+
+    fn parts(&self) -> MutexGuard<'_, Vec<Option<Part>>> {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[inline]
+fn write(words: &[AtomicU64], record: &[[u8; 8]]) {
+    for (slot, word) in words.iter().zip(record) {
+        slot.store(u64::from_le_bytes(*word), Ordering::Relaxed);
     }
 }
