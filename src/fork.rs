@@ -234,7 +234,8 @@ impl<T> Default for PerProcess<T> {
 impl<T> Drop for PerProcess<T> {
     fn drop(&mut self) {
         let newest = *self.0.get_mut();
-        // SAFETY: from a box, and nobody borrows from it any more (invariant 3). A parent's is let be here, too.
+        // SAFETY: from a box, and nobody borrows from it any more (invariant 3). A parent's is let be here,
+        // too.
         if let Some(made) = unsafe { newest.as_ref() }
             && made.generation == generation()
         {

@@ -119,7 +119,10 @@ impl Telemetry {
         exception::panic::install_hook(&self.inner.core);
     }
 
-    /// Exchanges the filter of a route while the service runs, see [`Builder::with_route`](crate::Builder::with_route): more breadcrumbs for an hour, say. It counts for what happens from now on, on every thread; spans that are open go on as they began. What was turned off by `OTEL_SDK_DISABLED` or `OTEL_LOGS_EXPORTER=none` stays off. Looks at every callsite there is.
+    /// Exchanges the filter of a route while the service runs, see
+    /// [`Builder::with_route`](crate::Builder::with_route): more breadcrumbs for an hour, say. It counts for
+    /// what happens from now on, on every thread; spans that are open go on as they began. What was turned
+    /// off by `OTEL_SDK_DISABLED` or `OTEL_LOGS_EXPORTER=none` stays off. Looks at every callsite there is.
     ///
     /// ```
     /// use crumbtrail::Route;

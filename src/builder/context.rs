@@ -45,7 +45,10 @@ impl Builder {
         self
     }
 
-    /// Fields of spans that log records in them carry, too, by their names; none by default. An inner span's field wins over an outer one's, an event's own over both. Values are told as the span tells them: what is secret there is secret here. Each log record in a span costs a look through the fields of the spans around it, and allocates.
+    /// Fields of spans that log records in them carry, too, by their names; none by default. An inner span's
+    /// field wins over an outer one's, an event's own over both. Values are told as the span tells them: what
+    /// is secret there is secret here. Each log record in a span costs a look through the fields of the spans
+    /// around it, and allocates.
     ///
     /// ```
     /// let builder = crumbtrail::builder(crumbtrail::service!()).with_span_fields_on_logs(["order.id"]);
@@ -62,7 +65,10 @@ impl Builder {
         self
     }
 
-    /// Whether events in a span that are logs or breadcrumbs are events of that span, too, for a backend that has traces and no logs; not by default. An event's message is its name there. Costs such an event its JSON text. A span has as many as its [limit](crate::Environment) allows, 128 by default, and what fits into 32 KiB; the rest is counted. Exceptions are there in any case.
+    /// Whether events in a span that are logs or breadcrumbs are events of that span, too, for a backend that
+    /// has traces and no logs; not by default. An event's message is its name there. Costs such an event its
+    /// JSON text. A span has as many as its [limit](crate::Environment) allows, 128 by default, and what fits
+    /// into 32 KiB; the rest is counted. Exceptions are there in any case.
     ///
     /// ```
     /// let builder = crumbtrail::builder(crumbtrail::service!()).with_events_on_spans(true);

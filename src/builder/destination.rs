@@ -68,7 +68,11 @@ impl Builder {
 
     /// Headers that do not last, such as a token that is renewed: `provider` is asked before the first request, and again when a receiver has refused them (401, 403, `UNAUTHENTICATED`, `PERMISSION_DENIED`). They win over [`with_header`](Self::with_header)'s.
     ///
-    /// It may block (it has a thread of its own while it is asked); what is to be sent waits for as long as [an attempt](Self::with_timeout). It may fail: then it is asked again after pauses that grow from a tenth of a second to three, and after a refusal from half a second to a minute. What is to be sent waits meanwhile, within its bounds of memory and age. One answer serves all signals; an error is said on stderr.
+    /// It may block (it has a thread of its own while it is asked); what is to be sent waits for as long as
+    /// [an attempt](Self::with_timeout). It may fail: then it is asked again after pauses that grow from a
+    /// tenth of a second to three, and after a refusal from half a second to a minute. What is to be sent
+    /// waits meanwhile, within its bounds of memory and age. One answer serves all signals; an error is said
+    /// on stderr.
     ///
     /// ```
     /// let builder = crumbtrail::builder(crumbtrail::service!()).with_header_provider(|| {

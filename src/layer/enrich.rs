@@ -44,7 +44,8 @@ pub(super) fn add_span_fields(buf: &mut Vec<u8>, core: &Core, state: &SpanState,
     }
 }
 
-/// Leaves an event in the span it happens in, as `tracing-opentelemetry` does: its message is the name. Only where the span is exported, or may yet be.
+/// Leaves an event in the span it happens in, as `tracing-opentelemetry` does: its message is the name. Only
+/// where the span is exported, or may yet be.
 #[cold]
 pub(super) fn add_to_span(state: &SpanState, record: &[u8], core: &Core, callsite: u32) {
     let is_exported = core.exports_spans && (state.ids.flags & flag::SAMPLED != 0 || core.sampler.may_keep());

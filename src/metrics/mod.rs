@@ -74,7 +74,8 @@ pub(crate) struct Around {
 }
 
 impl Around {
-    /// What this telemetry counts itself: exceptions, its own books, requests; and what the recorder has. In each process once, when its metrics are read for the first time.
+    /// What this telemetry counts itself: exceptions, its own books, requests; and what the recorder has. In
+    /// each process once, when its metrics are read for the first time.
     pub(crate) fn of(core: &Arc<Core>, release: Vec<KeyValue>, #[cfg(feature = "metrics")] recorder: recorder::Recorder) -> Self {
         let (of, registered, count_exceptions) = (Arc::downgrade(core), PerProcess::new(), exception_counter(release));
         let before = move |meters: &Meters| {

@@ -4,7 +4,12 @@
 //!
 //! A thread that says little uses little memory, and the same of it again and again: the ring is allocated in parts, when they are first used, and where it is empty the producer moves both positions on to the beginning of its first part. While it is empty the consumer leaves `tail` alone; and it looks at `head` first, so that it sees either neither of the two moved, or `tail`, which is moved first, at or beyond `head`.
 //!
-//! The parts are behind a lock, which neither side takes for each record: the producer keeps the part that it writes to, [`Near`], and changes it under the lock; what reaches into another part is written whole under it. So a part that nobody but the list has is not being written to, and the consumer may [give it back](SpscRing::give_back) while the ring is empty.
+//! The parts are behind a lock. The producer keeps the part that it writes to, [`Near`], and takes the lock
+//! only to
+//! go on to another part; a record that reaches into one is written whole under it. So a part that only the
+//! list
+//! holds is not being written to, and the consumer may [free it](SpscRing::give_back) while the ring is
+//! empty.
 
 use std::sync::PoisonError;
 
@@ -41,7 +46,9 @@ impl SpscRing {
         }
     }
 
-    /// Adds a record of whole little-endian words, or says `None` if there is no room. Returns how many words are now in use. Allocates a part that is used for the first time. Only the producer calls this, always with the same `near`.
+    /// Adds a record of whole little-endian words, or says `None` if there is no room. Returns how many words
+    /// are now in use. Allocates a part that is used for the first time. Only the producer calls this, always
+    /// with the same `near`.
     #[inline]
     pub(crate) fn push(&self, near: &mut Near, record: &[[u8; 8]]) -> Option<usize> {
         let mut head = self.head.load(Ordering::Relaxed);
@@ -82,7 +89,8 @@ impl SpscRing {
         self.head.store(at, Ordering::Release);
     }
 
-    /// Moves everything that is in the ring to `out`, and says whether there was something. Only the consumer calls this.
+    /// Moves everything that is in the ring to `out`, and says whether there was something. Only the consumer
+    /// calls this.
     pub(crate) fn drain(&self, out: &mut Vec<u8>) -> bool {
         let head = self.head.load(Ordering::Acquire);
         let mut tail = self.tail.load(Ordering::Relaxed);
@@ -107,7 +115,8 @@ impl SpscRing {
         true
     }
 
-    /// Frees what an empty ring has grown by: all parts but the first, and the one its producer writes to. Only the consumer calls this.
+    /// Frees what an empty ring has grown by: all parts but the first, and the one its producer writes to.
+    /// Only the consumer calls this.
     pub(crate) fn give_back(&self) {
         let mut parts = self.parts();
         if self.tail.load(Ordering::Relaxed) >= self.head.load(Ordering::Acquire) {
