@@ -54,7 +54,7 @@ fn an_empty_ring_begins_anew_under_a_consumers_eyes() {
             let ring = ring.clone();
             loom::thread::spawn(move || {
                 let mut bytes = Vec::new();
-                (0..2).for_each(|_| _ = ring.drain(&mut bytes));
+                (0..3).for_each(|_| _ = ring.drain(&mut bytes));
                 bytes
             })
         };
