@@ -97,13 +97,13 @@ impl Telemetry {
     /// # Ok::<(), crumbtrail::InitError>(())
     /// ```
     pub fn dispatch(&self) -> Dispatch {
-        let layer = CrumbtrailLayer::new(self.inner.core.clone(), true, self.inner.alive.clone());
+        let own = CrumbtrailLayer::new(self.inner.core.clone(), true, self.inner.alive.clone());
         // Who asks for span extensions expects a Registry.
         #[cfg(feature = "tracing-opentelemetry")]
         if self.inner.core.bridges.is_some() {
-            return Registry::default().with(layer).into();
+            return layer::registered(Registry::default().with(own));
         }
-        Dispatch::new(SoleSubscriber::new(layer))
+        layer::registered(SoleSubscriber::new(own))
     }
 
     /// Reports an error to this telemetry, see [`capture`](crate::capture).
@@ -141,8 +141,7 @@ impl Telemetry {
         let core = &self.inner.core;
         core.routes.exchange(route, targets);
         core.callsites.decide_anew(|metadata| core.routes.feeds(metadata));
-        // Asks for the interest of each again, and for the most verbose level.
-        tracing_core::callsite::rebuild_interest_cache();
+        layer::ask_everyone();
     }
 
     /// The recorder for `metrics::set_global_recorder`. [`install`](crate::Builder::install) sets it by default.
@@ -284,7 +283,7 @@ pub(crate) fn install(telemetry: Telemetry, panic_hook: bool, console: bool, met
         crate::diagnose(format_args!("{warning}"));
     }
     let dispatch = match console_layer(telemetry.inner.core.scrubber.clone()).filter(|_| console && std::io::stderr().is_terminal()) {
-        Some(console) => Registry::default().with(telemetry.layer()).with(console).into(),
+        Some(console) => layer::registered(Registry::default().with(telemetry.layer()).with(console)),
         None => telemetry.dispatch(),
     };
     // The one step that can fail comes first: it is installed whole, or not at all.

@@ -11,6 +11,7 @@ pub(crate) mod enrich;
 #[cfg(feature = "tracing-opentelemetry")]
 mod foreign;
 pub(crate) mod ids;
+mod interest;
 #[cfg(feature = "tower")]
 mod middleware;
 mod open;
@@ -62,6 +63,7 @@ pub(crate) use self::{
     close::keep_failed,
     crumb::leave_breadcrumb,
     current::{count_panic, current_ids, is_own_thread, mark_own_thread, nested, recent},
+    interest::{ask_everyone, registered},
     route::Routes,
     span::{SharedSpan, SpanState},
     subscriber::SoleSubscriber,

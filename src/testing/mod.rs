@@ -115,7 +115,8 @@ impl Collection {
         let builder = nowhere.into_iter().fold(builder, |builder, signal| builder.with_exporter(signal, Exporter::Otlp));
         let telemetry = builder.with_sink(sink.clone()).build().expect("the telemetry of a test");
         crate::exception::panic::install_scoped_hook();
-        let dispatch = Dispatch::new(Registry::default().with(telemetry.layer()));
+        // A test's code may well reach a callsite on a thread without it first.
+        let dispatch = crate::layer::registered(Registry::default().with(telemetry.layer()));
         Self { telemetry, dispatch, sink }
     }
 
