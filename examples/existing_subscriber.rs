@@ -5,12 +5,13 @@
 use std::time::Duration;
 
 use tracing::{error, info, info_span, trace};
-use tracing_subscriber::{filter::LevelFilter, prelude::*};
+use tracing_subscriber::{EnvFilter, prelude::*};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let telemetry = crumbtrail::builder(crumbtrail::service!()).from_env().build()?;
     tracing_subscriber::registry()
-        .with(tracing_subscriber::fmt::layer().with_filter(LevelFilter::TRACE))
+        // `RUST_LOG` is for the text output: as a layer of its own it would take its share from all.
+        .with(tracing_subscriber::fmt::layer().with_filter(EnvFilter::builder().parse_lossy("trace")))
         .with(telemetry.layer())
         .try_init()?;
     telemetry.install_panic_hook();

@@ -58,6 +58,7 @@ fn the_record_has_exactly_the_documented_attributes() {
         "exception.type",
         "log.record.uid",
         "order",
+        "route",
         "thread.id",
         "thread.name",
         "user.id",

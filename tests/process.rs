@@ -13,7 +13,7 @@ use crumbtrail_receiver::{Log, Received, Receiver};
 use support::{PATIENCE, messages};
 
 /// What a child does, by its name.
-const CHILDREN: [(&str, fn()); 12] = [
+const CHILDREN: [(&str, fn()); 13] = [
     ("panics", panics_on_the_main_thread),
     ("survives", survives_a_task_on_the_main_thread),
     ("catches", catches_on_the_main_thread),
@@ -26,9 +26,10 @@ const CHILDREN: [(&str, fn()); 12] = [
     ("replaced", fails_after_it_was_replaced),
     ("has a logger", has_a_logger_already),
     ("returns an error", returns_an_error),
+    ("filtered", fails_below_a_filter),
 ];
 
-const TESTS: [fn(); 9] = [
+const TESTS: [fn(); 10] = [
     a_panic_that_ends_the_process_is_fatal_and_delivered,
     a_caught_panic_on_the_main_thread_is_not_fatal,
     what_was_recorded_last_is_delivered_however_the_process_ends,
@@ -38,6 +39,7 @@ const TESTS: [fn(); 9] = [
     a_logger_that_is_there_is_no_failure,
     pairs_of_the_log_crate_arrive,
     an_error_that_main_returns_is_fatal_and_delivered,
+    what_a_global_filter_hides_is_said_once_with_the_remedy,
 ];
 
 fn main() {
@@ -95,6 +97,18 @@ fn an_error_that_main_returns_is_fatal_and_delivered() {
     assert!(exception.text("crumbtrail.chain").contains("no configuration"), "{exception:#?}");
     assert!(exception.text("code.file.path").ends_with("tests/process.rs"), "{exception:#?}");
     assert_eq!(messages(&exception), ["about to start"]);
+}
+
+/// Report 14.1.
+fn what_a_global_filter_hides_is_said_once_with_the_remedy() {
+    let receiver = Receiver::start().expect("a receiver");
+    let output = command(&std::env::current_exe().expect("our own path"), "filtered", &receiver).output().expect("a child");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let about: Vec<&str> = said.lines().filter(|line| line.contains("a filter over all layers")).collect();
+    assert_eq!(about.len(), 1, "{said}");
+    assert!(about[0].contains("(exceptions: error; logs: info; spans: info; breadcrumbs: info)"), "{said}");
+    assert!(about[0].contains(".with_filter(tracing_subscriber::EnvFilter::from_default_env())"), "{said}");
 }
 
 /// Report A11: a command that fails at once, three times, and with `RUST_BACKTRACE`.
@@ -291,6 +305,18 @@ fn panics_before_there_is_a_guard() {
     let telemetry = crumbtrail::builder(crumbtrail::service!()).from_env().build().expect("telemetry");
     telemetry.install_panic_hook();
     let _guard = if std::hint::black_box(true) { panic!("too early") } else { telemetry.guard() };
+}
+
+/// Its own crate is let through, all others are not.
+fn fails_below_a_filter() {
+    use tracing_subscriber::{filter::Targets, prelude::*};
+    let guard = crumbtrail::builder(crumbtrail::service!()).from_env().build().expect("telemetry").guard();
+    let own = Targets::new().with_target("process", tracing::Level::DEBUG);
+    tracing_subscriber::registry().with(own).with(guard.telemetry().layer()).init();
+    for _ in 0..2 {
+        tracing::error!("failed");
+        guard.telemetry().flush(PATIENCE).expect("delivered");
+    }
 }
 
 #[derive(Debug)]

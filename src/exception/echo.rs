@@ -21,9 +21,9 @@ const MAX_TEXT: usize = 256;
 /// A text shorter than this says too little to be found within another.
 const MIN_CONTAINED: usize = 8;
 /// On a thread, outside of requests, what is older than this is another failure.
-const MAX_AGE_ON_THREAD: u64 = 200_000_000;
+pub(super) const MAX_AGE_ON_THREAD: u64 = 200_000_000;
 /// Within a request an error is told again sooner than this; a request may be a worker's whole life.
-const MAX_AGE_IN_REQUEST: u64 = 10_000_000_000;
+pub(super) const MAX_AGE_IN_REQUEST: u64 = 10_000_000_000;
 /// There, a handler and a framework may each tell it once more; whoever goes on is telling something else.
 const MAX_ECHOES_ON_THREAD: u8 = 2;
 
@@ -100,6 +100,11 @@ impl Recent {
     /// The last of them.
     pub(crate) fn last(&self) -> Option<ErrorId> {
         self.0.last().map(|entry| entry.id)
+    }
+
+    /// The last of them, if it is not older.
+    pub(crate) fn last_since(&self, time: u64) -> Option<ErrorId> {
+        self.0.last().filter(|entry| entry.time >= time).map(|entry| entry.id)
     }
 
     /// What `seen` has to do with the exceptions of its request.

@@ -6,6 +6,7 @@ mod capture;
 pub(crate) mod chain;
 pub(crate) mod echo;
 mod ecosystem;
+mod framework;
 pub(crate) mod group;
 mod id;
 mod model;
@@ -31,6 +32,7 @@ pub use self::{
 };
 pub(crate) use self::{
     capture::{capture_at_the_end, capture_into},
+    framework::SERVER_TARGET,
     group::GroupId,
     vtable::TypeAddress,
 };
@@ -201,10 +203,21 @@ pub(crate) fn scoped_core() -> Option<Arc<Core>> {
     tracing_core::dispatcher::get_default(|dispatch| CrumbtrailLayer::of(dispatch).map(|(layer, _)| layer.core().clone()))
 }
 
-/// Makes the exception of an ERROR event, from its record. Returns the id of the exception it is an echo of, if it is one.
-pub(crate) fn raise_event(core: &Arc<Core>, state: Option<&SpanState>, event: &[u8]) -> Option<ErrorId> {
+/// An ERROR event that is no exception of its own: it tells once more of this one, or of one whose id is not known here.
+#[derive(Clone, Copy)]
+pub(crate) struct Echo(pub(crate) Option<ErrorId>);
+
+/// Makes the exception of an ERROR event, from its record, unless it is an echo.
+pub(crate) fn raise_event(core: &Arc<Core>, state: Option<&SpanState>, event: &[u8]) -> Option<Echo> {
     let (record, _) = Record::split_first(event)?;
     let site = core.callsites.by_id(record.callsite)?;
+    let target = if site.is_bridged() { framework::bridged_target(&record, &site.fields).unwrap_or_default() } else { site.target };
+    if framework::is_framework(target)
+        && let Some(echo) = framework::echo(core, state, record.time)
+    {
+        state.into_iter().for_each(|state| state.mark_failed(""));
+        return Some(echo);
+    }
     let mut raised = described(&record, &site);
     // The event that the macro writes is where the macro's span is.
     let of_function = |span: &Callsite| (span.file, span.line) == (site.file, site.line);
@@ -236,7 +249,7 @@ pub(crate) fn raise_event(core: &Arc<Core>, state: Option<&SpanState>, event: &[
         raised.links.first().into_iter().for_each(|link| key.part(&link.type_name));
         key.0
     };
-    raise(core, state, ErrorId::new(), record.time, raised).err()
+    raise(core, state, ErrorId::new(), record.time, raised).err().map(|earlier| Echo(Some(earlier)))
 }
 
 /// The id of the last exception that was told in the current request, to show to who waits for it. `None` where there was none, and outside of requests.

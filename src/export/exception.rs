@@ -175,7 +175,14 @@ fn add_scope(exception: &mut Exception, scope: &ScopeData) {
     }
 }
 
-/// What a span's fields say of the request; of a span within it, `user.*` only.
+/// Fields by which a program tells of a span to `tracing` layers, or which are said of the exception itself.
+fn is_of_tracing(name: &str) -> bool {
+    const NAMESPACES: [&str; 6] = ["code", "crumbtrail", "exception", "log", "otel", "thread"];
+    let namespace = name.split_once('.').map(|(namespace, _)| namespace);
+    matches!(name, "message" | "error.type") || namespace.is_some_and(|namespace| NAMESPACES.contains(&namespace))
+}
+
+/// What a span's fields say of the request: all of the root's, so that the errors of a route can be asked for; of a span within it, `user.*` only.
 fn add_span_fields(exception: &mut Exception, span: &[u8], is_root: bool, callsites: &mut Callsites) {
     let Some((record, _)) = Record::split_first(span) else { return };
     let Some(site) = callsites.get(record.callsite) else { return };
@@ -184,11 +191,10 @@ fn add_span_fields(exception: &mut Exception, span: &[u8], is_root: bool, callsi
         match *name {
             name if name.starts_with("user.") => User::narrow(&mut exception.user, name, attribute_of(&field).shortened(MAX_VALUE)),
             "session.id" if is_root => exception.session = Some(attribute_of(&field).shortened(MAX_VALUE).to_string()),
-            name => {
-                if let Some(tag) = name.strip_prefix("tags.").filter(|_| is_root) {
-                    exception.set_attribute(tag, attribute_of(&field).shortened(MAX_VALUE));
-                }
+            name if is_root && !is_of_tracing(name) => {
+                exception.set_attribute(name.strip_prefix("tags.").unwrap_or(name), attribute_of(&field).shortened(MAX_VALUE));
             }
+            _ => {}
         }
     }
 }

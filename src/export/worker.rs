@@ -176,6 +176,7 @@ impl Worker {
     fn keep_house(&mut self) {
         let now = Instant::now();
         self.exporter.tidy();
+        self.core.ask_what_is_hidden();
         if now >= self.next_housekeeping {
             self.next_housekeeping = now + HOUSEKEEPING;
             self.exporter.housekeeping();

@@ -16,7 +16,7 @@ use crate::{
         storm::{ExceptionRate, Storm},
     },
     fork::{Mutex, Once},
-    layer::{enrich::Enrichment, route::Routes, slab::Slab, spans::OpenSpans},
+    layer::{enrich::Enrichment, hidden::Unasked, route::Routes, slab::Slab, spans::OpenSpans},
     ledger::{Ledger, Stats},
     link::{Link, Links},
     metrics::Meters,
@@ -43,6 +43,7 @@ pub(crate) struct Core {
     pub(crate) exports_spans: bool,
     pub(crate) callsites: CallsiteTable,
     pub(crate) spans: OpenSpans,
+    pub(super) unasked: Unasked,
     /// Ids and handles of spans, where there is no Registry.
     pub(crate) slab: Slab,
     pub(crate) pool: Arc<Pool>,
@@ -157,6 +158,7 @@ impl Core {
             stacktraces: config.stacktraces,
             callsites: CallsiteTable::new(config.scrubber.clone()),
             spans: OpenSpans::new(),
+            unasked: Unasked::default(),
             slab: Slab::new(),
             pool: Arc::new(Pool::new(config.trail_bytes)),
             outbox_bytes: config.outbox_bytes,
@@ -282,6 +284,11 @@ impl Core {
                 ));
             });
         }
+    }
+
+    /// Whether a filter over all layers hides what our routes ask for is looked at once for each subscriber, and said.
+    pub(crate) fn ask_what_is_hidden(&self) {
+        self.unasked.ask(&self.routes);
     }
 
     /// Something was said of a request where there is none.

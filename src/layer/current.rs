@@ -10,7 +10,7 @@ use std::{
 use crate::{
     exception::{self, echo::Recent},
     fork,
-    layer::{core::Core, slab, span::SharedSpan},
+    layer::{core::Core, detached::DETACHED, slab, span::SharedSpan},
     ledger::{Lost, Signal},
     outbox::Producer,
     trail::{
@@ -370,6 +370,19 @@ impl Instance {
         let entered = &self.entered;
         self.busy.retain(|(id, _)| entered.iter().any(|entered| entered.id == *id));
         self.busy.push((id, now));
+    }
+
+    /// Enters a span that only we know.
+    pub(crate) fn enter_detached(&mut self, state: &SharedSpan) {
+        self.entered.push(Entered { id: DETACHED, state: state.clone() });
+    }
+
+    /// Leaves it, in whatever order.
+    pub(crate) fn exit_detached(&mut self, state: &SharedSpan) {
+        let is_it = |entered: &Entered| entered.id == DETACHED && SharedSpan::ptr_eq(&entered.state, state);
+        if let Some(index) = self.entered.iter().rposition(is_it) {
+            self.entered.remove(index);
+        }
     }
 
     /// A span is left now. Time counts once, however often it is entered within itself.

@@ -7,9 +7,11 @@ mod close;
 pub(crate) mod core;
 mod crumb;
 mod current;
+mod detached;
 pub(crate) mod enrich;
 #[cfg(feature = "tracing-opentelemetry")]
 mod foreign;
+mod hidden;
 pub(crate) mod ids;
 mod interest;
 #[cfg(feature = "tower")]
@@ -44,7 +46,7 @@ use self::{
 };
 use crate::{
     clock::now,
-    exception::{self, ErrorId},
+    exception::{self, Echo},
     ledger::{Lost, Signal},
     scope,
     trail::{
@@ -56,6 +58,8 @@ use crate::{
 
 #[cfg(feature = "tower")]
 pub(crate) use self::current::panics_told;
+#[cfg(feature = "tower")]
+pub(crate) use self::detached::{Detached, Unregistered};
 #[cfg(feature = "tower")]
 pub(crate) use self::middleware::{Audience, Recording, open_written, record_number, recording};
 pub use self::route::Route;
@@ -158,18 +162,12 @@ impl CrumbtrailLayer {
             feeds = core.routes.feeds_as(bridged_target(&buf, metadata), metadata.level(), false);
         }
 
-        let explicit = match event.parent() {
-            Some(id) => Some(self.state_of(id)),
-            None if event.is_contextual() => None,
-            None => Some(None),
-        };
+        // A parent that nobody has recorded is none: it happens where the thread is.
+        let explicit = event.parent().and_then(|id| self.state_of(id));
         let log = feeds & feeds::LOG != 0;
         let raised = thread.instance(core, |instance| {
             instance.let_go_of_closed();
-            let state = match &explicit {
-                Some(explicit) => explicit.as_ref(),
-                None => instance.top(),
-            };
+            let state = explicit.as_ref().or_else(|| instance.top());
             record::stamp_ids(&mut buf, SpanIds { parent: 0, ..ids::in_span(core, state.map(|state| &**state)) });
             if feeds & feeds::EXCEPTION != 0 {
                 return Some(state.cloned());
@@ -209,9 +207,9 @@ impl CrumbtrailLayer {
                 self.log_echo(thread, state.as_deref(), &mut buf, length, site.as_deref(), echo);
             }
             if let Some(trail) = state.as_ref().and_then(|state| state.trail()).filter(|_| feeds & feeds::CRUMB != 0) {
-                if let Some(echo) = echo {
+                if let Some(Echo(Some(earlier))) = echo {
                     buf.truncate(length);
-                    record::append_bytes(&mut buf, record::key::ECHO, &echo.to_bytes());
+                    record::append_bytes(&mut buf, record::key::ECHO, &earlier.to_bytes());
                     record::seal(&mut buf);
                 }
                 trail.push_quietly(&buf);
@@ -235,12 +233,14 @@ impl CrumbtrailLayer {
         buf: &mut Vec<u8>,
         length: usize,
         site: Option<&Callsite>,
-        echo: ErrorId,
+        Echo(earlier): Echo,
     ) {
         let core = &self.core;
         buf.truncate(length);
-        record::append_str(buf, record::key::NAME, "crumbtrail.error.id");
-        record::append_str(buf, record::key::VALUE, &echo.to_string());
+        if let Some(earlier) = earlier {
+            record::append_str(buf, record::key::NAME, "crumbtrail.error.id");
+            record::append_str(buf, record::key::VALUE, &earlier.to_string());
+        }
         if let (Some(state), Some((record, _))) = (state.filter(|_| !core.enrichment.span_fields.is_empty()), Record::split_first(buf)) {
             let callsite = record.callsite;
             enrich::add_span_fields(buf, core, state, callsite);
@@ -317,8 +317,9 @@ impl<S: Subscriber> Layer<S> for CrumbtrailLayer {
         self.core.bridges.as_ref()?.find(id)
     }
 
-    #[cfg(feature = "tracing-opentelemetry")]
     fn on_register_dispatch(&self, dispatch: &Dispatch) {
+        self.core.unasked.put(dispatch);
+        #[cfg(feature = "tracing-opentelemetry")]
         self.core.bridges.iter().for_each(|bridge| bridge.registered(dispatch));
     }
 }
@@ -338,23 +339,28 @@ impl CrumbtrailLayer {
 
     pub(super) fn recorded(&self, id: &Id, values: &Values<'_>) {
         let _ = current::with(|thread| {
-            let core = &self.core;
-            let Some(Handle { state, own: true }) = core.spans.get(id.into_u64()) else { return };
-            let site = self.looked_at(state.callsite, state.feeds);
-            let mut buf = thread.take_scratch();
-            let mut encoder = Encoder::new(&mut buf, Kind::SpanOpen, state.callsite, 0, core.span_limits).with_scrubber(&core.scrubber);
-            values.record(&mut FieldVisitor::new(&mut encoder, &core.scrubber, site.as_deref()).of_span());
-            if encoder.failed() {
-                core.fault_of_rule();
-                return thread.return_scratch(buf);
+            if let Some(Handle { state, own: true }) = self.core.spans.get(id.into_u64()) {
+                self.add_fields(thread, &state, values);
             }
-            let length = encoder.finish();
-            if let Some(trail) = state.trail().filter(|_| state.parent.is_none() && core.user_on != [false; 2]) {
-                user::tell_scope(trail, &buf, state.feeds, site.as_deref());
-            }
-            state.append_fields_of(&buf[..length]);
-            thread.return_scratch(buf);
         });
+    }
+
+    fn add_fields(&self, thread: &Thread, state: &SpanState, values: &Values<'_>) {
+        let core = &self.core;
+        let site = self.looked_at(state.callsite, state.feeds);
+        let mut buf = thread.take_scratch();
+        let mut encoder = Encoder::new(&mut buf, Kind::SpanOpen, state.callsite, 0, core.span_limits).with_scrubber(&core.scrubber);
+        values.record(&mut FieldVisitor::new(&mut encoder, &core.scrubber, site.as_deref()).of_span());
+        if encoder.failed() {
+            core.fault_of_rule();
+            return thread.return_scratch(buf);
+        }
+        let length = encoder.finish();
+        if let Some(trail) = state.trail().filter(|_| state.parent.is_none() && core.user_on != [false; 2]) {
+            user::tell_scope(trail, &buf, state.feeds, site.as_deref());
+        }
+        state.append_fields_of(&buf[..length]);
+        thread.return_scratch(buf);
     }
 
     pub(super) fn followed(&self, id: &Id, follows: &Id) {
@@ -420,21 +426,31 @@ impl CrumbtrailLayer {
         let state = match self.core.spans.remove(id.into_u64()) {
             Some(Handle { state, own: true }) => state,
             // It stood for a caller's.
-            Some(Handle { state, .. }) if state.tracing_id == id.into_u64() => {
-                state.mark_closed();
-                current::here(&self.core, |instance| {
-                    instance.forget(id.into_u64());
-                    instance.recycle(state);
-                });
-                return;
-            }
-            _ => return,
+            Some(Handle { state, .. }) if state.tracing_id == id.into_u64() => return self.end_stand_in(id.into_u64(), state),
+            Some(Handle { state, .. }) => return self.let_go(state),
+            None => return,
         };
+        self.end(id.into_u64(), state);
+    }
+
+    /// What stood for a span has ended.
+    fn end_stand_in(&self, id: u64, state: SharedSpan) {
+        state.mark_closed();
+        current::here(&self.core, |instance| {
+            instance.forget(id);
+            instance.recycle(state);
+        });
+    }
+
+    /// A span has ended, and is to be exported.
+    fn end(&self, id: u64, state: SharedSpan) {
+        let parent = state.parent.as_ref().filter(|parent| parent.is_counted()).cloned();
         state.mark_closed();
         let exported = self.core.exports_spans && state.current_ids().flags & flag::SAMPLED != 0;
-        if current::at(|thread| self.close(thread, id.into_u64(), state)).is_none() && exported {
+        if current::at(|thread| self.close(thread, id, state)).is_none() && exported {
             self.core.ledger().dropped(Signal::Spans, Lost::ThreadEnding, 1);
         }
+        parent.into_iter().for_each(|parent| self.let_go(parent));
     }
 }
 

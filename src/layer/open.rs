@@ -9,6 +9,7 @@ use super::{
     CrumbtrailLayer,
     core::Core,
     current::Thread,
+    detached::DETACHED,
     ids,
     span::{self, SharedSpan},
     spans::Handle,
@@ -18,6 +19,7 @@ use super::{
 use crate::{
     AttributeValue,
     clock::now,
+    exception::SERVER_TARGET,
     propagation::{Baggage, Remote},
     scope,
     trail::{
@@ -29,8 +31,15 @@ use crate::{
 };
 
 impl CrumbtrailLayer {
-    /// A span is opened. It gets a record, a state, and a trail if it is a root.
-    pub(super) fn new_span(&self, thread: &Thread, attributes: &Attributes<'_>, id: &Id, (callsite, feeds): (u32, u8)) {
+    /// A span is opened: its state is found by its id from now on.
+    pub(super) fn new_span(&self, thread: &Thread, attributes: &Attributes<'_>, id: &Id, site: (u32, u8)) {
+        if let Some(handle) = self.open_state(thread, attributes, id.into_u64(), site) {
+            self.core.spans.insert(id.into_u64(), handle);
+        }
+    }
+
+    /// What a span that is opened gets: a record, a state, and a trail if it is a root. `id`: [`DETACHED`] where the subscriber does not know it.
+    pub(super) fn open_state(&self, thread: &Thread, attributes: &Attributes<'_>, id: u64, (callsite, feeds): (u32, u8)) -> Option<Handle> {
         let core = &self.core;
         let metadata = attributes.metadata();
         let parent = match attributes.parent() {
@@ -40,16 +49,20 @@ impl CrumbtrailLayer {
         };
         let site = self.looked_at(callsite, feeds);
         let (mut buf, mut length) = self.open_record(thread, attributes, (callsite, feeds), site.as_deref());
+        let boundary = feeds & feeds::KIND != 0 && is_boundary(&buf, metadata);
         let handle = if feeds & feeds::SPAN == 0 {
-            // Below the spans route: its parent stands for it, here or elsewhere.
-            let Some(parent) = parent.or_else(|| self.caller(thread, id)) else { return thread.return_scratch(buf) };
+            // Below the spans route: its parent stands for it, here or elsewhere; or what is made to.
+            parent.iter().for_each(|parent| parent.hold_open());
+            let Some(parent) = parent.or_else(|| self.stand_in(thread, id, boundary, metadata)) else {
+                thread.return_scratch(buf);
+                return None;
+            };
             record::stamp_ids(&mut buf, parent.ids);
             if let Some(trail) = parent.trail().filter(|_| feeds & feeds::CRUMB != 0) {
                 trail.push(&buf);
             }
             Handle { state: parent, own: false }
         } else {
-            let boundary = feeds & feeds::KIND != 0 && is_boundary(&buf, metadata);
             let (enclosing, parent) = if boundary { (parent, None) } else { (None, parent) };
             let Beginning { ids, left_out, carried } = match &parent {
                 Some(parent) => Beginning { ids: ids::of_child(parent.ids), left_out: None, carried: None },
@@ -68,7 +81,7 @@ impl CrumbtrailLayer {
                 };
                 let mut state = instance.spare_state();
                 if let Some(fresh) = SharedSpan::get_mut(&mut state) {
-                    fresh.open(id.into_u64(), ids, (callsite, feeds), parent, trail, &buf[..length]);
+                    fresh.open(id, ids, (callsite, feeds), parent, trail, &buf[..length]);
                 }
                 let trail = state.trail()?;
                 if let Some(was_sampled) = left_out {
@@ -83,33 +96,44 @@ impl CrumbtrailLayer {
                 if feeds & feeds::CRUMB != 0 {
                     trail.push(&buf);
                 }
-                instance.remember(id.into_u64(), &state);
+                if id != DETACHED {
+                    instance.remember(id, &state);
+                }
                 Some(state)
             });
-            let state = state.flatten();
-            let Some(state) = state else { return thread.return_scratch(buf) };
+            let Some(state) = state.flatten() else {
+                thread.return_scratch(buf);
+                return None;
+            };
+            state.parent.iter().for_each(|parent| parent.hold_open());
             Handle { state, own: true }
         };
         thread.return_scratch(buf);
-        core.spans.insert(id.into_u64(), handle);
+        Some(handle)
     }
 
-    /// Stands for the caller's span, where the request's own is filtered out: what is in it goes on with the caller's trace. It is no span of ours, and is never exported.
-    fn caller(&self, thread: &Thread, id: &Id) -> Option<SharedSpan> {
+    /// Stands for the span of a request that is filtered out: it has the request's trail, and what is in it goes on with the caller's trace, or with one of its own. It is no span of ours, and is never exported.
+    fn stand_in(&self, thread: &Thread, id: u64, is_request: bool, metadata: &Metadata<'_>) -> Option<SharedSpan> {
         let core = &self.core;
         let remote = Remote::take();
-        let span = remote.span.filter(|_| core.propagators.tell_traces())?;
-        let ids = ids::of_root(core, Some(span));
-        let ids = SpanIds { span: span.span_id(), parent: 0, ..ids };
+        let caller = remote.span.filter(|_| core.propagators.tell_traces());
+        let ids = match caller {
+            Some(caller) => SpanIds { span: caller.span_id(), parent: 0, ..ids::of_root(core, caller.into()) },
+            None if is_request && !core.is_closed() => ids::of_root(core, None),
+            None => return None,
+        };
         let carried = Carried::of(remote, core);
         thread.instance(core, |instance| {
             let trail = instance.spare_trail(core);
+            if metadata.target() == SERVER_TARGET {
+                trail.mark_served();
+            }
             if let Some(carried) = carried {
                 carried.hand_to(&trail);
             }
             let mut state = instance.spare_state();
             let header = record::header_only(Kind::SpanOpen, record::NO_CALLSITE, now(), ids);
-            SharedSpan::get_mut(&mut state)?.open(id.into_u64(), ids, (record::NO_CALLSITE, 0), None, Some(trail), &header);
+            SharedSpan::get_mut(&mut state)?.open(id, ids, (record::NO_CALLSITE, 0), None, Some(trail), &header);
             Some(state)
         })?
     }

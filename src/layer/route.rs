@@ -112,6 +112,17 @@ impl Routes {
         exchanged.map_or(Cow::Borrowed(&self.initial), Cow::Owned)
     }
 
+    /// Looks at the filter of one route.
+    pub(super) fn with<T>(&self, route: Route, look: impl FnOnce(&Targets) -> T) -> T {
+        let filters = self.filters();
+        look(match route {
+            Route::Exceptions => &filters.exceptions,
+            Route::Logs => &filters.logs,
+            Route::Spans => &filters.spans,
+            Route::Breadcrumbs => &filters.breadcrumbs,
+        })
+    }
+
     /// What a callsite feeds; 0 if nothing wants it.
     pub(crate) fn feeds(&self, metadata: &Metadata<'_>) -> u8 {
         let has = |what: fn(&str) -> bool| if metadata.fields().iter().any(|field| what(field.name())) { feeds::SCOPE } else { 0 };

@@ -1,6 +1,6 @@
 //! What the layer keeps of a span while it is open: its identity, its parent, its trail, and its record so far.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 #[cfg(feature = "tracing-opentelemetry")]
 use crate::interop::VERSIONS;
@@ -41,6 +41,8 @@ pub(crate) struct SpanState {
     settled: [AtomicBool; VERSIONS],
     /// The span is closed; its id may be another's by now.
     closed: AtomicBool,
+    /// Who keeps it open, besides whoever opened it its children. 0: the subscriber counts them, and says when it closes.
+    holders: AtomicU32,
     /// For how long it was entered so far, nanoseconds; where that is asked for.
     busy: AtomicU64,
     body: Mutex<Body>,
@@ -68,6 +70,7 @@ impl SpanState {
         self.trail_above = if trail.is_some() { 0 } else { parent.as_ref().map_or(0, |parent| parent.trail_above + 1) };
         (self.parent, self.trail) = (parent, trail);
         *self.closed.get_mut() = false;
+        *self.holders.get_mut() = 0;
         *self.busy.get_mut() = 0;
         #[cfg(feature = "tracing-opentelemetry")]
         {
@@ -106,6 +109,7 @@ impl SpanState {
             shadows: self.shadows.each_ref().map(|shadow| AtomicU64::new(shadow.load(Ordering::Relaxed))),
             settled: self.settled.each_ref().map(|settled| AtomicBool::new(settled.load(Ordering::Relaxed))),
             closed: AtomicBool::new(false),
+            holders: AtomicU32::new(self.holders.load(Ordering::Relaxed)),
             busy: AtomicU64::new(self.busy()),
             body: Mutex::new(body),
         }
@@ -153,6 +157,30 @@ impl SpanState {
     /// When it was opened.
     pub(crate) fn started(&self) -> u64 {
         record::time(&self.body().bytes)
+    }
+
+    /// It closes when everybody who holds it open has let go, see [`let_go`](Self::let_go).
+    pub(crate) fn count_holders(&self) {
+        self.holders.store(1, Ordering::Relaxed);
+    }
+
+    /// A child is opened; nothing to do where the subscriber counts.
+    #[inline]
+    pub(crate) fn hold_open(&self) {
+        if self.is_counted() {
+            self.holders.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether its holders are counted here.
+    #[inline]
+    pub(crate) fn is_counted(&self) -> bool {
+        self.holders.load(Ordering::Relaxed) != 0
+    }
+
+    /// Returns whether it closes now.
+    pub(crate) fn let_go(&self) -> bool {
+        self.is_counted() && self.holders.fetch_sub(1, Ordering::AcqRel) == 1
     }
 
     pub(crate) fn mark_closed(&self) {

@@ -9,9 +9,8 @@ use std::{
 };
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, response};
-use tracing::Span;
 
-use super::grpc;
+use super::{grpc, span::RequestSpan};
 use crate::{
     Breadcrumb, ErrorId, Mechanism,
     clock::now,
@@ -43,7 +42,7 @@ impl DerefMut for Exchange {
 pub(super) struct Inner {
     core: Arc<Core>,
     audience: Audience,
-    span: Span,
+    span: RequestSpan,
     /// Of a request whose span is recorded by nobody here.
     passing: Option<Passing>,
     side: Side,
@@ -103,7 +102,7 @@ pub(super) struct Beginning {
 
 impl Exchange {
     /// `open` makes the span.
-    pub(super) fn begin(recording: Recording, beginning: Beginning, open: impl FnOnce(&Recording, &Beginning) -> Span) -> Self {
+    pub(super) fn begin(recording: Recording, beginning: Beginning, open: impl FnOnce(&Recording, &Beginning) -> RequestSpan) -> Self {
         let span = open(&recording, &beginning);
         let Recording { core, audience } = recording;
         let Beginning { side, method, is_https, version, route, server } = beginning;
@@ -197,11 +196,6 @@ impl Inner {
         self.judge();
     }
 
-    #[cfg(feature = "reqwest")]
-    pub(super) fn span(&self) -> Span {
-        self.span.clone()
-    }
-
     /// Ends in an error of which more is known than its text.
     pub(super) fn raised(&mut self, error: &(dyn Error + Send + Sync + 'static)) {
         // Which it is, the exception says.
@@ -258,7 +252,8 @@ impl Inner {
     fn say_status(&self, status: StatusCode) {
         const FIELD: &str = "http.response.status_code";
         if self.audience == Audience::Ours
-            && let (Some(id), Some(field)) = (self.span.id(), self.span.metadata().and_then(|metadata| metadata.fields().field(FIELD)))
+            && let Some(span) = self.span.shared()
+            && let (Some(id), Some(field)) = (span.id(), span.metadata().and_then(|metadata| metadata.fields().field(FIELD)))
         {
             return layer::record_number(&self.core, id.into_u64(), field.index() as u16, status.as_u16().into());
         }
@@ -272,11 +267,8 @@ impl Inner {
         }
     }
 
-    /// What is kept of its span. Asked for only where something is to be told of it.
     fn state(&self) -> Option<SharedSpan> {
-        // Another subscriber's span has an id that is another span's here.
-        let id = self.span.id().filter(|_| self.audience != Audience::Others)?;
-        Some(self.core.spans.get(id.into_u64())?.state)
+        self.span.state(&self.core, self.audience)
     }
 
     pub(super) fn is_rpc(&self) -> bool {
@@ -289,7 +281,12 @@ impl Inner {
 
     /// What the status says of success (semantic conventions, "HTTP spans", "gRPC").
     fn judge(&mut self) {
+        // First: what is told of a failure says it, too.
+        if let Some(status) = self.status.filter(|_| !self.is_rpc()) {
+            self.say_status(status);
+        }
         if let Some(status) = self.grpc_status {
+            self.span.record("rpc.status_code", status.name());
             let is_error = if self.is_server() { status.is_server_error() } else { !status.is_ok() };
             // The status of a panic's answer is ours: the panic is told already.
             let panicked = self.error_type.as_deref() == Some("panic");
@@ -408,12 +405,6 @@ impl Drop for Inner {
             // Whoever called has gone, or does not wait any longer: nobody's error status.
             self.error_type = Some(Cow::Borrowed("aborted"));
         }
-        if let Some(status) = self.status.filter(|_| !self.is_rpc()) {
-            self.say_status(status);
-        }
-        if let Some(status) = self.grpc_status {
-            self.span.record("rpc.status_code", status.name());
-        }
         if let (Side::RpcServer, Some(method)) = (self.side, self.route.as_deref()) {
             if self.is_known_method {
                 self.span.record("otel.name", method);
@@ -451,29 +442,6 @@ pub(super) fn span_name(method: &'static str, route: Option<&str>) -> Cow<'stati
     // Not formatted: it is made for every request.
     route.map_or(Cow::Borrowed(method), |route| Cow::Owned([method, " ", route].concat()))
 }
-
-/// The span of an RPC, from either side: the target of a span is its callsite's.
-macro_rules! rpc_span {
-    (target: $target:literal, name: $name:literal, kind: $kind:literal, span: $name_of_span:expr, method: $method:expr, host: $host:expr, port: $port:expr) => {
-        tracing::info_span!(
-            target: $target,
-            $name,
-            otel.name = $name_of_span,
-            otel.kind = $kind,
-            rpc.system.name = "grpc",
-            rpc.method = $method,
-            rpc.method_original = tracing::field::Empty,
-            server.address = $host,
-            server.port = $port,
-            rpc.status_code = tracing::field::Empty,
-            error.type = tracing::field::Empty,
-            otel.status_code = tracing::field::Empty,
-            otel.status_description = tracing::field::Empty,
-            http.response.status_code = tracing::field::Empty,
-        )
-    };
-}
-pub(super) use rpc_span;
 
 /// A method as the conventions name it; `_OTHER` where they do not.
 pub(super) fn method_name(method: &Method) -> &'static str {

@@ -41,6 +41,7 @@ mod grpc;
 #[cfg(feature = "reqwest")]
 mod reqwest;
 mod server;
+mod span;
 
 pub(crate) use self::grpc::Methods as RpcMethods;
 

@@ -1,5 +1,7 @@
 //! Calls by reqwest, whose requests are of its own type.
 
+use std::{future::poll_fn, pin::pin};
+
 use http::Uri;
 use reqwest::{RequestBuilder, Response};
 
@@ -39,8 +41,8 @@ impl RequestBuilderExt for RequestBuilder {
         let exchange = begin_parts(&method, &uri, template, request.headers_mut());
         let Some(mut exchange) = exchange else { return client.execute(request).await };
         let sent = {
-            let span = exchange.span();
-            tracing::Instrument::instrument(client.execute(request), span).await
+            let mut sending = pin!(client.execute(request));
+            poll_fn(|context| exchange.enter(|| sending.as_mut().poll(context))).await
         };
         match &sent {
             Ok(response) => {

@@ -51,6 +51,8 @@ pub(crate) struct Trail {
     recent: Mutex<Recent>,
     /// Since an exception was told, nothing has happened but that spans ended.
     is_quiet: AtomicBool,
+    /// Our middleware is around the request, and no span of its own says so.
+    is_served: AtomicBool,
     /// Why its spans are kept although the trace is not sampled: flags of [`record`].
     kept: AtomicU8,
     /// Records found no memory.
@@ -69,6 +71,7 @@ impl Trail {
             is_debugged: AtomicBool::new(false),
             recent: Mutex::default(),
             is_quiet: AtomicBool::new(false),
+            is_served: AtomicBool::new(false),
             kept: AtomicU8::new(0),
             starved: AtomicBool::new(false),
             left_out: LeftOut::default(),
@@ -128,6 +131,15 @@ impl Trail {
     /// Whether nothing has happened since, but that spans ended.
     pub(crate) fn is_quiet(&self) -> bool {
         self.is_quiet.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn mark_served(&self) {
+        self.is_served.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether our middleware is around the request, where no span of its own says so.
+    pub(crate) fn is_served(&self) -> bool {
+        self.is_served.load(Ordering::Relaxed)
     }
 
     /// From now on the trace's spans are kept. `false`: they were already, or it is too late.
@@ -246,6 +258,7 @@ impl Trail {
         self.trace_state.take();
         *self.is_debugged.get_mut() = false;
         *self.is_quiet.get_mut() = false;
+        *self.is_served.get_mut() = false;
         *self.kept.get_mut() = 0;
         *self.starved.get_mut() = false;
         self.left_out = LeftOut::default();

@@ -1,14 +1,15 @@
 //! What is known of a call before it is made.
 
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
-use tracing::{field::Empty, info_span};
+use tracing::field::{Empty, display};
 
 use crate::{
     metrics::requests::Side,
     propagation,
     tower::{
-        exchange::{Beginning, Exchange, Route, method_name, recording, rpc_span, span_name},
+        exchange::{Beginning, Exchange, Route, method_name, recording, span_name},
         grpc,
+        span::{request_span, rpc_span},
     },
 };
 
@@ -67,16 +68,16 @@ pub(in crate::tower) fn begin_parts(
             let method = beginning.route.as_deref().unwrap_or_default();
             return rpc_span!(target: "crumbtrail::client", name: "call", kind: "client", span: method, method: method, host: host, port: port);
         }
-        info_span!(
+        request_span!(
             target: "crumbtrail::client",
-            "call",
+            name: "call",
             otel.name = &*span_name(beginning.method, template),
             otel.kind = "client",
             http.request.method = beginning.method,
             http.request.method_original = (beginning.method == "_OTHER").then(|| method.as_str()),
             server.address = host,
             server.port = port,
-            url.full = %uri,
+            url.full = display(uri),
             url.template = template,
             network.protocol.version = Empty,
             http.response.status_code = Empty,

@@ -1,16 +1,19 @@
 //! The span of a request that is served. Comes in: the head of the request, and who hears of spans here. Goes out: an open span; its fields visited by all who listen, or written at once where that is only us.
 
-use tracing::{Span, field::Empty, info_span};
+use tracing::{field::Empty, info_span};
 
 use super::{RequestInfo, headers::Headers};
 use crate::{
     layer::{self, Audience, Recording},
-    tower::exchange::{Beginning, clean_query, rpc_span, span_name},
+    tower::{
+        exchange::{Beginning, clean_query, span_name},
+        span::{RequestSpan, detached_span, request_span, rpc_span},
+    },
     trail::encode::Encoder,
 };
 
 /// The span of a request, as HTTP's conventions have it.
-pub(super) fn of_http(recording: &Recording, request: &RequestInfo<'_>, headers: &Headers<'_>, beginning: &Beginning) -> Span {
+pub(super) fn of_http(recording: &Recording, request: &RequestInfo<'_>, headers: &Headers<'_>, beginning: &Beginning) -> RequestSpan {
     let core = &recording.core;
     let Beginning { method, route, version, is_https, .. } = beginning;
     let name = span_name(method, route.as_deref());
@@ -50,7 +53,7 @@ pub(super) fn of_http(recording: &Recording, request: &RequestInfo<'_>, headers:
 }
 
 /// The span of a call, as RPC's conventions have it. A method that no call has shown to be there has no name yet.
-pub(super) fn of_grpc(recording: &Recording, request: &RequestInfo<'_>, headers: &Headers<'_>, beginning: &Beginning) -> Span {
+pub(super) fn of_grpc(recording: &Recording, request: &RequestInfo<'_>, headers: &Headers<'_>, beginning: &Beginning) -> RequestSpan {
     let (method, (host, port)) = (beginning.route.as_deref().unwrap_or_default(), host(request, headers));
     let is_known = recording.core.rpc_methods.has(method);
     let (name, method) = if is_known { (method, method) } else { ("grpc", "_OTHER") };
@@ -60,7 +63,7 @@ pub(super) fn of_grpc(recording: &Recording, request: &RequestInfo<'_>, headers:
 /// Opens a span as `tracing` does: each listener visits the fields, one by one.
 macro_rules! visited {
     ($core:expr; $($($name:ident).+ = $write:ident($value:expr)),+ $(,)?) => {
-        info_span!(target: "crumbtrail::server", "request", $($($name).+ = $value),+)
+        request_span!(target: "crumbtrail::server", name: "request", $($($name).+ = $value),+)
     };
 }
 use visited;
@@ -78,7 +81,12 @@ macro_rules! written {
                 )+
                 let _ = key;
             };
-            layer::open_written($core, write, || info_span!(target: "crumbtrail::server", "request", $($($name).+ = Empty),+))
+            let span = layer::open_written($core, write, || info_span!(target: "crumbtrail::server", "request", $($($name).+ = Empty),+));
+            if span.is_disabled() {
+                detached_span!(span, target: "crumbtrail::server", name: "request", $($($name).+ = $value),+)
+            } else {
+                RequestSpan::Shared(span)
+            }
         } else {
             visited!($core; $($($name).+ = $write($value)),+)
         }

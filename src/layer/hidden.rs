@@ -1,0 +1,123 @@
+//! What a filter over all layers takes away from ours. Comes in: the subscriber, and our routes. Goes out: one line on stderr with the remedy, where they disagree. Asked by the worker, with the first records: filters are the program's own code, and may log.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tracing_core::{Callsite, Dispatch, Interest, Kind, Level, Metadata, callsite::Identifier, dispatcher::WeakDispatch, field::FieldSet};
+use tracing_subscriber::filter::Targets;
+
+use super::route::{Route, Routes};
+use crate::fork::Mutex;
+
+/// A subscriber that is still to be asked.
+#[derive(Default)]
+pub(crate) struct Unasked {
+    is_there: AtomicBool,
+    dispatch: Mutex<Option<WeakDispatch>>,
+}
+
+impl Unasked {
+    pub(super) fn put(&self, dispatch: &Dispatch) {
+        *self.dispatch.lock() = Some(dispatch.downgrade());
+        self.is_there.store(true, Ordering::Release);
+    }
+
+    /// Asks it, and says what it hides.
+    pub(super) fn ask(&self, routes: &Routes) {
+        if !self.is_there.swap(false, Ordering::Acquire) {
+            return;
+        }
+        let dispatch = self.dispatch.lock().take();
+        let hidden = dispatch.and_then(|dispatch| dispatch.upgrade()).map(|dispatch| hidden(&dispatch, routes));
+        if let Some(hidden) = hidden.filter(|hidden| !hidden.is_empty()) {
+            crate::diagnose(format_args!(
+                "a filter over all layers hides from crumbtrail what its routes ask for ({}). If it is meant for the text output, give it to that layer alone: `.with(tracing_subscriber::fmt::layer().with_filter(tracing_subscriber::EnvFilter::from_default_env()))`. If it is meant for crumbtrail, too, set its routes alike, by `Builder::with_route`",
+                hidden.join("; ")
+            ));
+        }
+    }
+}
+
+/// For each route the directives of which nothing comes through: `breadcrumbs: info, shop=debug`.
+fn hidden(dispatch: &Dispatch, routes: &Routes) -> Vec<String> {
+    let all = [(Route::Exceptions, "exceptions"), (Route::Logs, "logs"), (Route::Spans, "spans"), (Route::Breadcrumbs, "breadcrumbs")];
+    let of_route = |(route, name): (Route, &str)| {
+        let kind = if route == Route::Spans { Kind::SPAN } else { Kind::EVENT };
+        let hidden: Vec<String> = routes.with(route, |targets| {
+            let is_hidden = |(target, level): &(Option<&str>, Level)| !passes(dispatch, target.unwrap_or(ANY), *level, kind.clone());
+            wanted(targets).filter(is_hidden).map(directive).collect()
+        });
+        (!hidden.is_empty()).then(|| format!("{name}: {}", hidden.join(", ")))
+    };
+    all.into_iter().filter_map(of_route).collect()
+}
+
+/// A target that no directive names.
+const ANY: &str = "any_other_crate";
+
+fn wanted(targets: &Targets) -> impl Iterator<Item = (Option<&str>, Level)> {
+    let of_all = targets.default_level().into_iter().map(|level| (None, level));
+    let named = targets.iter().map(|(target, level)| (Some(target), level));
+    of_all.chain(named).filter_map(|(target, level)| Some((target.filter(|target| !target.is_empty()), level.into_level()?)))
+}
+
+fn directive((target, level): (Option<&str>, Level)) -> String {
+    let level = level.as_str().to_ascii_lowercase();
+    target.map_or(level.clone(), |target| format!("{target}={level}"))
+}
+
+fn passes(dispatch: &Dispatch, target: &str, level: Level, kind: Kind) -> bool {
+    let fields = FieldSet::new(&["message"], Identifier(&NOWHERE));
+    dispatch.enabled(&Metadata::new("crumbtrail asks", target, level, None, None, Some(target), fields, kind))
+}
+
+/// No callsite has these questions.
+struct Nowhere;
+
+static NOWHERE: Nowhere = Nowhere;
+
+static METADATA: Metadata<'static> = tracing_core::metadata! {
+    name: "crumbtrail asks",
+    target: "crumbtrail",
+    level: Level::ERROR,
+    fields: &["message"],
+    callsite: &NOWHERE,
+    kind: Kind::EVENT
+};
+
+impl Callsite for Nowhere {
+    fn set_interest(&self, _: Interest) {}
+
+    fn metadata(&self) -> &Metadata<'_> {
+        &METADATA
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing_subscriber::{filter::LevelFilter, layer::SubscriberExt as _};
+
+    use super::*;
+
+    fn under(filter: Targets, routes: &Routes) -> Vec<String> {
+        hidden(&Dispatch::new(tracing_subscriber::registry().with(filter)), routes)
+    }
+
+    #[test]
+    fn what_is_hidden_is_told_by_route() {
+        let routes = Routes::new("shop");
+        let all = Targets::new().with_default(LevelFilter::DEBUG);
+        assert_eq!(under(all, &routes), [""; 0]);
+        let warnings = Targets::new().with_default(LevelFilter::WARN);
+        assert_eq!(under(warnings, &routes), ["logs: info", "spans: info", "breadcrumbs: info, shop=debug"]);
+        let of_templates = Targets::new().with_target("shop", LevelFilter::DEBUG).with_target("tower_http", LevelFilter::DEBUG);
+        assert_eq!(under(of_templates, &routes), ["exceptions: error", "logs: info", "spans: info", "breadcrumbs: info"]);
+    }
+
+    #[test]
+    fn what_the_routes_do_not_want_is_not_missed() {
+        let mut routes = Routes::new("shop");
+        let warnings = || Targets::new().with_default(LevelFilter::WARN);
+        [Route::Logs, Route::Spans, Route::Breadcrumbs].into_iter().for_each(|route| routes.set(route, warnings()));
+        assert_eq!(under(warnings(), &routes), [""; 0]);
+    }
+}
