@@ -354,6 +354,9 @@ impl Builder {
             start,
         };
         let core = Arc::new_cyclic(|this| Core::new(config, this));
+        for warning in &warnings {
+            crate::diagnose(format_args!("{warning}"));
+        }
         #[cfg(feature = "metrics")]
         recorder.counts_for(&core);
         core.meters.read_around(Around::of(

@@ -41,6 +41,9 @@ impl log::Log for Bridge {
     }
 
     fn log(&self, record: &log::Record<'_>) {
+        if crate::layer::is_unheard(record.target()) {
+            return;
+        }
         // The program's code may show its values, and log: nothing is borrowed.
         let mut pairs = Pairs(Vec::new());
         let _ = record.key_values().visit(&mut pairs);

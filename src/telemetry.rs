@@ -202,7 +202,7 @@ impl Telemetry {
         self.inner.core.stats()
     }
 
-    /// What was wrong with the environment. [`install`](crate::Builder::install) says it on stderr.
+    /// What was wrong with the environment. [`build`](crate::Builder::build) has said it on stderr.
     pub fn warnings(&self) -> &[Warning] {
         &self.inner.extras.warnings
     }
@@ -279,9 +279,6 @@ pub(crate) fn installed_core() -> Option<Arc<Core>> {
 
 /// Makes everything global.
 pub(crate) fn install(telemetry: Telemetry, panic_hook: bool, console: bool, metrics_recorder: bool) -> Result<Guard, InitError> {
-    for warning in telemetry.warnings() {
-        crate::diagnose(format_args!("{warning}"));
-    }
     let dispatch = match console_layer(telemetry.inner.core.scrubber.clone()).filter(|_| console && std::io::stderr().is_terminal()) {
         Some(console) => layer::registered(Registry::default().with(telemetry.layer()).with(console)),
         None => telemetry.dispatch(),

@@ -13,7 +13,7 @@ use crumbtrail_receiver::{Log, Received, Receiver};
 use support::{PATIENCE, messages};
 
 /// What a child does, by its name.
-const CHILDREN: [(&str, fn()); 13] = [
+const CHILDREN: [(&str, fn()); 14] = [
     ("panics", panics_on_the_main_thread),
     ("survives", survives_a_task_on_the_main_thread),
     ("catches", catches_on_the_main_thread),
@@ -27,9 +27,10 @@ const CHILDREN: [(&str, fn()); 13] = [
     ("has a logger", has_a_logger_already),
     ("returns an error", returns_an_error),
     ("filtered", fails_below_a_filter),
+    ("unfiltered", fails_beside_a_layer_that_wants_everything),
 ];
 
-const TESTS: [fn(); 10] = [
+const TESTS: [fn(); 11] = [
     a_panic_that_ends_the_process_is_fatal_and_delivered,
     a_caught_panic_on_the_main_thread_is_not_fatal,
     what_was_recorded_last_is_delivered_however_the_process_ends,
@@ -40,6 +41,7 @@ const TESTS: [fn(); 10] = [
     pairs_of_the_log_crate_arrive,
     an_error_that_main_returns_is_fatal_and_delivered,
     what_a_global_filter_hides_is_said_once_with_the_remedy,
+    what_sending_says_of_itself_is_in_no_layer_of_the_hosts,
 ];
 
 fn main() {
@@ -109,6 +111,16 @@ fn what_a_global_filter_hides_is_said_once_with_the_remedy() {
     assert_eq!(about.len(), 1, "{said}");
     assert!(about[0].contains("(exceptions: error; logs: info; spans: info; breadcrumbs: info)"), "{said}");
     assert!(about[0].contains(".with_filter(tracing_subscriber::EnvFilter::from_default_env())"), "{said}");
+}
+
+/// Report 14.7: hyper's and the SDK's own events, on our threads; not those on the host's.
+fn what_sending_says_of_itself_is_in_no_layer_of_the_hosts() {
+    let receiver = Receiver::start().expect("a receiver");
+    let output = command(&std::env::current_exe().expect("our own path"), "unfiltered", &receiver).output().expect("a child");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(receiver.received().exceptions().count() == 1, "it was sent");
+    let heard = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(heard.lines().collect::<Vec<_>>(), ["process failed", "hyper the host's own", "log the host's own, too"]);
 }
 
 /// Report A11: a command that fails at once, three times, and with `RUST_BACKTRACE`.
@@ -317,6 +329,38 @@ fn fails_below_a_filter() {
         tracing::error!("failed");
         guard.telemetry().flush(PATIENCE).expect("delivered");
     }
+}
+
+/// Prints targets and messages of all events.
+fn fails_beside_a_layer_that_wants_everything() {
+    use tracing::field::{Field, Visit};
+    use tracing_subscriber::{Layer, layer::Context, prelude::*};
+
+    struct Everything;
+
+    impl<S: tracing::Subscriber> Layer<S> for Everything {
+        fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
+            event.record(&mut Message(event.metadata().target()));
+        }
+    }
+
+    struct Message(&'static str);
+
+    impl Visit for Message {
+        fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+            if field.name() == "message" {
+                println!("{} {value:?}", self.0);
+            }
+        }
+    }
+
+    let guard = crumbtrail::builder(crumbtrail::service!()).from_env().build().expect("telemetry").guard();
+    tracing_subscriber::registry().with(Everything).with(guard.telemetry().layer()).init();
+    tracing::error!("failed");
+    guard.telemetry().flush(PATIENCE).expect("delivered");
+    tracing::trace!(target: "hyper", "the host's own");
+    log::info!(target: "hyper::client", "the host's own, too");
+    guard.telemetry().flush(PATIENCE).expect("delivered");
 }
 
 #[derive(Debug)]

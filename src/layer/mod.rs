@@ -17,6 +17,7 @@ mod interest;
 #[cfg(feature = "tower")]
 mod middleware;
 mod open;
+mod own;
 mod route;
 mod slab;
 mod span;
@@ -68,6 +69,7 @@ pub(crate) use self::{
     crumb::leave_breadcrumb,
     current::{count_panic, current_ids, is_own_thread, mark_own_thread, nested, recent},
     interest::{ask_everyone, registered},
+    own::is_unheard,
     route::Routes,
     span::{SharedSpan, SpanState},
     subscriber::SoleSubscriber,
@@ -268,7 +270,7 @@ impl<S: Subscriber> Layer<S> for CrumbtrailLayer {
     }
 
     fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
-        !self.narrows || self.core.routes.feeds(metadata) != 0
+        if self.narrows { self.core.routes.feeds(metadata) != 0 } else { !own::is_unheard(metadata.target()) }
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
@@ -460,10 +462,15 @@ pub(crate) struct RouteFilter(pub(crate) Arc<Core>);
 
 impl<S> Filter<S> for RouteFilter {
     fn enabled(&self, metadata: &Metadata<'_>, _: &Context<'_, S>) -> bool {
-        self.0.routes.feeds(metadata) != 0
+        // Then the layer is asked, which speaks for the whole subscriber.
+        own::is_unheard(metadata.target()) || self.0.routes.feeds(metadata) != 0
     }
 
     fn callsite_enabled(&self, metadata: &'static Metadata<'static>) -> Interest {
+        if own::is_of_sending(metadata.target()) {
+            // By thread.
+            return Interest::sometimes();
+        }
         if self.0.routes.feeds(metadata) == 0 { Interest::never() } else { Interest::always() }
     }
 

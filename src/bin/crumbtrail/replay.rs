@@ -16,9 +16,6 @@ pub(crate) fn replay(directory: &Path, to: &str, timeout: Duration) -> Result<St
 fn to_endpoint(directory: &Path, endpoint: &str, timeout: Duration) -> Result<String, Box<dyn std::error::Error>> {
     spool::check(directory)?;
     let telemetry = crumbtrail::builder(crumbtrail::service!()).from_env().with_endpoint(endpoint).with_state_dir(directory).build()?;
-    for warning in telemetry.warnings() {
-        eprintln!("crumbtrail: {warning}");
-    }
     let outcome = telemetry.flush(timeout);
     let stats = telemetry.stats();
     let sum = |of: fn(&crumbtrail::SignalStats) -> u64| {
