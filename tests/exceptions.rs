@@ -165,7 +165,7 @@ fn one_defect_is_one_group() {
     });
     let groups = [group("order"), group("payment failed"), group("code 10"), group("basket")];
     assert_eq!(groups.iter().collect::<BTreeSet<_>>().len(), 4, "{groups:?}");
-    assert!(groups.iter().all(|group| group.starts_with("v3-") && group.len() == 19));
+    assert!(groups.iter().all(|group| group.starts_with("v4-") && group.len() == 19));
 }
 
 #[test]

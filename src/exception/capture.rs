@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     CATEGORY, ErrorId, Link, MAX_MESSAGE, Mechanism, Place, Raised, TypeAddress, active_core, bounded, chain, echo, group::Fnv,
-    place_number, raise,
+    place_number, raise, variant,
 };
 use crate::{
     Breadcrumb,
@@ -134,6 +134,8 @@ pub struct CaptureParts {
     template: Option<String>,
     /// A fingerprint of the error's `Debug` text.
     debug: u64,
+    /// Which of an enumeration's errors it is.
+    variant: String,
     backtrace: Option<String>,
     attachments: Vec<String>,
     core: Option<Arc<Core>>,
@@ -159,7 +161,7 @@ impl CaptureParts {
                 // For where symbols cannot tell.
                 last.type_name = layer::guess(&line).to_owned();
                 if self.debug == 0 {
-                    self.debug = echo::fingerprint(&line);
+                    (self.debug, self.variant) = (echo::fingerprint(&line), variant::path(&line));
                 }
             }
         }
@@ -277,12 +279,13 @@ fn capture_as<Kind>(
         key.part(parts.links.first().map_or("", |link| link.type_name.as_str()));
         parts.links.iter().for_each(|link| key.0 = key.0.rotate_left(17) ^ link.address.0[0]);
         key.part(template.as_deref().unwrap_or_default());
+        key.part(&parts.variant);
         key.0
     };
     let message = parts.links[0].message.clone();
     let mut raised = Raised::new(mechanism, parts.links);
     raised.fatal = mechanism == Mechanism::Main;
-    (raised.templates[1], raised.debug) = (template, parts.debug);
+    (raised.templates[1], raised.debug, raised.variant) = (template, parts.debug, parts.variant);
     raised.place = location.map(Place::from);
     (raised.backtrace, raised.attachments) = (parts.backtrace, parts.attachments);
     (raised.at, raised.key) = (place, group);

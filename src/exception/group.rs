@@ -1,14 +1,14 @@
 //! The group of an exception: one id for one defect.
 //!
-//! Version 3 hashes what the programmer wrote and nothing that a build, a restart, another machine, a variable of the environment or an edit elsewhere in the file changes. In this order:
+//! Version 4 hashes what the programmer wrote and nothing that a build, a restart, another machine, a variable of the environment or an edit elsewhere in the file changes. In this order:
 //!
 //! | raised by | place | said | function | text |
 //! |---|---|---|---|---|
-//! | event | its target | the literals of its message, or its fields' names | its own, if neither message nor error has a literal | the literals of the error's text, if its type is not known |
+//! | event | its target | the literals of its message, or its fields' names | its own, if neither message nor error has a literal | the literals of the error's text |
 //! | capture | source file | | the own function it was captured in | as above |
 //! | panic | source file | the message if it is a literal, else what the standard library says before its values | the own function that panicked | its words, if the function is not known |
 //!
-//! together with the types of the error and its causes (without generic arguments). A text that stands in the program as it is counts as a literal, also where the error has a copy of it (`"disk is full".into()`). Words that came from a variable never count where literals can be told from them (on Linux): `bail!("user {user} has no cart")` is one group, whoever the users are. Never hashed: lines, addresses, hashes in symbols, the numbers of closures, the stack that an error brings (which depends on `RUST_BACKTRACE`), frames further out (they differ with inlining and tail calls). A function counts with the type or module it is in; debug information of `line-tables-only` knows less of inlined ones, so such builds have ids of their own.
+//! together with the types of the error and its causes (without generic arguments), and, of an error that is an enumeration, which of its variants it is: the names in its `Debug` text ([`variant`](super::variant)), so that `QuotaExceeded` and `PaymentDeclined` of one `AppError` are two defects. A text that stands in the program as it is counts as a literal, also where the error has a copy of it (`"disk is full".into()`). Words that came from a variable never count where literals can be told from them (on Linux): `bail!("user {user} has no cart")` is one group, whoever the users are. Never hashed: lines, addresses, hashes in symbols, the numbers of closures, the stack that an error brings (which depends on `RUST_BACKTRACE`), frames further out (they differ with inlining and tail calls). A function counts with the type or module it is in; debug information of `line-tables-only` knows less of inlined ones, so such builds have ids of their own.
 //!
 //! The coarse id is made of what needs no names: kind, place, and the type of an error that was captured as what it is. It is the same whether or not there was time, or debug information, to name types and functions; the group's id is marked as provisional (`crumbtrail.group.provisional`) where there was not.
 
@@ -17,9 +17,9 @@ use std::fmt;
 use crate::stack::{resolve::Frame, symbols::without_arguments};
 
 /// Says which algorithm made an id; part of every id.
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
 
-/// The id of a group: `v3-` and 16 hex digits.
+/// The id of a group: `v4-` and 16 hex digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct GroupId(u64);
 
@@ -59,6 +59,8 @@ pub(crate) struct Grouping<'a> {
     pub(crate) function: Option<&'a str>,
     /// What the programmer wrote of the error.
     pub(crate) text: Option<&'a str>,
+    /// The names in its `Debug` text.
+    pub(crate) variant: &'a str,
 }
 
 impl Grouping<'_> {
@@ -76,6 +78,7 @@ impl Grouping<'_> {
         }
         hash.part(&self.function.map(qualified_name).unwrap_or_default());
         hash.part(self.text.unwrap_or_default());
+        hash.part(self.variant);
         (GroupId(hash.0), GroupId(coarse))
     }
 }
@@ -245,7 +248,7 @@ mod tests {
 
     /// An id that is stored in alerts must not change under a version.
     #[test]
-    fn version_3_is_fixed() {
+    fn version_4_is_fixed() {
         let group = Grouping {
             is_panic: false,
             types: &["shop::Declined<u32>", "core::num::error::ParseIntError"],
@@ -254,6 +257,7 @@ mod tests {
             said: "",
             function: Some("shop::payment::charge::{closure#0}"),
             text: None,
+            variant: "Declined",
         };
         let (group, coarse) = group.ids();
         assert_eq!((group.to_string(), coarse.to_string()), ("v3-522973d4920d1f60".to_owned(), "v3-a142c5ee080ea53e".to_owned()));

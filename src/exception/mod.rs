@@ -16,6 +16,7 @@ mod report;
 pub(crate) mod storm;
 #[cfg(any(feature = "tower", feature = "tracing-opentelemetry"))]
 mod told;
+pub(crate) mod variant;
 mod vtable;
 
 use std::{panic::Location, sync::Arc};
@@ -128,6 +129,8 @@ pub(crate) struct Draft {
     pub(crate) links: Vec<Link>,
     /// What of the texts is the same every time: the event's, the error's.
     pub(crate) templates: [Option<String>; 2],
+    /// Which of an enumeration's errors it is; see [`variant`].
+    pub(crate) variant: String,
     /// Where there is no template, there is none: literals can be told here.
     pub(crate) knows_literals: bool,
     /// An earlier exception of the request, whose error this one wraps.
@@ -247,6 +250,7 @@ pub(crate) fn raise_event(core: &Arc<Core>, state: Option<&SpanState>, event: &[
         key.part(raised.templates[1].as_deref().unwrap_or_default());
         raised.links.iter().for_each(|link| link.address.0.iter().for_each(|word| key.0 = key.0.rotate_left(17) ^ word));
         raised.links.first().into_iter().for_each(|link| key.part(&link.type_name));
+        key.part(&raised.variant);
         key.0
     };
     raise(core, state, ErrorId::new(), record.time, raised).err().map(|earlier| Echo(Some(earlier)))
@@ -285,6 +289,8 @@ pub(crate) struct Raised<'a> {
     unfinished: bool,
     /// The [fingerprint](echo::fingerprint) of the error's `Debug` text; 0: not known.
     debug: u64,
+    /// Which of an enumeration's errors it is.
+    variant: String,
     /// The event says more than the error and a message.
     has_own_fields: bool,
     wraps: Option<ErrorId>,
@@ -313,6 +319,7 @@ impl Raised<'_> {
             attachments: Vec::new(),
             unfinished: false,
             debug: 0,
+            variant: String::new(),
             has_own_fields: false,
             wraps: None,
             stackless: false,
@@ -346,6 +353,7 @@ fn described<'a>(record: &Record<'_>, site: &Callsite) -> Raised<'a> {
     for (key, value) in record.fields() {
         match (key, &value) {
             (key::DEBUG, Value::U64(debug)) => raised.debug = *debug,
+            (key::VARIANT, Value::Str(text)) => raised.variant = (*text).to_owned(),
             (key::TEMPLATE, Value::Str(text)) => raised.templates[0] = Some((*text).to_owned()),
             (key::ERROR_TEMPLATE, Value::Str(text)) => raised.templates[1] = Some((*text).to_owned()),
             _ => {}

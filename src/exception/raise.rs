@@ -119,6 +119,7 @@ fn draft(core: &Arc<Core>, state: Option<&SpanState>, id: ErrorId, time: u64, ra
         body: raised.body,
         links: raised.links,
         templates: raised.templates,
+        variant: raised.variant,
         knows_literals: core.statics.are_known(),
         wraps: raised.wraps,
         event: raised.event.to_vec(),

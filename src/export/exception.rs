@@ -139,16 +139,17 @@ fn group(
     let said = literals(0, draft.body.as_deref());
     let of_error = literals(1, Some(draft.message()));
     let file = || Cow::Owned(portable_path(draft.place.as_ref().map_or("", |place| &place.file)));
-    let opaque_error = || of_error.clone().filter(|_| exception.causes.first().is_some_and(|cause| is_opaque(&cause.type_name)));
+    let is_opaque_error = exception.causes.first().is_some_and(|cause| is_opaque(&cause.type_name));
     let (place, said, function, text) = match draft.mechanism {
         Mechanism::Event => {
             // Where there is no error, the message stands for one.
-            let of_error = if draft.body.as_deref() == Some(draft.message()) { None } else { opaque_error() };
+            let of_error = of_error.filter(|_| draft.body.as_deref() != Some(draft.message()));
             // An event without words is told from others by its fields' names and its function.
-            let function = raised_in.filter(|_| said.is_none() && of_error.is_none());
+            let is_told = said.is_some() || (of_error.is_some() && is_opaque_error);
+            let function = raised_in.filter(|_| !is_told);
             (Cow::Borrowed(exception.target.as_str()), said.unwrap_or_else(|| field_names.to_owned()), function, of_error)
         }
-        Mechanism::Capture | Mechanism::Main => (file(), String::new(), raised_in, opaque_error()),
+        Mechanism::Capture | Mechanism::Main => (file(), String::new(), raised_in, of_error),
         // What was asked for, and what was answered.
         Mechanism::Response => (Cow::Borrowed(""), of_error.unwrap_or_else(|| mask(draft.message())), None, None),
         // Without a function a message that is not a literal is all there is.
@@ -156,7 +157,8 @@ fn group(
     };
     let is_panic = draft.mechanism == Mechanism::Panic;
     let static_type = draft.links.first().filter(|first| first.exact).map_or("", |first| &first.type_name);
-    Grouping { is_panic, types: &types, place: &place, static_type, said: &said, function, text: text.as_deref() }.ids()
+    Grouping { is_panic, types: &types, place: &place, static_type, said: &said, function, text: text.as_deref(), variant: &draft.variant }
+        .ids()
 }
 
 fn add_scope(exception: &mut Exception, scope: &ScopeData) {

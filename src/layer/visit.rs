@@ -8,7 +8,7 @@ use std::{
 use tracing_core::field::{Field, Visit};
 
 use crate::{
-    exception::{self, TypeAddress, chain, echo},
+    exception::{self, TypeAddress, chain, echo, variant},
     scrub::{FILTERED, Scrubber, Treatment},
     stack::statics::Statics,
     trail::{callsite::Callsite, encode::Encoder, record},
@@ -124,6 +124,7 @@ impl Visit for FieldVisitor<'_, '_> {
         self.encoder.error(key(field), (name, exact), &shown, self.exception);
         if self.exception.is_some() {
             self.encoder.own_u64(record::key::DEBUG, echo::fingerprint(&line));
+            self.encoder.own_str(record::key::VARIANT, &variant::path(&line));
         }
     }
 

@@ -113,6 +113,13 @@ impl<'a> Encoder<'a> {
         }
     }
 
+    /// The same of a text, which is short and clean.
+    pub(crate) fn own_str(&mut self, key: u16, text: &str) {
+        if !text.is_empty() && self.buf.len() + text.len() + 64 <= self.limits.record {
+            super::record::append_str(self.buf, key, text);
+        }
+    }
+
     pub(crate) fn f64(&mut self, key: u16, value: f64) {
         self.fixed(key, tag::F64, value.to_le_bytes());
     }

@@ -92,6 +92,8 @@ pub(crate) mod key {
     pub(crate) const SPAN_EVENT: u16 = 0xFF0E;
     /// u64: the fingerprint of an error's `Debug` text, see `exception::echo`.
     pub(crate) const DEBUG: u16 = 0xFF0F;
+    /// string: which of an enumeration's errors it is, see `exception::variant`.
+    pub(crate) const VARIANT: u16 = 0xFF12;
     /// u64: links, and exceptions and events, that did not fit.
     pub(crate) const DROPPED_LINKS: u16 = 0xFF10;
     pub(crate) const DROPPED_EVENTS: u16 = 0xFF11;

@@ -133,6 +133,7 @@ prop_compose! {
             body,
             links: links.into_iter().map(|(type_name, message)| Link { type_name, exact, message: message.repeat(repeat), ..Link::default() }).collect(),
             templates: [None, None],
+            variant: String::new(),
             event,
             backtrace,
             attachments: vec!["x".repeat(repeat); repeat % 20],
