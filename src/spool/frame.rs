@@ -15,7 +15,7 @@
 //!     48      …  payload: an encoded OTLP export request
 //! ```
 //!
-//! Numbers are little-endian. What is not a valid frame is skipped up to the next one that is, and reported; zeros (room that was reserved and never written) are skipped silently. No single byte turns a waiting frame into a settled one.
+//! Numbers are little-endian. What is not a valid frame is skipped up to the next one that is, and reported; zeros (room that was reserved and never written) are skipped silently, and so is a frame of which only whole pages were written: its writer was killed meanwhile, and it never was a frame. No single byte turns a waiting frame into a settled one.
 
 use crc::{CRC_32_ISCSI, Crc, Table};
 
@@ -107,6 +107,9 @@ impl<'a> Iterator for Frames<'a> {
         }
         let from = self.at;
         self.at = (from + 1..self.segment.len()).find(|at| read(self.segment, *at).is_some()).unwrap_or(self.segment.len());
+        if is_torn(self.segment, from, self.at) {
+            return self.next();
+        }
         Some(Found::Damaged { bytes: self.at - from })
     }
 }
@@ -129,6 +132,22 @@ pub(crate) fn read(segment: &[u8], offset: usize) -> Option<(Frame<'_>, [u8; 4])
     let written = Moment { written: long(24)?, uptime: long(32)?, boot: long(40)? };
     let frame = Frame { offset, signal, records: word(header, 20)?, written, payload, checksum };
     Some((frame, header[4..8].try_into().ok()?))
+}
+
+/// The kernel gives up the write of a process that is killed between two pages.
+const PAGE: usize = 4096;
+/// Zeros that are room nobody wrote to, and no end of a payload.
+const MANY_ZEROS: usize = 64;
+
+/// Whether what lies between two offsets is a frame whose writer was killed, and no more than that: its first pages are there.
+fn is_torn(segment: &[u8], from: usize, next: usize) -> bool {
+    let is_last = next == segment.len() && segment.len().is_multiple_of(PAGE);
+    let Some(bytes) = segment.get(from..next).filter(|bytes| bytes.starts_with(&MAGIC)) else { return false };
+    let length = word(bytes, 12).filter(|_| bytes.len() >= HEADER);
+    let Some(claimed) = length.map(|length| from + HEADER + length as usize).filter(|claimed| *claimed <= next) else { return is_last };
+    // Another thread has written behind it.
+    let written = bytes.iter().rposition(|byte| *byte != 0).map_or(from, |last| from + last + 1);
+    claimed.checked_sub(written.next_multiple_of(PAGE)).is_some_and(|room| room >= MANY_ZEROS)
 }
 
 fn word(bytes: &[u8], at: usize) -> Option<u32> {
@@ -180,6 +199,34 @@ mod tests {
             prop_assert!(read.len() == payloads.len() || (read.len() == payloads.len() - 1 && noticed));
             for (number, payload) in read {
                 prop_assert_eq!(&payload, &payloads[number as usize], "nothing wrong is passed on");
+            }
+        }
+
+        /// A process was killed while it wrote: nothing that was ever there is lost.
+        #[test]
+        fn a_frame_of_which_whole_pages_were_written_is_no_damage(
+            payloads in payloads(), last in proptest::collection::vec(1u8.., 5_000..20_000), pages in 1usize..6, is_followed: bool,
+        ) {
+            let mut bytes = segment(&payloads);
+            let from = bytes.len();
+            bytes.extend(encode(Signal::Exceptions, 1, Moment::default(), &last));
+            let (end, cut) = (bytes.len(), pages * PAGE);
+            prop_assume!(cut > from && cut + MANY_ZEROS <= end);
+            let mut expected = payloads.len();
+            if is_followed {
+                bytes[cut..].fill(0);
+                bytes.extend(encode(Signal::Exceptions, 1, Moment::default(), b"behind it"));
+                expected += 1;
+            } else {
+                bytes.truncate(cut);
+            }
+            let is_damaged = |bytes: &[u8]| frames(bytes).any(|found| matches!(found, Found::Damaged { .. }));
+            prop_assert!(!is_damaged(&bytes));
+            prop_assert_eq!(waiting(&bytes).len(), expected);
+            // Anywhere else it is.
+            if !is_followed {
+                bytes.pop();
+                prop_assert!(cut - from <= 1 || is_damaged(&bytes));
             }
         }
 
