@@ -213,7 +213,7 @@ impl Builder {
         self.with_attribute("deployment.environment.name", name)
     }
 
-    /// More crates that are the service's own: their frames are marked as such in reports.
+    /// More crates that are the service's own: their frames are marked as such in reports, and their DEBUG events are kept as breadcrumbs. Crates of the same workspace are known without it, see [`Service::with_workspace_of`](crate::Service::with_workspace_of).
     pub fn with_own_crates<C: Into<String>>(mut self, crates: impl IntoIterator<Item = C>) -> Self {
         self.own_crates.extend(crates.into_iter().map(Into::into));
         self
@@ -297,7 +297,9 @@ impl Builder {
         let worker = Arc::new(WorkerConfig {
             own: {
                 let [include, exclude] = self.in_app.clone();
-                OwnCrates::new(self.own_crates.iter().cloned().chain([self.service.own_crate.clone()])).with_rules(include, exclude)
+                OwnCrates::new(self.own_crates.iter().chain(&self.service.own_crates).cloned())
+                    .with_workspace(self.service.workspace.clone())
+                    .with_rules(include, exclude)
             },
             hooks: self.hooks.clone(),
             #[cfg(feature = "testing")]
@@ -387,7 +389,7 @@ impl Builder {
     }
 
     fn routes(&self) -> Routes {
-        let mut routes = Routes::new(&self.service.own_crate);
+        let mut routes = Routes::new(self.own_crates.iter().chain(&self.service.own_crates), self.service.workspace.is_some());
         #[cfg(feature = "tracing-opentelemetry")]
         if self.interop.span_extensions {
             routes.add_span_extensions();

@@ -260,6 +260,6 @@ mod tests {
             variant: "Declined",
         };
         let (group, coarse) = group.ids();
-        assert_eq!((group.to_string(), coarse.to_string()), ("v3-522973d4920d1f60".to_owned(), "v3-a142c5ee080ea53e".to_owned()));
+        assert_eq!((group.to_string(), coarse.to_string()), ("v4-7c8b7d82d9d8e397".to_owned(), "v4-a142c5ee080ea53e".to_owned()));
     }
 }

@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn what_is_hidden_is_told_by_route() {
-        let routes = Routes::new("shop");
+        let routes = Routes::new([&"shop".to_owned()], false);
         let all = Targets::new().with_default(LevelFilter::DEBUG);
         assert_eq!(under(all, &routes), [""; 0]);
         let warnings = Targets::new().with_default(LevelFilter::WARN);
@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn what_the_routes_do_not_want_is_not_missed() {
-        let mut routes = Routes::new("shop");
+        let mut routes = Routes::new([&"shop".to_owned()], false);
         let warnings = || Targets::new().with_default(LevelFilter::WARN);
         [Route::Logs, Route::Spans, Route::Breadcrumbs].into_iter().for_each(|route| routes.set(route, warnings()));
         assert_eq!(under(warnings(), &routes), [""; 0]);

@@ -11,7 +11,7 @@ use std::{
 use tracing_core::{Level, LevelFilter, Metadata};
 use tracing_subscriber::filter::Targets;
 
-use crate::{fork::Mutex, scope, trail::callsite::feeds};
+use crate::{fork::Mutex, scope, service::is_within_workspace, trail::callsite::feeds};
 
 /// Where an event or span may go. Each has a filter of its own, see [`Builder::with_route`](crate::Builder::with_route).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -46,22 +46,24 @@ struct Filters {
     logs: Targets,
     spans: Targets,
     breadcrumbs: Targets,
+    /// DEBUG of all that is built from the workspace's sources is a breadcrumb, too.
+    workspace: bool,
 }
 
 /// The target of the events that `tracing-log` makes of `log` records.
 const BRIDGE_TARGET: &str = "log";
 
 impl Routes {
-    /// The defaults for a service whose own crate is `own_crate`.
-    pub(crate) fn new(own_crate: &str) -> Self {
+    /// The defaults for a service with these crates of its own, and perhaps all of its workspace.
+    pub(crate) fn new<'a>(own_crates: impl IntoIterator<Item = &'a String>, workspace: bool) -> Self {
         let level = |level: LevelFilter| Targets::new().with_default(level);
         // A call leaves one breadcrumb, when it ends.
         let mut breadcrumbs = level(LevelFilter::INFO).with_target("crumbtrail::client", LevelFilter::OFF);
-        if !own_crate.is_empty() {
-            breadcrumbs = breadcrumbs.with_target(own_crate, LevelFilter::DEBUG);
+        for own in own_crates {
+            breadcrumbs = breadcrumbs.with_target(own.as_str(), LevelFilter::DEBUG);
         }
-        let filters =
-            Filters { exceptions: level(LevelFilter::ERROR), logs: level(LevelFilter::INFO), spans: level(LevelFilter::INFO), breadcrumbs };
+        let [exceptions, logs, spans] = [LevelFilter::ERROR, LevelFilter::INFO, LevelFilter::INFO].map(level);
+        let filters = Filters { exceptions, logs, spans, breadcrumbs, workspace };
         Self {
             initial: Arc::new(filters),
             exchanged: Mutex::default(),
@@ -125,10 +127,11 @@ impl Routes {
 
     /// What a callsite feeds; 0 if nothing wants it.
     pub(crate) fn feeds(&self, metadata: &Metadata<'_>) -> u8 {
+        let crumb = if self.filters().is_of_workspace(metadata) { feeds::CRUMB } else { 0 };
         let has = |what: fn(&str) -> bool| if metadata.fields().iter().any(|field| what(field.name())) { feeds::SCOPE } else { 0 };
         if metadata.is_span() {
             let kind = if metadata.fields().field("otel.kind").is_some() { feeds::KIND } else { 0 };
-            return match self.feeds_as(metadata.target(), metadata.level(), true) {
+            return match crumb | self.feeds_as(metadata.target(), metadata.level(), true) {
                 0 if self.passes_on => kind,
                 0 => 0,
                 feeds => feeds | kind | has(scope::is_of_user),
@@ -142,7 +145,7 @@ impl Routes {
         }
         // A flag counts for the exceptions to come, whether or not its event is wanted elsewhere.
         let flag = if self.filters().most() == Some(LevelFilter::OFF) { 0 } else { has(scope::is_of_flag) };
-        match self.feeds_as(metadata.target(), metadata.level(), false) {
+        match crumb | self.feeds_as(metadata.target(), metadata.level(), false) {
             0 => flag,
             feeds => feeds | flag | has(scope::is_of_user),
         }
@@ -173,11 +176,22 @@ impl Filters {
             Route::Exceptions => self.exceptions = targets,
             Route::Logs => self.logs = targets,
             Route::Spans => self.spans = targets,
-            Route::Breadcrumbs => self.breadcrumbs = targets,
+            Route::Breadcrumbs => (self.breadcrumbs, self.workspace) = (targets, false),
         }
     }
 
+    /// (This library is in the workspace of its own tests.)
+    fn is_of_workspace(&self, metadata: &Metadata<'_>) -> bool {
+        let is_ours = || metadata.target().split("::").next() == Some("crumbtrail");
+        self.workspace && *metadata.level() <= Level::DEBUG && metadata.file().is_some_and(is_within_workspace) && !is_ours()
+    }
+
     fn most(&self) -> Option<LevelFilter> {
+        let of_workspace = if self.workspace { LevelFilter::DEBUG } else { LevelFilter::OFF };
+        self.most_of_targets().map(|most| most.max(of_workspace))
+    }
+
+    fn most_of_targets(&self) -> Option<LevelFilter> {
         most([&self.exceptions, &self.logs, &self.spans, &self.breadcrumbs])
     }
 }
@@ -195,7 +209,7 @@ mod tests {
 
     #[test]
     fn the_defaults_keep_debug_of_the_own_crate_for_the_trail() {
-        let routes = Routes::new("shop");
+        let routes = Routes::new([&"shop".to_owned()], false);
         assert_eq!(routes.feeds_as("shop::cart", &Level::DEBUG, false), feeds::CRUMB);
         assert_eq!(routes.feeds_as("hyper", &Level::DEBUG, false), 0);
         assert_eq!(routes.feeds_as("hyper", &Level::INFO, false), feeds::CRUMB | feeds::LOG);

@@ -1,9 +1,13 @@
 //! Which frames are the service's own.
 
+use crate::service::is_within_workspace;
+
 /// Crates whose frames are the service's own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct OwnCrates {
     crates: Vec<String>,
+    /// Whatever is built from sources in this folder is theirs, too.
+    workspace: Option<String>,
     /// Beginnings of functions' paths, whatever their crate.
     include: Vec<String>,
     exclude: Vec<String>,
@@ -12,6 +16,10 @@ pub(crate) struct OwnCrates {
 impl OwnCrates {
     pub(crate) fn new(crates: impl IntoIterator<Item = String>) -> Self {
         Self { crates: crates.into_iter().filter(|name| !name.is_empty()).collect(), ..Self::default() }
+    }
+
+    pub(crate) fn with_workspace(self, workspace: Option<String>) -> Self {
+        Self { workspace, ..self }
     }
 
     /// What the program says itself wins; the more so, what it excludes.
@@ -34,9 +42,16 @@ impl OwnCrates {
         let foreign = file.is_some_and(|file| FOREIGN.iter().any(|foreign| file.contains(foreign)));
         if function.contains("::") {
             let name = crate_of(function);
-            return !foreign && self.crates.iter().any(|own| own == name);
+            return !foreign && (self.crates.iter().any(|own| own == name) || file.is_some_and(|file| self.is_of_workspace(file)));
         }
         !foreign && file.is_some_and(|file| !is_ours(file))
+    }
+
+    fn is_of_workspace(&self, file: &str) -> bool {
+        let Some(workspace) = &self.workspace else { return false };
+        // Debug information may have the whole path, or that within the workspace.
+        let file = file.strip_prefix(workspace.as_str()).and_then(|rest| rest.strip_prefix('/')).unwrap_or(file);
+        is_within_workspace(file)
     }
 }
 
@@ -110,6 +125,17 @@ mod tests {
         assert!(ruled.has("tokio::shop::pay", None) && ruled.has("shop::pay", None) && !ruled.has("shop::generated::pay", None));
         for function in ["shopping::pay", "tokio::shop::pay", "core::ops::function::FnOnce::call_once"] {
             assert!(!own.has(function, None), "{function}");
+        }
+        let own = own.with_workspace(Some("/build/ws".to_owned()));
+        for file in ["/build/ws/crates/stock/src/lib.rs", "crates/stock/src/lib.rs"] {
+            assert!(own.has("stock::take", Some(file)), "{file}");
+        }
+        for file in [
+            "/root/.cargo/registry/src/index/stock-1.0.0/src/lib.rs",
+            "/rustc/abc/library/core/src/option.rs",
+            "/build/ws/vendor/stock/src/lib.rs",
+        ] {
+            assert!(!own.has("stock::take", Some(file)), "{file}");
         }
     }
 }

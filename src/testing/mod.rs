@@ -30,12 +30,12 @@ use std::{
     time::Duration,
 };
 
-use tracing_core::{Dispatch, LevelFilter, dispatcher};
-use tracing_subscriber::{filter::Targets, layer::SubscriberExt as _, registry::Registry};
+use tracing_core::{Dispatch, dispatcher};
+use tracing_subscriber::{layer::SubscriberExt as _, registry::Registry};
 
 pub(crate) use self::sink::Sink;
 pub use self::view::{Captured, Log, Metric, Point, Span};
-use crate::{Builder, ExceptionRate, Exporter, Route, Service, Telemetry};
+use crate::{Builder, ExceptionRate, Exporter, Service, Telemetry};
 
 /// Runs `work` and returns what it returned, with everything it would have sent. Unlike the default, no share limits the records of a group.
 ///
@@ -88,13 +88,8 @@ pub fn builder() -> Builder {
     // `exceptions-0123456789abcdef` is the crate `exceptions`; doc tests are one of the last two.
     let program = program.rsplit_once('-').map_or(program.as_str(), |(name, _)| name);
     let own = [package.replace('-', "_"), program.replace('-', "_"), "rust_out".to_owned(), "doctest_bundle_2024".to_owned()];
-    let crumbs = own
-        .iter()
-        .fold(Targets::new().with_default(LevelFilter::INFO), |targets, own| targets.with_target(own.clone(), LevelFilter::DEBUG));
-    crate::builder(Service::new(package).with_version("0.0.0"))
-        .with_own_crates(own)
-        .with_route(Route::Breadcrumbs, crumbs)
-        .with_exception_rate(ExceptionRate::unlimited())
+    let service = Service { workspace: std::env::var("CARGO_MANIFEST_DIR").ok(), ..Service::new(package).with_version("0.0.0") };
+    crate::builder(service).with_own_crates(own).with_exception_rate(ExceptionRate::unlimited())
 }
 
 /// The patience for the worker: it has nothing to send, so this is for machines that are very busy.

@@ -40,7 +40,7 @@ impl std::fmt::Debug for Draft {
 fn core() -> Arc<Core> {
     let config = CoreConfig {
         exit_timeout: std::time::Duration::ZERO,
-        routes: Routes::new("test"),
+        routes: Routes::new([&"test".to_owned()], false),
         sampler: Sampler::default(),
         event_limits: Limits::default(),
         span_limits: Limits::default(),
