@@ -12,6 +12,7 @@ use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc, time::Duration};
 use tracing_subscriber::filter::Targets;
 
 use crate::{
+    console::{Console, Output},
     delivery::{Compression, Credentials, Protocol},
     env::{Environment, LimitSettings, Settings},
     error::InitError,
@@ -121,7 +122,7 @@ pub struct Builder {
     niceness: i32,
     worker_share: f64,
     panic_hook: bool,
-    console: bool,
+    console: Option<Console>,
     metrics_recorder: bool,
 }
 
@@ -178,7 +179,7 @@ pub fn builder(service: Service) -> Builder {
         niceness: 0,
         worker_share: bounds::WORKER_SHARE,
         panic_hook: true,
-        console: true,
+        console: None,
         metrics_recorder: true,
     }
 }
@@ -255,9 +256,9 @@ impl Builder {
         self
     }
 
-    /// Whether [`install`](Self::install) adds a console layer when stderr is a terminal; it does by default. `RUST_LOG` narrows it, and it alone.
-    pub fn with_console(mut self, console: bool) -> Self {
-        self.console = console;
+    /// What [`install`](Self::install) prints of the program's own events: by default text where stderr is a terminal, and JSON lines otherwise, see [`Console`]. (Who [builds](Self::build) has a subscriber of their own, which may have a `fmt::layer()`.)
+    pub fn with_console(mut self, console: impl Into<Console>) -> Self {
+        self.console = Some(console.into());
         self
     }
 
@@ -273,6 +274,14 @@ impl Builder {
     /// # Errors
     /// An endpoint or header given in code is invalid, or the worker thread could not be started.
     pub fn build(self) -> Result<Telemetry, InitError> {
+        self.build_with(None)
+    }
+
+    /// `output`: what is printed of the exceptions that are no events.
+    fn build_with(
+        self,
+        #[cfg_attr(not(feature = "console"), expect(unused_variables))] output: Option<Output>,
+    ) -> Result<Telemetry, InitError> {
         let settings = &self.settings;
         let mut warnings = settings.warnings.clone();
         let destinations = self.destinations(&mut warnings)?;
@@ -302,6 +311,8 @@ impl Builder {
                     .with_rules(include, exclude)
             },
             hooks: self.hooks.clone(),
+            #[cfg(feature = "console")]
+            printer: output.and_then(crate::console::Printer::new),
             #[cfg(feature = "testing")]
             sink: self.sink.clone(),
             span_limits: SpanLimits {
@@ -383,9 +394,10 @@ impl Builder {
     /// # Errors
     /// As [`build`](Self::build), and when a global subscriber is installed already.
     pub fn install(self) -> Result<Guard, InitError> {
-        let (panic_hook, console, metrics_recorder) = (self.panic_hook, self.console, self.metrics_recorder);
-        let telemetry = self.build()?;
-        crate::telemetry::install(telemetry, panic_hook, console, metrics_recorder)
+        let (panic_hook, metrics_recorder) = (self.panic_hook, self.metrics_recorder);
+        let output = self.console.or(self.settings.console).unwrap_or_default().resolve();
+        let telemetry = self.build_with(output)?;
+        crate::telemetry::install(telemetry, panic_hook, output, metrics_recorder)
     }
 
     fn routes(&self) -> Routes {

@@ -16,6 +16,7 @@ use http::{HeaderName, HeaderValue, Uri};
 use percent_encoding::percent_decode_str;
 
 use crate::{
+    Console,
     builder::Exporter,
     delivery::{Compression, Protocol},
     metrics::MetricTemporality,
@@ -151,6 +152,7 @@ pub(crate) struct Settings {
     pub(crate) span_links: Option<usize>,
     pub(crate) exception_span_events: Option<bool>,
     pub(crate) state_dir: Option<PathBuf>,
+    pub(crate) console: Option<Console>,
     /// `None`: no environment was read.
     pub(crate) proxies: Option<Proxies>,
     pub(crate) warnings: Vec<Warning>,
@@ -203,6 +205,7 @@ impl Settings {
             span_events: reader.count("OTEL_SPAN_EVENT_COUNT_LIMIT"),
             span_links: reader.count("OTEL_SPAN_LINK_COUNT_LIMIT"),
             state_dir: state_dir(environment),
+            console: reader.parsed("CRUMBTRAIL_CONSOLE", crate::console::parse),
             proxies: Some(Proxies::read(environment)),
             exception_span_events: reader.parsed("OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN", exception_signal),
             ..Self::default()

@@ -2,7 +2,6 @@
 
 use std::{
     fmt,
-    io::IsTerminal as _,
     panic::Location,
     sync::{Arc, OnceLock, PoisonError, Weak, mpsc},
     time::{Duration, Instant},
@@ -12,6 +11,7 @@ use tracing_core::{Dispatch, Subscriber};
 use tracing_subscriber::{Layer, Registry, filter::Targets, layer::SubscriberExt as _, registry::LookupSpan};
 
 use crate::{
+    console::Output,
     env::Warning,
     error::{FlushError, InitError},
     exception::{self, Capture, ErrorId},
@@ -19,7 +19,6 @@ use crate::{
     layer::{self, CrumbtrailLayer, Route, RouteFilter, SoleSubscriber, core::Core},
     ledger::{FlushReport, Signal, Stats},
     link::{Command, Settled},
-    scrub::Scrubber,
 };
 
 /// A handle to running telemetry: cheap to clone, all clones are one. From [`Builder::build`](crate::Builder::build).
@@ -278,10 +277,14 @@ pub(crate) fn installed_core() -> Option<Arc<Core>> {
 }
 
 /// Makes everything global.
-pub(crate) fn install(telemetry: Telemetry, panic_hook: bool, console: bool, metrics_recorder: bool) -> Result<Guard, InitError> {
-    let dispatch = match console_layer(telemetry.inner.core.scrubber.clone()).filter(|_| console && std::io::stderr().is_terminal()) {
-        Some(console) => layer::registered(Registry::default().with(telemetry.layer()).with(console)),
-        None => telemetry.dispatch(),
+pub(crate) fn install(telemetry: Telemetry, panic_hook: bool, output: Option<Output>, metrics_recorder: bool) -> Result<Guard, InitError> {
+    let dispatch = match output {
+        #[cfg(feature = "console")]
+        Some(output) => {
+            let console = crate::console::layer(output, &telemetry.inner.core);
+            layer::registered(Registry::default().with(telemetry.layer()).with(console))
+        }
+        _ => telemetry.dispatch(),
     };
     // The one step that can fail comes first: it is installed whole, or not at all.
     tracing_core::dispatcher::set_global_default(dispatch).map_err(InitError::SubscriberInstalled)?;
@@ -308,22 +311,4 @@ pub(crate) fn install(telemetry: Telemetry, panic_hook: bool, console: bool, met
         opentelemetry::global::set_text_map_propagator(telemetry.text_map_propagator());
     }
     Ok(telemetry.guard())
-}
-
-#[cfg(feature = "console")]
-fn console_layer<S>(scrubber: Arc<Scrubber>) -> Option<impl Layer<S> + Send + Sync>
-where
-    S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
-{
-    use tracing_subscriber::filter::{EnvFilter, FilterExt as _, dynamic_filter_fn};
-    let verbosity = EnvFilter::builder().with_default_directive(tracing_core::LevelFilter::INFO.into()).from_env_lossy();
-    // What our own HTTP client has to say is not the program's.
-    let filter = verbosity.and(dynamic_filter_fn(|_, _| !crate::layer::is_own_thread()));
-    let fields = crate::scrub::console::ScrubbedFields::new(scrubber);
-    Some(tracing_subscriber::fmt::layer().with_writer(std::io::stderr).fmt_fields(fields).with_filter(filter))
-}
-
-#[cfg(not(feature = "console"))]
-fn console_layer(_: Arc<Scrubber>) -> Option<tracing_subscriber::layer::Identity> {
-    None
 }

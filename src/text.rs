@@ -38,6 +38,19 @@ pub(crate) fn printable(text: &str, limit: usize) -> String {
     shown
 }
 
+/// An error and its causes, as far as they are short: `saving failed: disk full`. The program's code.
+#[cfg(feature = "console")]
+pub(crate) fn error_chain(error: &(dyn std::error::Error + 'static)) -> String {
+    const ENOUGH: usize = 4_000;
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source.filter(|_| text.len() < ENOUGH) {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
 /// As [`cut`].
 pub(crate) fn truncate(text: &mut String, limit: usize) {
     text.truncate(cut(text, limit).len());

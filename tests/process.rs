@@ -13,7 +13,7 @@ use crumbtrail_receiver::{Log, Received, Receiver};
 use support::{PATIENCE, messages};
 
 /// What a child does, by its name.
-const CHILDREN: [(&str, fn()); 14] = [
+const CHILDREN: [(&str, fn()); 15] = [
     ("panics", panics_on_the_main_thread),
     ("survives", survives_a_task_on_the_main_thread),
     ("catches", catches_on_the_main_thread),
@@ -28,9 +28,10 @@ const CHILDREN: [(&str, fn()); 14] = [
     ("returns an error", returns_an_error),
     ("filtered", fails_below_a_filter),
     ("unfiltered", fails_beside_a_layer_that_wants_everything),
+    ("prints", fails_in_a_container),
 ];
 
-const TESTS: [fn(); 11] = [
+const TESTS: [fn(); 13] = [
     a_panic_that_ends_the_process_is_fatal_and_delivered,
     a_caught_panic_on_the_main_thread_is_not_fatal,
     what_was_recorded_last_is_delivered_however_the_process_ends,
@@ -42,6 +43,8 @@ const TESTS: [fn(); 11] = [
     an_error_that_main_returns_is_fatal_and_delivered,
     what_a_global_filter_hides_is_said_once_with_the_remedy,
     what_sending_says_of_itself_is_in_no_layer_of_the_hosts,
+    a_container_prints_a_json_object_a_line,
+    the_console_is_as_the_environment_has_it,
 ];
 
 fn main() {
@@ -109,7 +112,7 @@ fn what_a_global_filter_hides_is_said_once_with_the_remedy() {
     assert!(output.status.success(), "{said}");
     let about: Vec<&str> = said.lines().filter(|line| line.contains("a filter over all layers")).collect();
     assert_eq!(about.len(), 1, "{said}");
-    assert!(about[0].contains("(exceptions: error; logs: info; spans: info; breadcrumbs: info)"), "{said}");
+    assert!(about[0].contains("(exceptions: error; logs: info; spans: info; breadcrumbs: info, crumbtrail=debug)"), "{said}");
     assert!(about[0].contains(".with_filter(tracing_subscriber::EnvFilter::from_default_env())"), "{said}");
 }
 
@@ -122,6 +125,62 @@ fn what_sending_says_of_itself_is_in_no_layer_of_the_hosts() {
     let heard = String::from_utf8_lossy(&output.stdout);
     assert_eq!(heard.lines().collect::<Vec<_>>(), ["process failed", "hyper the host's own", "log the host's own, too"]);
 }
+
+/// What the child "prints" leaves on standard error, with these variables.
+#[cfg(feature = "console")]
+fn printed(variables: &[(&str, &str)]) -> (String, Received) {
+    let receiver = Receiver::start().expect("a receiver");
+    let mut command = command(&std::env::current_exe().expect("our own path"), "prints", &receiver);
+    let output = command.envs(variables.iter().copied()).env_remove("RUST_LOG").output().expect("a child");
+    assert!(output.status.success());
+    (String::from_utf8(output.stderr).expect("text"), receiver.received())
+}
+
+/// Report 14.7: nobody sits at a terminal. What was captured is there, too, as it was reported.
+#[cfg(feature = "console")]
+fn a_container_prints_a_json_object_a_line() {
+    let (printed, received) = printed(&[]);
+    let lines: Vec<serde_json::Value> = printed.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+    let line = |message: &str| lines.iter().find(|line| line["message"] == message).unwrap_or_else(|| panic!("{message}: {printed}"));
+    let info = line("about to start");
+    assert_eq!((&info["level"], &info["target"], &info["span"]), (&"INFO".into(), &"process".into(), &"run".into()));
+    assert_eq!((&info["fields"]["attempt"], &info["fields"]["password"]), (&2.into(), &"[Filtered]".into()));
+    let failed = line("start failed");
+    assert_eq!(failed["fields"]["error"], "no configuration");
+    let captured = line("out of memory");
+    let record = received.exceptions().find(|exception| exception.text("exception.message") == "out of memory").expect("its record");
+    assert_eq!(captured["crumbtrail.error.id"], record.text("crumbtrail.error.id"));
+    assert_eq!(captured["exception.type"], record.text("exception.type"));
+    assert!(captured["frames"][0].as_str().is_some_and(|frame| frame.contains("fails_in_a_container")), "{captured}");
+    for line in [info, failed, captured] {
+        assert_eq!(line["trace_id"], record.trace_id, "{line}");
+    }
+    if cfg!(feature = "log") {
+        assert_eq!((&line("by way of log")["target"], &line("by way of log")["fields"]), (&"shop::db".into(), &serde_json::Value::Null));
+    }
+    assert_eq!(lines.len(), 3 + usize::from(cfg!(feature = "log")), "{printed}");
+}
+
+/// Report 14.7.
+#[cfg(feature = "console")]
+fn the_console_is_as_the_environment_has_it() {
+    let (text, _) = printed(&[("CRUMBTRAIL_CONSOLE", "text")]);
+    assert!(text.contains(" INFO run: process: about to start attempt=2 password=[Filtered]\n"), "{text}");
+    assert!(text.contains(" ERROR std::io::error::Error: out of memory\n    at ") && !text.contains('\u{1b}'), "{text}");
+    let (compact, received) = printed(&[("CRUMBTRAIL_CONSOLE", "compact")]);
+    assert_eq!(compact.lines().count(), 3 + usize::from(cfg!(feature = "log")), "{compact}");
+    assert_eq!(received.exceptions().count(), 2);
+    let (nothing, received) = printed(&[("CRUMBTRAIL_CONSOLE", "off")]);
+    assert_eq!((nothing.as_str(), received.exceptions().count()), ("", 2));
+    let (errors, _) = printed(&[("CRUMBTRAIL_CONSOLE", "loud")]);
+    assert!(errors.lines().next().is_some_and(|line| line.contains("CRUMBTRAIL_CONSOLE") && line.contains("json")), "{errors}");
+}
+
+#[cfg(not(feature = "console"))]
+fn a_container_prints_a_json_object_a_line() {}
+
+#[cfg(not(feature = "console"))]
+fn the_console_is_as_the_environment_has_it() {}
 
 /// Report A11: a command that fails at once, three times, and with `RUST_BACKTRACE`.
 fn a_group_does_not_depend_on_how_long_the_process_lives() {
@@ -361,6 +420,16 @@ fn fails_beside_a_layer_that_wants_everything() {
     tracing::trace!(target: "hyper", "the host's own");
     log::info!(target: "hyper::client", "the host's own, too");
     guard.telemetry().flush(PATIENCE).expect("delivered");
+}
+
+/// Of whose output somebody collects the lines.
+fn fails_in_a_container() {
+    let _telemetry = crumbtrail::init(crumbtrail::service!()).expect("telemetry");
+    let _run = tracing::info_span!("run").entered();
+    tracing::info!(attempt = 2, password = "hunter2", "about to start");
+    tracing::error!(error = &NoConfiguration as &dyn std::error::Error, "start failed");
+    log::info!(target: "shop::db", "by way of log");
+    crumbtrail::capture(&std::io::Error::other("out of memory"));
 }
 
 #[derive(Debug)]

@@ -27,6 +27,9 @@ pub(crate) struct WorkerConfig {
     pub(crate) share: f64,
     pub(crate) exception_span_events: bool,
     pub(crate) hooks: Hooks,
+    /// Prints exceptions that were no events.
+    #[cfg(feature = "console")]
+    pub(crate) printer: Option<crate::console::Printer>,
     /// Takes everything instead of the destinations.
     #[cfg(feature = "testing")]
     pub(crate) sink: Option<Arc<crate::testing::Sink>>,
@@ -46,6 +49,10 @@ impl WorkerConfig {
     pub(super) fn waits_in_between(&self) -> bool {
         #[cfg(feature = "testing")]
         if self.sink.is_some() {
+            return true;
+        }
+        #[cfg(feature = "console")]
+        if self.printer.is_some() {
             return true;
         }
         self.destinations.iter().any(|destination| matches!(destination, Destination::Console))

@@ -71,6 +71,8 @@ pub(crate) struct Exporter {
     lean: LeanEvents,
     bases: Arc<Bases>,
     hooks: Hooks,
+    #[cfg(feature = "console")]
+    pub(crate) printer: Option<crate::console::Printer>,
     #[cfg(feature = "testing")]
     shares_names: bool,
     attributes: Attributes,
@@ -98,6 +100,8 @@ impl Exporter {
             lean: LeanEvents::new(exception_span_events),
             bases,
             hooks,
+            #[cfg(feature = "console")]
+            printer: None,
             #[cfg(feature = "testing")]
             shares_names: false,
             attributes: Attributes::default(),
@@ -121,7 +125,13 @@ impl Exporter {
         }
         self.core.storm.count_made(labels);
         match outcome {
-            Ok(()) => Ok(exception),
+            Ok(()) => {
+                #[cfg(feature = "console")]
+                if let Some(printer) = self.printer {
+                    printer.print(&exception);
+                }
+                Ok(exception)
+            }
             Err(reason) => {
                 self.lean.forget(draft.id);
                 self.core.has_dropped(draft.id);

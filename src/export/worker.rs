@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     clock::{Keeper, now},
-    console,
+    console::exporter,
     delivery::Delivery,
     exception::{Draft, ErrorId},
     failpoint::step,
@@ -96,8 +96,12 @@ impl Worker {
         };
         let delivery = Delivery::new(core.clone(), config.destinations.each_ref().map(lane), ends.spool.as_deref());
         let (own, hooks) = (config.own.clone(), config.hooks.clone());
-        #[cfg_attr(not(feature = "testing"), expect(unused_mut))]
+        #[cfg_attr(not(any(feature = "console", feature = "testing")), expect(unused_mut))]
         let mut exporter = Exporter::new(core.clone(), own, ends.bases, hooks, config.span_limits, config.exception_span_events);
+        #[cfg(feature = "console")]
+        {
+            exporter.printer = config.printer;
+        }
         #[cfg(feature = "testing")]
         if config.sink.is_some() {
             exporter.share_names();
@@ -367,7 +371,7 @@ impl Worker {
                 let request = request.encode_to_vec().into();
                 match &self.config.destinations[Signal::Exceptions as usize] {
                     Destination::Otlp(_) => self.delivery.submit(Signal::Exceptions, request, 1, earlier),
-                    Destination::Console | Destination::Nowhere => self.send(Signal::Exceptions, 1, request, console::print_logs),
+                    Destination::Console | Destination::Nowhere => self.send(Signal::Exceptions, 1, request, exporter::print_logs),
                 }
             }
             Err(reason) => {
@@ -419,7 +423,7 @@ impl Worker {
                 sink.logs(decoded(request));
                 return self.link.ledger.delivered(Signal::Logs, count);
             }
-            self.send(Signal::Logs, count, request, console::print_logs);
+            self.send(Signal::Logs, count, request, exporter::print_logs);
         }
     }
 
@@ -433,7 +437,7 @@ impl Worker {
                 sink.spans(decoded(request));
                 return self.link.ledger.delivered(Signal::Spans, count);
             }
-            self.send(Signal::Spans, count, request, console::print_spans);
+            self.send(Signal::Spans, count, request, exporter::print_spans);
         }
     }
 
@@ -445,7 +449,7 @@ impl Worker {
                 sink.metrics(request);
                 return self.link.ledger.delivered(Signal::Metrics, count);
             }
-            self.send(Signal::Metrics, count, request.encode_to_vec().into(), console::print_metrics);
+            self.send(Signal::Metrics, count, request.encode_to_vec().into(), exporter::print_metrics);
         }
     }
 

@@ -52,12 +52,7 @@ impl Visit for Scrubbed<'_, '_> {
     }
 
     fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
-        let mut text = value.to_string();
-        let mut source = value.source();
-        while let Some(cause) = source.filter(|_| text.len() < 4_000) {
-            text = format!("{text}: {cause}");
-            source = cause.source();
-        }
+        let text = crate::text::error_chain(value);
         // As `fmt` has it: what a terminal would obey is shown instead.
         self.show(field, &crate::text::printable(&text, 4_000));
     }
