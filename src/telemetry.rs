@@ -8,7 +8,9 @@ use std::{
 };
 
 use tracing_core::{Dispatch, Subscriber};
-use tracing_subscriber::{Layer, Registry, filter::Targets, layer::SubscriberExt as _, registry::LookupSpan};
+use tracing_subscriber::{Layer, filter::Targets, registry::LookupSpan};
+#[cfg(any(feature = "console", feature = "tracing-opentelemetry"))]
+use tracing_subscriber::{Registry, layer::SubscriberExt as _};
 
 use crate::{
     console::Output,

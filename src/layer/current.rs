@@ -7,10 +7,12 @@ use std::{
     sync::{Arc, Weak},
 };
 
+#[cfg(feature = "tower")]
+use super::detached;
 use crate::{
     exception::{self, echo::Recent},
     fork,
-    layer::{core::Core, detached::DETACHED, slab, span::SharedSpan},
+    layer::{core::Core, slab, span::SharedSpan},
     ledger::{Lost, Signal},
     outbox::Producer,
     trail::{
@@ -373,13 +375,15 @@ impl Instance {
     }
 
     /// Enters a span that only we know.
+    #[cfg(feature = "tower")]
     pub(crate) fn enter_detached(&mut self, state: &SharedSpan) {
-        self.entered.push(Entered { id: DETACHED, state: state.clone() });
+        self.entered.push(Entered { id: detached::DETACHED, state: state.clone() });
     }
 
     /// Leaves it, in whatever order.
+    #[cfg(feature = "tower")]
     pub(crate) fn exit_detached(&mut self, state: &SharedSpan) {
-        let is_it = |entered: &Entered| entered.id == DETACHED && SharedSpan::ptr_eq(&entered.state, state);
+        let is_it = |entered: &Entered| entered.id == detached::DETACHED && SharedSpan::ptr_eq(&entered.state, state);
         if let Some(index) = self.entered.iter().rposition(is_it) {
             self.entered.remove(index);
         }

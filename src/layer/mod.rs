@@ -63,13 +63,14 @@ pub(crate) use self::current::panics_told;
 pub(crate) use self::detached::{Detached, Unregistered};
 #[cfg(feature = "tower")]
 pub(crate) use self::middleware::{Audience, Recording, open_written, record_number, recording};
+#[cfg(feature = "log")]
+pub(crate) use self::own::is_unheard;
 pub use self::route::Route;
 pub(crate) use self::{
     close::keep_failed,
     crumb::leave_breadcrumb,
     current::{count_panic, current_ids, is_own_thread, mark_own_thread, nested, recent},
     interest::{ask_everyone, registered},
-    own::is_unheard,
     route::Routes,
     span::{SharedSpan, SpanState},
     subscriber::SoleSubscriber,

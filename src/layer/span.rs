@@ -160,6 +160,7 @@ impl SpanState {
     }
 
     /// It closes when everybody who holds it open has let go, see [`let_go`](Self::let_go).
+    #[cfg(feature = "tower")]
     pub(crate) fn count_holders(&self) {
         self.holders.store(1, Ordering::Relaxed);
     }

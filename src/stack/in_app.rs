@@ -48,7 +48,7 @@ impl OwnCrates {
     }
 
     fn is_of_workspace(&self, file: &str) -> bool {
-        let Some(workspace) = &self.workspace else { return false };
+        let Some(workspace) = self.workspace.as_ref().filter(|_| !is_ours(file)) else { return false };
         // Debug information may have the whole path, or that within the workspace.
         let file = file.strip_prefix(workspace.as_str()).and_then(|rest| rest.strip_prefix('/')).unwrap_or(file);
         is_within_workspace(file)
