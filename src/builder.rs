@@ -9,7 +9,8 @@ mod metrics;
 
 use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc, time::Duration};
 
-use tracing_subscriber::filter::Targets;
+use tracing_core::Subscriber;
+use tracing_subscriber::{Layer, filter::Targets, registry::LookupSpan};
 
 use crate::{
     console::{Console, Output},
@@ -72,6 +73,7 @@ pub struct Builder {
     service: Service,
     settings: Settings,
     endpoint: Option<String>,
+    default_endpoint: bool,
     protocol: Option<Protocol>,
     headers: Vec<(String, String)>,
     timeout: Option<Duration>,
@@ -132,6 +134,7 @@ pub fn builder(service: Service) -> Builder {
         service,
         settings: Settings::default(),
         endpoint: None,
+        default_endpoint: true,
         protocol: None,
         headers: Vec::new(),
         timeout: None,
@@ -226,7 +229,7 @@ impl Builder {
         self
     }
 
-    /// Which events and spans feed a [`Route`]. The text form is that of [`Targets`]: `info,my_crate=debug`.
+    /// Which events and spans feed a [`Route`]. The text form is that of [`Targets`]: `info,my_crate=debug`; `CRUMBTRAIL_EXCEPTIONS`, `CRUMBTRAIL_LOGS`, `CRUMBTRAIL_SPANS` and `CRUMBTRAIL_BREADCRUMBS` say it where code does not.
     pub fn with_route(mut self, route: Route, targets: Targets) -> Self {
         self.routes.push((route, targets));
         self
@@ -389,6 +392,20 @@ impl Builder {
         Telemetry::start(core, alive, extras)
     }
 
+    /// Builds, and gives a layer for a subscriber of your own; installs what else is global: the panic hook, the `metrics` recorder. What is left at the end of the process is sent then, see [`with_exit_timeout`](Self::with_exit_timeout). Who wants to flush, or to look at [`stats`](Telemetry::stats), [builds](Self::build) and asks for [`Telemetry::layer`].
+    ///
+    /// # Errors
+    /// As [`build`](Self::build).
+    pub fn into_layer<S>(self) -> Result<impl Layer<S> + Send + Sync + use<S>, InitError>
+    where
+        S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
+    {
+        let (panic_hook, metrics_recorder) = (self.panic_hook, self.metrics_recorder);
+        let telemetry = self.build()?;
+        crate::telemetry::make_known(&telemetry, panic_hook, metrics_recorder);
+        Ok(telemetry.layer())
+    }
+
     /// Builds, and installs all that is global: the subscriber, the bridge from the `log` crate, the panic hook, the `metrics` recorder. Says on stderr what was wrong with the environment.
     ///
     /// # Errors
@@ -406,7 +423,7 @@ impl Builder {
         if self.interop.span_extensions {
             routes.add_span_extensions();
         }
-        for (route, targets) in &self.routes {
+        for (route, targets) in self.settings.routes.iter().chain(&self.routes) {
             routes.set(*route, targets.clone());
         }
         if self.settings.disabled {

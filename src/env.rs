@@ -15,8 +15,10 @@ pub(crate) use self::proxies::Proxies;
 use http::{HeaderName, HeaderValue, Uri};
 use percent_encoding::percent_decode_str;
 
+use tracing_subscriber::filter::Targets;
+
 use crate::{
-    Console,
+    Console, Route,
     builder::Exporter,
     delivery::{Compression, Protocol},
     metrics::MetricTemporality,
@@ -153,6 +155,7 @@ pub(crate) struct Settings {
     pub(crate) exception_span_events: Option<bool>,
     pub(crate) state_dir: Option<PathBuf>,
     pub(crate) console: Option<Console>,
+    pub(crate) routes: Vec<(Route, Targets)>,
     /// `None`: no environment was read.
     pub(crate) proxies: Option<Proxies>,
     pub(crate) warnings: Vec<Warning>,
@@ -206,6 +209,7 @@ impl Settings {
             span_links: reader.count("OTEL_SPAN_LINK_COUNT_LIMIT"),
             state_dir: state_dir(environment),
             console: reader.parsed("CRUMBTRAIL_CONSOLE", crate::console::parse),
+            routes: routes(&mut reader),
             proxies: Some(Proxies::read(environment)),
             exception_span_events: reader.parsed("OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN", exception_signal),
             ..Self::default()
@@ -296,6 +300,19 @@ impl Reader<'_> {
             self.warnings.push(warning);
         }
     }
+}
+
+/// A filter each, as `RUST_LOG` has it, but without spans and fields.
+fn routes(reader: &mut Reader<'_>) -> Vec<(Route, Targets)> {
+    let variables = [
+        ("CRUMBTRAIL_EXCEPTIONS", Route::Exceptions),
+        ("CRUMBTRAIL_LOGS", Route::Logs),
+        ("CRUMBTRAIL_SPANS", Route::Spans),
+        ("CRUMBTRAIL_BREADCRUMBS", Route::Breadcrumbs),
+    ];
+    let filter =
+        |text: &str| text.parse().map_err(|error| format!("{error}; expected something like info,my_crate=debug; the default is used"));
+    variables.into_iter().filter_map(|(name, route)| Some((route, reader.parsed(name, filter)?))).collect()
 }
 
 /// Ours, or a directory in the first that systemd has made for the service (`StateDirectory=`).

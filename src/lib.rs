@@ -138,6 +138,28 @@ pub fn init(service: Service) -> Result<Guard, InitError> {
     builder(service).from_env().install()
 }
 
+/// One layer more for a subscriber that there is: [`builder`]`(service).`[`from_env`](Builder::from_env)`().`[`into_layer`](Builder::into_layer)`()`. Panics and what the `metrics` facade is told are included.
+///
+/// ```
+/// use tracing_subscriber::prelude::*;
+///
+/// let subscriber = tracing_subscriber::registry().with(crumbtrail::layer(crumbtrail::service!())?).with(tracing_subscriber::fmt::layer());
+/// tracing::subscriber::with_default(subscriber, || {
+///     let _request = tracing::info_span!("request").entered();
+///     assert!(crumbtrail::propagation::SpanContext::current().is_some());
+/// });
+/// # Ok::<(), crumbtrail::InitError>(())
+/// ```
+///
+/// # Errors
+/// The environment asks for what cannot work, or the worker thread could not be started.
+pub fn layer<S>(service: Service) -> Result<impl tracing_subscriber::Layer<S> + Send + Sync + use<S>, InitError>
+where
+    S: tracing_core::Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a> + Send + Sync,
+{
+    builder(service).from_env().into_layer()
+}
+
 /// Says something about ourselves: on stderr, never through `tracing`, and not at all if stderr is closed.
 fn diagnose(message: std::fmt::Arguments<'_>) {
     use std::io::Write as _;

@@ -297,6 +297,12 @@ pub(crate) fn install(telemetry: Telemetry, panic_hook: bool, output: Option<Out
     if !crate::log_bridge::install() {
         crate::diagnose(format_args!("a logger of the `log` crate was installed before; its records go there and not to crumbtrail"));
     }
+    make_known(&telemetry, panic_hook, metrics_recorder);
+    Ok(telemetry.guard())
+}
+
+/// All that is global but the subscriber.
+pub(crate) fn make_known(telemetry: &Telemetry, panic_hook: bool, metrics_recorder: bool) {
     let _ = INSTALLED.set(Arc::downgrade(&telemetry.inner.core));
     if panic_hook {
         telemetry.install_panic_hook();
@@ -312,5 +318,4 @@ pub(crate) fn install(telemetry: Telemetry, panic_hook: bool, output: Option<Out
         opentelemetry::global::set_tracer_provider(telemetry.tracer_provider());
         opentelemetry::global::set_text_map_propagator(telemetry.text_map_propagator());
     }
-    Ok(telemetry.guard())
 }

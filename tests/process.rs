@@ -13,7 +13,7 @@ use crumbtrail_receiver::{Log, Received, Receiver};
 use support::{PATIENCE, messages};
 
 /// What a child does, by its name.
-const CHILDREN: [(&str, fn()); 15] = [
+const CHILDREN: [(&str, fn()); 16] = [
     ("panics", panics_on_the_main_thread),
     ("survives", survives_a_task_on_the_main_thread),
     ("catches", catches_on_the_main_thread),
@@ -29,6 +29,7 @@ const CHILDREN: [(&str, fn()); 15] = [
     ("filtered", fails_below_a_filter),
     ("unfiltered", fails_beside_a_layer_that_wants_everything),
     ("prints", fails_in_a_container),
+    ("layer alone", fails_with_a_layer_and_no_guard),
 ];
 
 const TESTS: [fn(); 13] = [
@@ -76,9 +77,13 @@ fn a_caught_panic_on_the_main_thread_is_not_fatal() {
 
 /// Reports B3, B14: without a state directory.
 fn what_was_recorded_last_is_delivered_however_the_process_ends() {
-    for (child, code, message) in
-        [("exits", 3, "the last word"), ("exits by us", 5, "the last word"), ("own hook", 4, "main panics"), ("no guard", 101, "too early")]
-    {
+    for (child, code, message) in [
+        ("exits", 3, "the last word"),
+        ("exits by us", 5, "the last word"),
+        ("own hook", 4, "main panics"),
+        ("no guard", 101, "too early"),
+        ("layer alone", 0, "the last word"),
+    ] {
         let (status, exception) = run(child);
         assert_eq!((status.code(), exception.text("exception.message")), (Some(code), message), "{child}");
     }
@@ -420,6 +425,13 @@ fn fails_beside_a_layer_that_wants_everything() {
     tracing::trace!(target: "hyper", "the host's own");
     log::info!(target: "hyper::client", "the host's own, too");
     guard.telemetry().flush(PATIENCE).expect("delivered");
+}
+
+/// Report 14.8: nothing is there that could be dropped.
+fn fails_with_a_layer_and_no_guard() {
+    use tracing_subscriber::prelude::*;
+    tracing_subscriber::registry().with(crumbtrail::layer(crumbtrail::service!()).expect("telemetry")).init();
+    tracing::error!("the last word");
 }
 
 /// Of whose output somebody collects the lines.

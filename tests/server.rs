@@ -129,6 +129,25 @@ fn a_request_is_a_span_by_the_conventions() {
     assert!(point.value >= HANDLING.as_secs_f64() && point.value <= duration + 1e-3, "{duration} s: {point:?}");
 }
 
+/// Report 14.11.
+#[test]
+fn headers_that_were_asked_for_are_on_exceptions() {
+    let pipeline = Pipeline::new(|builder, _| builder);
+    let names = ["x-tenant", "authorization", "x-absent"].map(axum::http::HeaderName::from_static);
+    let router = Router::new().route("/refused/{why}", get(refused)).layer(ServerLayer::new().with_request_headers(names));
+    run(&pipeline, async {
+        let mut request = request("/refused/why");
+        for (name, value) in [("x-tenant", "acme"), ("authorization", "Bearer abc"), ("x-other", "nobody asked")] {
+            request.headers_mut().insert(name, value.parse().unwrap());
+        }
+        answer(&router, request).await;
+    });
+    let exception = pipeline.exception("answered 503");
+    let headers: Vec<(&str, &str)> =
+        exception.attributes.keys().filter_map(|key| Some((key.strip_prefix("http.request.header.")?, exception.text(key)))).collect();
+    assert_eq!(headers, [("authorization", "[Filtered]"), ("x-tenant", "acme")]);
+}
+
 /// A subscriber of our own is given the fields of a request's span as they are, another's visits each.
 #[test]
 fn a_request_says_the_same_to_us_alone_and_among_others() {

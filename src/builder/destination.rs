@@ -24,6 +24,19 @@ impl Builder {
         self
     }
 
+    /// Whether `http://localhost:4318` is meant where neither code nor environment names a receiver; it is by default. If not, nothing is sent then, and nothing waits to be: for programs that run on people's own machines, too.
+    ///
+    /// ```
+    /// let telemetry = crumbtrail::builder(crumbtrail::service!()).with_default_endpoint(false).build()?;
+    /// tracing::dispatcher::with_default(&telemetry.dispatch(), || tracing::error!("nobody is told"));
+    /// assert!(telemetry.shutdown(std::time::Duration::from_secs(5)).is_ok(), "nothing was to be sent, so nothing is lost");
+    /// # Ok::<(), crumbtrail::InitError>(())
+    /// ```
+    pub fn with_default_endpoint(mut self, used: bool) -> Self {
+        self.default_endpoint = used;
+        self
+    }
+
     /// The wire protocol, HTTP with binary protobuf by default.
     pub fn with_protocol(mut self, protocol: Protocol) -> Self {
         self.protocol = Some(protocol);
@@ -143,7 +156,15 @@ impl Builder {
 /// What becomes of it.
 impl Builder {
     pub(super) fn exporter(&self, index: usize, signal: &SignalSettings) -> Exporter {
-        if self.settings.disabled { Exporter::None } else { self.exporters[index].or(signal.exporter).unwrap_or(Exporter::Otlp) }
+        if self.settings.disabled {
+            return Exporter::None;
+        }
+        let has_endpoint =
+            self.default_endpoint || self.endpoint.is_some() || signal.endpoint.is_some() || self.settings.generic.endpoint.is_some();
+        match self.exporters[index].or(signal.exporter).unwrap_or(Exporter::Otlp) {
+            Exporter::Otlp if !has_endpoint => Exporter::None,
+            exporter => exporter,
+        }
     }
 
     /// Exceptions, logs, spans, metrics.

@@ -135,3 +135,25 @@ fn a_disabled_sdk_is_not_woken_by_a_route() {
     pipeline.telemetry.shutdown(crate::support::PATIENCE).expect("nothing to do");
     assert!(pipeline.receiver.received().logs.is_empty());
 }
+
+/// Report 14.11: as `RUST_LOG` does for the text output.
+#[test]
+fn routes_can_be_set_by_the_environment() {
+    let environment = crumbtrail::Environment::from_iter([
+        ("CRUMBTRAIL_LOGS", "warn,field=debug"),
+        ("CRUMBTRAIL_EXCEPTIONS", "off"),
+        ("CRUMBTRAIL_SPANS", "not a=filter="),
+    ]);
+    let pipeline = Pipeline::new(|builder, _| builder.from_environment(&environment));
+    let warnings: Vec<&str> = pipeline.telemetry.warnings().iter().map(|warning| warning.variable()).collect();
+    assert_eq!(warnings, ["CRUMBTRAIL_SPANS"]);
+    pipeline.run(|| {
+        let _span = info_span!("request").entered();
+        tracing::debug!("my own");
+        info!(target: "library", "not asked for");
+        error!("no exception");
+    });
+    let received = pipeline.received();
+    let logs: Vec<&str> = received.logs.iter().map(|log| &*log.body).collect();
+    assert_eq!((logs, received.spans.len(), received.exceptions().count()), (vec!["my own", "no exception"], 1, 0));
+}

@@ -36,6 +36,7 @@ pub(super) struct Config {
     pub(super) error_id: Option<HeaderName>,
     pub(super) panic_response: bool,
     pub(super) remote: bool,
+    pub(super) headers: Vec<HeaderName>,
     pub(super) user: Option<Arc<UserHook>>,
     pub(super) route: Option<Arc<RouteHook>>,
 }
@@ -45,7 +46,14 @@ type RouteHook = dyn Fn(&RequestInfo<'_>) -> Option<String> + Send + Sync;
 
 impl Default for Config {
     fn default() -> Self {
-        Self { error_id: Some(HeaderName::from_static("x-error-id")), panic_response: true, remote: true, user: None, route: None }
+        Self {
+            error_id: Some(HeaderName::from_static("x-error-id")),
+            panic_response: true,
+            remote: true,
+            headers: Vec::new(),
+            user: None,
+            route: None,
+        }
     }
 }
 
@@ -77,6 +85,20 @@ impl ServerLayer {
     #[must_use]
     pub fn without_remote_context(self) -> Self {
         self.with(|config| config.remote = false)
+    }
+
+    /// Request headers that exceptions carry, as `http.request.header.<name>` and scrubbed by that name: what is secret by it stays out. None by default; the first value of each, 1 KiB at most.
+    ///
+    /// ```
+    /// use crumbtrail::tower::ServerLayer;
+    /// use http::HeaderName;
+    ///
+    /// let layer = ServerLayer::new().with_request_headers([HeaderName::from_static("x-tenant"), http::header::ACCEPT_LANGUAGE]);
+    /// # let _ = layer;
+    /// ```
+    #[must_use]
+    pub fn with_request_headers(self, names: impl IntoIterator<Item = HeaderName>) -> Self {
+        self.with(|config| config.headers.extend(names))
     }
 
     /// Who a request is for, told from its head. Authentication that runs further in calls [`set_user`](crate::set_user) instead.

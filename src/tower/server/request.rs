@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use http::{Extensions, HeaderMap, Method, Request, Uri, Version};
+use http::{Extensions, HeaderMap, HeaderName, Method, Request, Uri, Version};
 
 use super::{Config, headers::Headers, span};
 use crate::{
@@ -92,10 +92,22 @@ pub(super) fn begin<B>(config: &Config, request: &Request<B>) -> Option<Exchange
     if let Some(remote) = untaken.take() {
         exchange.passes(remote);
     }
+    if !config.headers.is_empty() {
+        exchange.enter(|| tag_headers(&config.headers, request.headers));
+    }
     if let Some(user) = config.user.as_ref().and_then(|user| user(&request)) {
         exchange.enter(|| crate::set_user(user));
     }
     Some(exchange)
+}
+
+/// Leaves headers that were asked for with the request.
+fn tag_headers(names: &[HeaderName], headers: &HeaderMap) {
+    for name in names {
+        if let Some(value) = headers.get(name) {
+            crate::set_tag(&format!("http.request.header.{name}"), String::from_utf8_lossy(value.as_bytes()).into_owned());
+        }
+    }
 }
 
 /// The route of a request that is observed further out.
