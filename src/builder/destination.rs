@@ -197,9 +197,17 @@ impl Builder {
             compression_supported(compression)?;
         }
         let asked = self.protocol.or(signal.protocol).or(generic.protocol).unwrap_or(default_protocol);
-        // Asked for by a variable, what is not built in is replaced by what is: a program is not to be kept from starting by where it runs.
-        let protocol = if supported(asked).is_ok() { asked } else { default_protocol };
-        let is_replaced = protocol != asked && supported(protocol).is_ok();
+        // The other encoding goes to the same receiver; another protocol would go to a port where nobody speaks it.
+        let protocol = if asked == Protocol::HttpJson && cfg!(all(feature = "http", not(feature = "json"))) {
+            let variable = if signal.protocol.is_some() { infix } else { "" };
+            let problem = "http/json is not built in (crumbtrail's feature \"json\"); http/protobuf is used";
+            let warning = Warning::new(&format!("OTEL_EXPORTER_OTLP_{variable}PROTOCOL"), problem);
+            warnings.extend(Some(warning).filter(|warning| !warnings.contains(warning)));
+            Protocol::HttpProtobuf
+        } else {
+            asked
+        };
+        supported(protocol)?;
         let code = self.endpoint.as_deref().map(env::endpoint).transpose().map_err(|_| InitError::Endpoint)?;
         let (address, whole) = match (code, &signal.endpoint, &generic.endpoint) {
             (Some(code), ..) => (code, false),
@@ -210,26 +218,6 @@ impl Builder {
                 (Address { uri: Uri::from_static(port), has_scheme: true, socket: None }, false)
             }
         };
-        let mut address = address;
-        if is_replaced {
-            let variable = if signal.protocol.is_some() { infix } else { "" };
-            let ports = if asked == Protocol::Grpc { (4317, 4318) } else { (4318, 4317) };
-            let moved = address.uri.port_u16() == Some(ports.0) && (protocol == Protocol::Grpc) != (asked == Protocol::Grpc);
-            if moved {
-                address.uri = with_port(&address.uri, ports.1);
-            }
-            let at = if moved { format!(", at port {} instead of {}", ports.1, ports.0) } else { String::new() };
-            let warning = Warning::new(
-                &format!("OTEL_EXPORTER_OTLP_{variable}PROTOCOL"),
-                &format!(
-                    "{} is not built in (crumbtrail's feature {:?}); {} is used{at}",
-                    name_of(asked).0,
-                    name_of(asked).1,
-                    name_of(protocol).0
-                ),
-            );
-            warnings.extend(Some(warning).filter(|warning| !warnings.contains(warning)));
-        }
         let insecure = self.insecure || signal.insecure.or(generic.insecure).unwrap_or(false);
         let socket = address.socket.clone();
         let endpoint = match protocol {
@@ -365,15 +353,6 @@ fn compression_supported(compression: Compression) -> Result<(), InitError> {
     }
 }
 
-/// The same address at another port.
-fn with_port(endpoint: &Uri, port: u16) -> Uri {
-    let mut parts = endpoint.clone().into_parts();
-    let authority = parts.authority.as_ref().map_or("", |authority| authority.as_str());
-    let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
-    parts.authority = format!("{host}:{port}").parse().ok().or(parts.authority.take());
-    Uri::from_parts(parts).unwrap_or_else(|_| endpoint.clone())
-}
-
 /// An address without the credentials in it, and those as HTTP's Basic scheme has them.
 fn without_credentials(endpoint: &Uri) -> (Uri, Option<HeaderValue>) {
     let Some((credentials, host)) = endpoint.authority().and_then(|authority| authority.as_str().rsplit_once('@')) else {
@@ -489,18 +468,25 @@ mod tests {
         #[cfg(feature = "grpc")]
         assert_eq!(header.unwrap(), "Basic YWRhOnBAc3M=");
         let _ = header;
-        assert_eq!(with_port(&Uri::from_static("http://u:p@[::1]:4317/x"), 4318), "http://u:p@[::1]:4318/x");
     }
 
-    /// Report B7.
+    /// Reports B7, 14.8.
     #[cfg(not(feature = "grpc"))]
     #[test]
-    fn a_protocol_that_is_not_built_in_is_replaced_with_its_port_or_refused() {
-        let variables = [("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"), ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4317")];
-        let (config, warnings) = logs(&variables, |builder| builder);
-        assert_eq!((config.protocol, config.endpoint.to_string()), (Protocol::HttpProtobuf, "http://collector:4318/v1/logs".to_owned()));
-        assert_eq!(warnings.len(), 1, "{warnings:?}");
-        let refused = crate::builder(crate::service!()).with_protocol(Protocol::Grpc).destinations(&mut Vec::new()).err();
-        assert!(matches!(refused, Some(InitError::Unsupported { feature: "grpc", .. })));
+    fn a_protocol_that_is_not_built_in_is_refused() {
+        let environment = Environment::from_iter([("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")]);
+        let by_variable = crate::builder(crate::service!()).from_environment(&environment);
+        let by_code = crate::builder(crate::service!()).with_protocol(Protocol::Grpc);
+        for builder in [by_variable, by_code] {
+            let refused = builder.destinations(&mut Vec::new()).err();
+            assert!(matches!(refused, Some(InitError::Unsupported { feature: "grpc", .. })));
+        }
+    }
+
+    #[cfg(all(feature = "http", not(feature = "json")))]
+    #[test]
+    fn an_encoding_that_is_not_built_in_is_told_and_replaced() {
+        let (config, warnings) = logs(&[("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json")], |builder| builder);
+        assert_eq!((config.protocol, warnings.len()), (Protocol::HttpProtobuf, 1), "{warnings:?}");
     }
 }
