@@ -43,7 +43,7 @@ fn outage(transport: &'static str, mode: Mode) -> String {
     let arrived = world.receiver.wait_for(PATIENCE, |received| exceptions(received).len() as u64 == all);
     let took = back.elapsed();
     let unique = exceptions(&world.receiver.received()).len() as u64;
-    assert!(arrived.is_some(), "{} of {all} were lost", all - unique);
+    assert!(arrived.is_some(), "{} of {all} have not arrived: {}", all - unique, program.ask("stats"));
     assert!(took < Duration::from_secs(5), "the last came {took:?} after the return");
     program.ask("flush 20000");
     let stats = balanced(&mut program, &[("exceptions", all), ("logs", 0)]);

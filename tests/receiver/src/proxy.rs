@@ -76,7 +76,7 @@ impl Proxy {
     }
 }
 
-/// Below the ports the system gives to outgoing connections: while nobody listens, nobody else gets the port.
+/// Below the ports the system gives to outgoing connections.
 fn anywhere() -> std::io::Result<(TcpListener, SocketAddr)> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let start = u64::from(std::process::id()) * 97 + NEXT.fetch_add(1, Ordering::SeqCst);
@@ -91,10 +91,28 @@ fn anywhere() -> std::io::Result<(TcpListener, SocketAddr)> {
 }
 
 fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = bound(address)?;
+    socket.listen(1024)
+}
+
+fn bound(address: SocketAddr) -> std::io::Result<TcpSocket> {
     let socket = TcpSocket::new_v4()?;
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
-    socket.listen(1024)
+    Ok(socket)
+}
+
+/// Keeps the port while nobody listens: the next proxy would take it for free, and be sent what is this one's.
+fn hold_port(address: SocketAddr) -> std::io::Result<TcpSocket> {
+    let socket = bound(address)?;
+    // From now on nobody may share it.
+    socket.set_reuseaddr(false)?;
+    Ok(socket)
+}
+
+fn listen_on(held: TcpSocket) -> std::io::Result<TcpListener> {
+    held.set_reuseaddr(true)?;
+    held.listen(1024)
 }
 
 async fn serve(
@@ -105,18 +123,28 @@ async fn serve(
     tls: Option<TlsAcceptor>,
     accepted: Arc<AtomicU64>,
 ) {
-    let mut listener = Some(first);
+    let (mut listener, mut held) = (Some(first), None);
     loop {
         let mode = *modes.borrow_and_update();
         if mode == Mode::Refuse {
-            listener = None;
+            if listener.take().is_some() {
+                held = hold_port(address).ok();
+                // Somebody was quicker.
+                for _ in 0..1_000 {
+                    if held.is_some() {
+                        break;
+                    }
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                    held = hold_port(address).ok();
+                }
+            }
             if modes.changed().await.is_err() {
                 return;
             }
             continue;
         }
         if listener.is_none() {
-            listener = listen(address).ok();
+            listener = held.take().map_or_else(|| listen(address), listen_on).ok();
         }
         let Some(open) = &listener else {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -208,6 +236,30 @@ async fn pump<C: AsyncRead + AsyncWrite + Unpin>(mut client: C, target: SocketAd
                 }
                 if client.write_all(&from_server[..length]).await.is_err() { return }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_port_of_a_proxy_that_refuses_is_nobody_elses() {
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 9));
+        let proxy = Proxy::start(nowhere, None).expect("a proxy");
+        assert!(std::net::TcpStream::connect(proxy.address()).is_ok());
+        proxy.set(Mode::Refuse);
+        while std::net::TcpStream::connect(proxy.address()).is_ok() {
+            std::thread::yield_now();
+        }
+        // It is held as soon as the other listener is gone.
+        while std::net::TcpListener::bind(proxy.address()).is_ok() {
+            std::thread::yield_now();
+        }
+        proxy.set(Mode::Pass);
+        while std::net::TcpStream::connect(proxy.address()).is_err() {
+            std::thread::yield_now();
         }
     }
 }
