@@ -18,10 +18,16 @@ pub(crate) const SERVER_TARGET: &str = "crumbtrail::server";
 const CRATES: [&str; 10] =
     ["actix_http", "actix_web", "poem", "rocket", "salvo_core", "salvo_extra", "tonic", "tower_http", "tracing_actix_web", "warp"];
 
+/// Those of them that speak of requests only: also where no request of ours is under way, as around our middleware.
+const OF_REQUESTS: [&str; 2] = ["tower_http", "tracing_actix_web"];
+
 /// Whether an event with this target is a framework's.
 pub(super) fn is_framework(target: &str) -> bool {
-    let name = target.split("::").next().unwrap_or_default();
-    CRATES.contains(&name)
+    CRATES.contains(&crate_of(target))
+}
+
+fn crate_of(target: &str) -> &str {
+    target.split("::").next().unwrap_or_default()
 }
 
 /// The target that a record of the `log` crate says it has.
@@ -34,10 +40,12 @@ pub(super) fn bridged_target<'a>(record: &Record<'a>, fields: &[&str]) -> Option
 }
 
 /// What such an event, at `time`, tells of once more: an exception that there is, or one that the middleware will make, which sees the response. `None`: it is all there is.
-pub(super) fn echo(core: &Arc<Core>, state: Option<&SpanState>, time: u64) -> Option<Echo> {
+pub(super) fn echo(core: &Arc<Core>, state: Option<&SpanState>, target: &str, time: u64) -> Option<Echo> {
     let trail = state.and_then(|state| state.trail());
     let last = match trail {
         Some(trail) => trail.recent().last_since(time.saturating_sub(MAX_AGE_IN_REQUEST)),
+        // A server that cannot start is news, whatever failed before.
+        None if !OF_REQUESTS.contains(&crate_of(target)) => return None,
         None => layer::recent(core, |recent| recent.last_since(time.saturating_sub(MAX_AGE_ON_THREAD))).flatten(),
     };
     match last {

@@ -216,7 +216,7 @@ pub(crate) fn raise_event(core: &Arc<Core>, state: Option<&SpanState>, event: &[
     let site = core.callsites.by_id(record.callsite)?;
     let target = if site.is_bridged() { framework::bridged_target(&record, &site.fields).unwrap_or_default() } else { site.target };
     if framework::is_framework(target)
-        && let Some(echo) = framework::echo(core, state, record.time)
+        && let Some(echo) = framework::echo(core, state, target, record.time)
     {
         state.into_iter().for_each(|state| state.mark_failed(""));
         return Some(echo);

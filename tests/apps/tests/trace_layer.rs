@@ -109,3 +109,14 @@ fn alone_a_trace_layer_is_heard() {
     assert_eq!(types.len(), 2, "{types:?}");
     assert!(types.contains(&"response failed") && types.contains(&"the ledger is locked"), "{types:?}");
 }
+
+/// Outside of requests a framework has failures of its own.
+#[test]
+fn a_server_that_cannot_start_is_news() {
+    let pipeline = Pipeline::new(|builder, _| builder);
+    pipeline.run(|| {
+        crumbtrail::capture(&Locked);
+        tracing::error!(target: "rocket::server", "failed to bind: address in use");
+    });
+    assert_eq!(pipeline.exceptions("failed to bind").len(), 1);
+}
