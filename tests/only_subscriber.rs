@@ -63,3 +63,13 @@ fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+/// What nobody wants costs a comparison.
+#[test]
+fn the_most_verbose_level_is_that_of_the_routes() {
+    let _alone = alone();
+    let pipeline = Pipeline::new(|builder, _| builder);
+    let dispatch = pipeline.telemetry.dispatch();
+    assert_eq!(tracing::level_filters::LevelFilter::current(), Level::DEBUG);
+    drop(dispatch);
+}
