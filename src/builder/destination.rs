@@ -231,8 +231,7 @@ impl Builder {
         let proxy = match &self.proxy {
             Some(proxy) => {
                 let address = env::endpoint(proxy).map_err(|_| InitError::Proxy)?.uri;
-                // HTTP's client takes them out by itself.
-                let (address, authorization) = if protocol == Protocol::Grpc { without_credentials(&address) } else { (address, None) };
+                let (address, authorization) = without_credentials(&address);
                 Some(Proxy { address, authorization })
             }
             None if self.proxy_from_env && socket.is_none() => {
@@ -244,8 +243,7 @@ impl Builder {
             return Err(InitError::Unsupported { what: "an https endpoint", feature: "tls" });
         }
         let mut headers = self.headers(signal)?;
-        let (endpoint, credentials) = if protocol == Protocol::Grpc { without_credentials(&endpoint) } else { (endpoint, None) };
-        // HTTP's client does that by itself.
+        let (endpoint, credentials) = without_credentials(&endpoint);
         if let Some(credentials) = credentials.filter(|_| !headers.iter().any(|(name, _)| name == http::header::AUTHORIZATION)) {
             headers.push((http::header::AUTHORIZATION, credentials));
         }
@@ -370,14 +368,14 @@ fn without_credentials(endpoint: &Uri) -> (Uri, Option<HeaderValue>) {
     (Uri::from_parts(parts).unwrap_or_else(|_| endpoint.clone()), value)
 }
 
-#[cfg(feature = "grpc")]
+#[cfg(any(feature = "http", feature = "grpc"))]
 fn base64(bytes: &[u8]) -> String {
     use base64::Engine as _;
     base64::engine::general_purpose::STANDARD.encode(bytes)
 }
 
-/// Only gRPC asks.
-#[cfg(not(feature = "grpc"))]
+/// There is nothing to send.
+#[cfg(not(any(feature = "http", feature = "grpc")))]
 fn base64(_: &[u8]) -> String {
     String::new()
 }

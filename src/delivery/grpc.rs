@@ -11,7 +11,6 @@ use std::{
 use bytes::{Buf, BufMut, Bytes};
 use http::uri::PathAndQuery;
 use http_body_util::BodyExt as _;
-use hyper_util::client::legacy::connect::{HttpConnector, proxy::Tunnel};
 use tonic::{
     Code, Request, Status,
     body::Body,
@@ -21,7 +20,10 @@ use tonic::{
 };
 use tonic_types::StatusExt as _;
 
-use super::transport::{Accepted, Failure, LaneConfig, MAX_RESPONSE, Proxy, USER_AGENT, accepted, describe, within};
+use super::{
+    connect::Connector,
+    transport::{Accepted, Failure, LaneConfig, MAX_RESPONSE, USER_AGENT, accepted, describe, within},
+};
 use crate::ledger::Signal;
 
 /// tonic says of an answer that is too large what receivers say of a request, and by the same code; the text names the limit, and this one is nobody else's.
@@ -30,8 +32,7 @@ const OWN_LIMIT: usize = MAX_RESPONSE + 1;
 /// A channel for one signal's service. Connects when first used, again when lost.
 pub(super) struct Grpc {
     endpoint: Endpoint,
-    /// Through a proxy.
-    tunnel: Option<Tunnel<HttpConnector>>,
+    connector: Connector,
     client: RefCell<Client>,
     compression: Option<CompressionEncoding>,
     path: PathAndQuery,
@@ -40,22 +41,16 @@ pub(super) struct Grpc {
 
 impl Grpc {
     pub(super) fn new(config: &LaneConfig, signal: Signal) -> Result<Self, String> {
-        let tunnel = config.proxy.as_ref().map(tunnel).transpose()?;
-        let endpoint = match &config.socket {
-            Some(socket) => Endpoint::from_shared(format!("unix:{}", socket.display())).map_err(|error| describe(&error))?,
-            None => Endpoint::from(config.endpoint.clone()),
-        };
-        let endpoint = endpoint
+        let connector = Connector::new(config)?;
+        // TLS is the connector's. tonic has its own, if some crate of the program wants that, and then refuses what is called https and not done by it.
+        let mut plain = config.endpoint.clone().into_parts();
+        plain.scheme = Some(http::uri::Scheme::HTTP);
+        let plain = http::Uri::from_parts(plain).map_err(|error| error.to_string())?;
+        let endpoint = Endpoint::from(plain)
+            .origin(config.endpoint.clone())
             .user_agent(USER_AGENT)
             .map_err(|error| error.to_string())?
-            .connect_timeout(Duration::from_secs(5))
-            .tcp_keepalive(Some(Duration::from_secs(30)))
             .http2_keep_alive_interval(Duration::from_secs(30));
-        #[cfg(feature = "tls")]
-        let endpoint = match config.endpoint.scheme_str() {
-            Some("https") => endpoint.tls_config(config.tls.channel()).map_err(|error| describe(&error))?,
-            _ => endpoint,
-        };
         let headers: http::HeaderMap = config.headers.iter().cloned().collect();
         let path = PathAndQuery::from_static(match signal {
             Signal::Exceptions | Signal::Logs => "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
@@ -69,8 +64,8 @@ impl Grpc {
             super::Compression::Zstd => Some(CompressionEncoding::Zstd),
             _ => None,
         };
-        let client = RefCell::new(client(&endpoint, tunnel.as_ref(), compression));
-        Ok(Self { endpoint, tunnel, client, compression, path, metadata: MetadataMap::from_headers(headers) })
+        let client = RefCell::new(client(&endpoint, &connector, compression));
+        Ok(Self { endpoint, connector, client, compression, path, metadata: MetadataMap::from_headers(headers) })
     }
 
     /// One attempt, within `limit`.
@@ -79,7 +74,7 @@ impl Grpc {
             Ok(outcome) => outcome,
             Err(why) => {
                 // The connection may be dead without knowing it: the next call opens another.
-                *self.client.borrow_mut() = client(&self.endpoint, self.tunnel.as_ref(), self.compression);
+                *self.client.borrow_mut() = client(&self.endpoint, &self.connector, self.compression);
                 Err(Failure::Silent { why })
             }
         }
@@ -109,35 +104,13 @@ fn is_our_own_limit(status: &Status) -> bool {
 
 type Client = tonic::client::Grpc<Careful>;
 
-fn client(endpoint: &Endpoint, tunnel: Option<&Tunnel<HttpConnector>>, compression: Option<CompressionEncoding>) -> Client {
-    let channel = match tunnel {
-        Some(tunnel) => endpoint.connect_with_connector_lazy(tunnel.clone()),
-        None => endpoint.connect_lazy(),
-    };
+fn client(endpoint: &Endpoint, connector: &Connector, compression: Option<CompressionEncoding>) -> Client {
+    let channel = endpoint.connect_with_connector_lazy(connector.clone());
     let client = tonic::client::Grpc::new(Careful(channel)).max_decoding_message_size(OWN_LIMIT);
     match compression {
         Some(encoding) => client.send_compressed(encoding),
         None => client,
     }
-}
-
-/// A way through a proxy: `CONNECT`, for TLS and for plain text alike.
-fn tunnel(proxy: &Proxy) -> Result<Tunnel<HttpConnector>, String> {
-    if proxy.address.scheme_str() != Some("http") {
-        return Err(
-            "gRPC goes through a proxy only if that is spoken to over http; use the protocol http/protobuf, or let a collector forward"
-                .to_owned(),
-        );
-    }
-    let mut connector = HttpConnector::new();
-    // It connects to the proxy, whatever the receiver's scheme.
-    connector.enforce_http(false);
-    connector.set_keepalive(Some(Duration::from_secs(30)));
-    let tunnel = Tunnel::new(proxy.address.clone(), connector);
-    Ok(match &proxy.authorization {
-        Some(authorization) => tunnel.with_auth(authorization.clone()),
-        None => tunnel,
-    })
 }
 
 /// What a status means for the request (OTLP specification, "Failures").

@@ -3,21 +3,32 @@
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, header};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
+use hyper_util::{
+    client::legacy::Client,
+    rt::{TokioExecutor, TokioTimer},
+};
 
-use super::transport::{Accepted, Compression, Failure, LaneConfig, MAX_RESPONSE, USER_AGENT, accepted, describe, within};
+use super::{
+    connect::Connector,
+    transport::{Accepted, Compression, Failure, LaneConfig, MAX_RESPONSE, USER_AGENT, accepted, describe, within},
+};
 use crate::ledger::Signal;
 
-/// Time for a connection to come about.
-const CONNECT: Duration = Duration::from_secs(5);
+/// Connections that nothing was sent by for this long are closed.
+const IDLE: Duration = Duration::from_secs(90);
 
 /// Time for the body of an answer whose status was good.
 const BODY: Duration = Duration::from_secs(3);
 
-/// A client with its own connections, for one endpoint.
+/// A client with its own connections, for one endpoint. It follows no redirects: they would carry keys to another host, and turn a POST into a GET.
 pub(super) struct Http {
-    client: reqwest::Client,
-    endpoint: String,
+    client: Client<Connector, Full<Bytes>>,
+    endpoint: Uri,
+    /// Of every request.
+    headers: HeaderMap,
     compression: Compression,
     /// Requests leave as JSON of this signal.
     json: Option<Signal>,
@@ -31,36 +42,21 @@ impl Http {
             HeaderValue::from_static(if json.is_some() { "application/json" } else { "application/x-protobuf" }),
         );
         headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
+        headers.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
         if let Some(encoding) = encoding(config.compression) {
             headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(encoding));
         }
         for (name, value) in &config.headers {
             headers.insert(name, value.clone());
         }
-        // A redirect would carry keys to another host and turn a POST into a GET. A proxy is used only where one was asked for.
-        let mut client = reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .connect_timeout(if config.timeout.is_zero() { CONNECT } else { CONNECT.min(config.timeout) })
-            .tcp_keepalive(Duration::from_secs(30))
-            .default_headers(headers);
-        if let Some(proxy) = &config.proxy {
-            let address = reqwest::Proxy::all(proxy.address.to_string()).map_err(|_| "the proxy's address cannot be used".to_owned())?;
-            client = client.proxy(match &proxy.authorization {
-                Some(authorization) => address.custom_http_auth(authorization.clone()),
-                None => address,
-            });
+        // A proxy that reads the requests is told with each; one that is asked for a tunnel, by the connector.
+        let is_plain = config.endpoint.scheme_str() != Some("https");
+        if let Some(authorization) = config.proxy.as_ref().filter(|_| is_plain).and_then(|proxy| proxy.authorization.clone()) {
+            headers.insert(header::PROXY_AUTHORIZATION, authorization);
         }
-        #[cfg(unix)]
-        if let Some(socket) = &config.socket {
-            client = client.unix_socket(socket.as_path());
-        }
-        #[cfg(feature = "tls")]
-        {
-            client = client.tls_backend_preconfigured(config.tls.client(config.endpoint.scheme_str() == Some("https"))?);
-        }
-        let client = client.build().map_err(|error| format!("the HTTP client could not be built: {}", describe(&error.without_url())))?;
-        Ok(Self { client, endpoint: config.endpoint.to_string(), compression: config.compression, json })
+        let connector = Connector::new(config)?;
+        let client = Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE).build(connector);
+        Ok(Self { client, endpoint: config.endpoint.clone(), headers, compression: config.compression, json })
     }
 
     pub(super) fn prepare(&self, body: Bytes) -> Result<Bytes, Failure> {
@@ -78,10 +74,14 @@ impl Http {
 
     /// One attempt, within `limit`.
     pub(super) async fn send(&self, prepared: Bytes, limit: Option<Duration>, headers: HeaderMap) -> Result<Accepted, Failure> {
-        // Without the URL: it may hold credentials.
-        let retry = |error: reqwest::Error| Failure::Retry { after: None, why: describe(&error.without_url()) };
-        let request = self.client.post(&self.endpoint).headers(headers).body(prepared).send();
-        let response = within(limit, request).await.map_err(|why| Failure::Silent { why })?.map_err(retry)?;
+        let retry = |error: hyper_util::client::legacy::Error| Failure::Retry { after: None, why: describe(&error) };
+        let mut request =
+            Request::post(self.endpoint.clone()).body(Full::new(prepared)).map_err(|error| Failure::Permanent { why: describe(&error) })?;
+        *request.headers_mut() = self.headers.clone();
+        // Those that were asked for now count.
+        request.headers_mut().extend(headers);
+        let answer = self.client.request(request);
+        let response = within(limit, answer).await.map_err(|why| Failure::Silent { why })?.map_err(retry)?;
         let status = response.status();
         if !status.is_success() {
             return Err(failure(status, response.headers()));
@@ -105,15 +105,8 @@ fn is_page(headers: &HeaderMap) -> bool {
 }
 
 /// The body of an answer; empty if it is too large or breaks off.
-async fn body(mut response: reqwest::Response) -> Vec<u8> {
-    let mut answer = Vec::new();
-    loop {
-        match response.chunk().await {
-            Ok(Some(chunk)) if answer.len() + chunk.len() <= MAX_RESPONSE => answer.extend_from_slice(&chunk),
-            Ok(None) => return answer,
-            Ok(Some(_)) | Err(_) => return Vec::new(),
-        }
-    }
+async fn body(response: http::Response<Incoming>) -> Bytes {
+    Limited::new(response.into_body(), MAX_RESPONSE).collect().await.map(|body| body.to_bytes()).unwrap_or_default()
 }
 
 /// What a status means for the request.

@@ -2,6 +2,8 @@
 //!
 //! Each signal has its own [`lane`]: a queue bounded in bytes and one request under way, so that none waits for another. A request is retried with jittered backoff while its records are young; what is given up is counted. With a spool, requests wait on disk.
 
+#[cfg(any(feature = "http", feature = "grpc"))]
+mod connect;
 mod credentials;
 #[cfg(feature = "grpc")]
 mod grpc;

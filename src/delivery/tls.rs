@@ -55,58 +55,79 @@ mod rustls_impl {
     use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 
     #[cfg(any(feature = "http", feature = "grpc"))]
-    use super::Tls;
+    use {
+        super::Tls,
+        rustls::{RootCertStore, crypto::CryptoProvider},
+        std::sync::Arc,
+    };
 
     #[cfg(any(feature = "http", feature = "grpc"))]
     impl Tls {
-        /// For HTTP. Where TLS is not `needed` nobody is trusted, and no certificates are read: the system's take a while.
-        #[cfg(feature = "http")]
-        pub(crate) fn client(&self, needed: bool) -> Result<rustls::ClientConfig, String> {
-            use rustls::{
-                ClientConfig, RootCertStore,
-                crypto::{CryptoProvider, aws_lc_rs},
-            };
-            let mut roots = RootCertStore::empty();
-            match &self.authority {
-                Some(pem) => {
-                    for certificate in certificates(pem)? {
-                        roots.add(certificate).map_err(|error| format!("the CA certificate cannot be used: {error}"))?;
-                    }
-                }
-                None if !needed => {}
-                None => {
-                    // Some of a system's certificates may be odd; the others serve.
-                    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-                    #[cfg(feature = "tls-bundled-roots")]
-                    roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-                }
-            }
-            let provider = CryptoProvider::get_default().cloned().unwrap_or_else(|| std::sync::Arc::new(aws_lc_rs::default_provider()));
-            let builder = ClientConfig::builder_with_provider(provider)
+        /// For connections by which `alpn` is spoken. Reads the system's certificates, which takes a while.
+        ///
+        /// # Errors
+        /// What is wrong with certificates, or the machine, in words.
+        pub(crate) fn client(&self, alpn: &'static str) -> Result<rustls::ClientConfig, String> {
+            let builder = rustls::ClientConfig::builder_with_provider(provider()?)
                 .with_safe_default_protocol_versions()
                 .map_err(|error| error.to_string())?
-                .with_root_certificates(roots);
-            match &self.identity {
+                .with_root_certificates(self.roots()?);
+            let mut config = match &self.identity {
                 Some(identity) => builder
                     .with_client_auth_cert(certificates(&identity.chain)?, private_key(&identity.key)?)
-                    .map_err(|error| format!("the client certificate and key cannot be used: {error}")),
-                None => Ok(builder.with_no_client_auth()),
-            }
+                    .map_err(|error| format!("the client certificate and key cannot be used: {error}"))?,
+                None => builder.with_no_client_auth(),
+            };
+            config.alpn_protocols = vec![alpn.into()];
+            Ok(config)
         }
 
-        /// For gRPC.
-        #[cfg(feature = "grpc")]
-        pub(crate) fn channel(&self) -> tonic::transport::ClientTlsConfig {
-            use tonic::transport::{Certificate, ClientTlsConfig};
-            let mut config = match &self.authority {
-                Some(pem) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem)),
-                None => ClientTlsConfig::new().with_enabled_roots(),
-            };
-            if let Some(identity) = &self.identity {
-                config = config.identity(tonic::transport::Identity::from_pem(&identity.chain, &identity.key));
+        fn roots(&self) -> Result<RootCertStore, String> {
+            let mut roots = RootCertStore::empty();
+            if let Some(pem) = &self.authority {
+                for certificate in certificates(pem)? {
+                    roots.add(certificate).map_err(|error| format!("the CA certificate cannot be used: {error}"))?;
+                }
+                return Ok(roots);
             }
-            config
+            // Some of a system's certificates may be odd; the others serve.
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            #[cfg(feature = "tls-bundled-roots")]
+            roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+            if roots.is_empty() {
+                return Err("this system has no root certificates: install them (ca-certificates), use crumbtrail's feature \"tls-bundled-roots\", or name one by OTEL_EXPORTER_OTLP_CERTIFICATE".to_owned());
+            }
+            Ok(roots)
         }
+    }
+
+    /// The cryptography that the program has installed; else some of our own, which nobody but us uses. Never one of those that rustls has by features: features are those of all crates of a program, and with two of these on it panics in the host's clients, where it cannot tell which is meant.
+    #[cfg(any(feature = "http", feature = "grpc"))]
+    fn provider() -> Result<Arc<CryptoProvider>, String> {
+        match CryptoProvider::get_default() {
+            Some(provider) => Ok(provider.clone()),
+            None => own().ok_or_else(|| "the cryptography that crumbtrail brings does not run on this processor: install a provider of rustls's when the program starts, as in rustls::crypto::ring::default_provider().install_default()".to_owned()),
+        }
+    }
+
+    /// Graviola, which panics where the processor lacks what it needs.
+    #[cfg(all(any(feature = "http", feature = "grpc"), target_arch = "x86_64"))]
+    fn own() -> Option<Arc<CryptoProvider>> {
+        use std::arch::is_x86_feature_detected as has;
+        let runs = has!("aes") && has!("pclmulqdq") && has!("bmi1") && has!("bmi2") && has!("adx") && has!("avx") && has!("avx2");
+        runs.then(|| Arc::new(rustls_graviola::default_provider()))
+    }
+
+    #[cfg(all(any(feature = "http", feature = "grpc"), target_arch = "aarch64"))]
+    fn own() -> Option<Arc<CryptoProvider>> {
+        use std::arch::is_aarch64_feature_detected as has;
+        let runs = has!("neon") && has!("aes") && has!("pmull") && has!("sha2");
+        runs.then(|| Arc::new(rustls_graviola::default_provider()))
+    }
+
+    #[cfg(all(any(feature = "http", feature = "grpc"), not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
+    fn own() -> Option<Arc<CryptoProvider>> {
+        None
     }
 
     pub(super) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
