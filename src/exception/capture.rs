@@ -155,16 +155,28 @@ impl CaptureParts {
     pub(super) fn error(&mut self, error: &dyn Error) {
         for link in chain::links(error) {
             self.link(link, TypeAddress::of(link));
-            if let (Some(last), Some(core)) = (self.links.last_mut(), &self.core) {
-                let line = layer::debug_line(link);
-                let line = core.scrubber.scrub(&line);
-                // For where symbols cannot tell.
-                last.type_name = layer::guess(&line).to_owned();
-                if self.debug == 0 {
-                    (self.debug, self.variant) = (echo::fingerprint(&line), variant::path(&line));
-                }
+            self.debug(link);
+        }
+    }
+
+    /// What the last link's `Debug` text tells of it.
+    fn debug(&mut self, shown: &dyn fmt::Debug) {
+        if let (Some(last), Some(core)) = (self.links.last_mut(), &self.core) {
+            let line = layer::debug_line(shown);
+            let line = core.scrubber.scrub(&line);
+            // For where symbols cannot tell.
+            last.type_name = layer::guess(&line).to_owned();
+            if self.debug == 0 {
+                (self.debug, self.variant) = (echo::fingerprint(&line), variant::path(&line));
             }
         }
+    }
+
+    /// What can be shown and is not known to be an error: it has no causes.
+    #[cfg(feature = "actix-web-4")]
+    pub(super) fn shown(&mut self, debug: &dyn fmt::Debug, display: &dyn Display) {
+        self.link(display, TypeAddress::of_shown(debug, display));
+        self.debug(debug);
     }
 
     /// One link, without its causes.

@@ -33,6 +33,22 @@ macro_rules! dyn_error {
 
 dyn_error!(dyn Error + 'static, dyn Error + Send + 'static, dyn Error + Send + Sync + 'static);
 
+/// What can be shown in both ways.
+#[cfg(feature = "actix-web-4")]
+pub(crate) struct Shown<'a> {
+    pub(crate) debug: &'a dyn std::fmt::Debug,
+    pub(crate) display: &'a dyn std::fmt::Display,
+}
+
+#[cfg(feature = "actix-web-4")]
+impl Sealed<DynError> for Shown<'_> {}
+#[cfg(feature = "actix-web-4")]
+impl Capture<DynError> for Shown<'_> {
+    fn describe(&self, parts: &mut CaptureParts) {
+        parts.shown(self.debug, self.display);
+    }
+}
+
 /// `anyhow::Error`: its chain, and its own backtrace if it has one.
 #[cfg(feature = "anyhow")]
 #[derive(Debug)]

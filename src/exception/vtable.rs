@@ -5,6 +5,7 @@
 //! # Invariants
 //! 1. `&dyn Error` is a pair of the value's and the vtable's address, in this order: checked by size at compile time, and by [`proven`].
 //! 2. A vtable of `dyn Error` has at least five words: three of header, and the methods of `Debug`, `Display` and `Error` after them. It is in read-only memory for as long as the program runs.
+//! 3. One of `dyn Debug` or `dyn Display` has four: the header, and `fmt`. The pair is as above: it is only looked at where 1 is proven.
 //!
 //! The language promises neither the order of a vtable nor that of the pair. So nothing is read unless two probes of our own come out as expected; should a compiler change this, types are guessed again, and a test says so.
 #![allow(unsafe_code)]
@@ -25,6 +26,48 @@ impl TypeAddress {
         let [drop, _, _, debug, display] = head(error);
         Self([debug as u64, if drop == 0 { display } else { drop } as u64])
     }
+}
+
+#[cfg(feature = "actix-web-4")]
+impl TypeAddress {
+    /// The same of a value whose traits are told one by one: those of actix-web's errors are not [`Error`].
+    pub(crate) fn of_shown(debug: &dyn fmt::Debug, display: &dyn fmt::Display) -> Self {
+        static PROVEN: OnceLock<bool> = OnceLock::new();
+        if !*PROVEN.get_or_init(|| proven() && proven_of_shown()) {
+            return Self::default();
+        }
+        let ([drop, _, _, debug], [.., display]) = (of_debug(debug), of_display(display));
+        Self([debug as u64, if drop == 0 { display } else { drop } as u64])
+    }
+}
+
+/// The vtable of a trait that has one method.
+#[cfg(feature = "actix-web-4")]
+macro_rules! head_of_one_method {
+    ($name:ident, $trait:ty) => {
+        fn $name(value: &$trait) -> [usize; 4] {
+            const { assert!(size_of::<&$trait>() == 2 * size_of::<usize>()) };
+            // SAFETY: invariant 1: a pair of addresses, which any pair of words can hold.
+            let [_, vtable] = unsafe { std::mem::transmute::<&$trait, [*const [usize; 4]; 2]>(value) };
+            // SAFETY: invariant 3: four words of read-only memory, aligned as words are.
+            unsafe { *vtable }
+        }
+    };
+}
+#[cfg(feature = "actix-web-4")]
+head_of_one_method!(of_debug, dyn fmt::Debug);
+#[cfg(feature = "actix-web-4")]
+head_of_one_method!(of_display, dyn fmt::Display);
+
+/// Whether the vtables of the two are those of an error without the rest.
+#[cfg(feature = "actix-web-4")]
+fn proven_of_shown() -> bool {
+    let (plain, owning) = (Plain([0; 3]), Owning(Box::default()));
+    let of_both = |error: &dyn Error| {
+        let [drop, size, align, debug, display] = head(error);
+        ([drop, size, align, debug], [drop, size, align, display])
+    };
+    of_both(&plain) == (of_debug(&plain), of_display(&plain)) && of_both(&owning) == (of_debug(&owning), of_display(&owning))
 }
 
 /// The first five words of an error's vtable.
@@ -95,5 +138,10 @@ mod tests {
         assert_ne!(TypeAddress::of(&error), TypeAddress::of(&std::fmt::Error));
         let boxed: Box<dyn Error + Send + Sync> = Box::new(error.clone());
         assert_eq!(TypeAddress::of(&*boxed), TypeAddress::of(&error));
+        #[cfg(feature = "actix-web-4")]
+        {
+            assert!(proven_of_shown());
+            assert_eq!(TypeAddress::of_shown(&error, &error).0[0], TypeAddress::of(&error).0[0]);
+        }
     }
 }

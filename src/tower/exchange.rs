@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// A request on its way. Ends when dropped, however that comes about. Goes from the future to the body, so it is small to move.
-pub(super) struct Exchange(Box<Inner>);
+pub(crate) struct Exchange(Box<Inner>);
 
 impl Deref for Exchange {
     type Target = Inner;
@@ -39,7 +39,7 @@ impl DerefMut for Exchange {
     }
 }
 
-pub(super) struct Inner {
+pub(crate) struct Inner {
     core: Arc<Core>,
     audience: Audience,
     span: RequestSpan,
@@ -66,11 +66,11 @@ pub(super) struct Inner {
 
 /// A route that was found further in, on its way out with the response.
 #[derive(Clone)]
-pub(super) struct FoundRoute(pub(super) Route);
+pub(crate) struct FoundRoute(pub(crate) Route);
 
 /// What stands for many paths.
 #[derive(Clone)]
-pub(super) enum Route {
+pub(crate) enum Route {
     Static(&'static str),
     Owned(String),
     #[cfg(feature = "axum")]
@@ -92,12 +92,12 @@ impl Deref for Route {
 
 /// What is known when a request begins.
 pub(super) struct Beginning {
-    pub(super) side: Side,
-    pub(super) method: &'static str,
-    pub(super) is_https: bool,
-    pub(super) version: Option<&'static str>,
-    pub(super) route: Option<Route>,
-    pub(super) server: Option<(String, Option<u16>)>,
+    pub(crate) side: Side,
+    pub(crate) method: &'static str,
+    pub(crate) is_https: bool,
+    pub(crate) version: Option<&'static str>,
+    pub(crate) route: Option<Route>,
+    pub(crate) server: Option<(String, Option<u16>)>,
 }
 
 impl Exchange {
@@ -136,7 +136,7 @@ impl Exchange {
 impl Inner {
     /// Runs something in the span.
     #[inline]
-    pub(super) fn enter<T>(&self, run: impl FnOnce() -> T) -> T {
+    pub(crate) fn enter<T>(&self, run: impl FnOnce() -> T) -> T {
         match &self.passing {
             None => self.span.in_scope(run),
             Some(passing) => self.span.in_scope(|| passing.in_scope(run)),
@@ -144,12 +144,12 @@ impl Inner {
     }
 
     /// What came with the request is to be handed on where no span of ours has taken it over.
-    pub(super) fn passes(&mut self, remote: RemoteContext) {
+    pub(crate) fn passes(&mut self, remote: RemoteContext) {
         self.passing = Passing::of(remote);
     }
 
     /// The route was found further in.
-    pub(super) fn is_routed(&mut self, route: Route) {
+    pub(crate) fn is_routed(&mut self, route: Route) {
         if self.route.is_none() {
             self.span.record("otel.name", &*span_name(self.method, Some(&route)));
             self.span.record("http.route", &*route);
@@ -158,7 +158,7 @@ impl Inner {
     }
 
     /// The response begins. Returns whether it ends with its head, too.
-    pub(super) fn answered(&mut self, head: &response::Parts) -> bool {
+    pub(crate) fn answered(&mut self, head: &response::Parts) -> bool {
         self.status = Some(head.status);
         if self.side == Side::RpcServer && !grpc::is_grpc(&head.headers) {
             // Only the caller said that it was gRPC.
@@ -180,7 +180,7 @@ impl Inner {
     }
 
     /// The trailers say how a call ended.
-    pub(super) fn trailers(&mut self, trailers: &HeaderMap) {
+    pub(crate) fn trailers(&mut self, trailers: &HeaderMap) {
         if self.is_rpc() {
             self.grpc_status = grpc::Status::of(trailers).or(self.grpc_status);
             self.grpc_message = grpc::message(trailers).or(self.grpc_message.take());
@@ -190,26 +190,40 @@ impl Inner {
 
     /// The response begins, of which only the status is known.
     #[cfg(feature = "reqwest")]
-    pub(super) fn answered_with(&mut self, status: StatusCode, version: Version) {
+    pub(crate) fn answered_with(&mut self, status: StatusCode, version: Version) {
         self.say_version(version);
         self.status = Some(status);
         self.judge();
     }
 
     /// Ends in an error of which more is known than its text.
-    pub(super) fn raised(&mut self, error: &(dyn Error + Send + Sync + 'static)) {
+    pub(crate) fn raised(&mut self, error: &(dyn Error + Send + Sync + 'static)) {
         // Which it is, the exception says.
         self.error_type = Some(Cow::Borrowed("_OTHER"));
         self.enter(|| exception::capture_for(&self.core, self.state(), error, None));
     }
 
+    /// An error became the response, whose status tells how it ends.
+    #[cfg(feature = "actix-web-4")]
+    pub(crate) fn caused_by<Kind>(&mut self, status: StatusCode, error: &(impl exception::Capture<Kind> + ?Sized)) {
+        // First: the exception says it, too.
+        self.say_status(status);
+        self.enter(|| exception::capture_for(&self.core, self.state(), error, None));
+    }
+
+    /// The response ends with its head.
+    #[cfg(feature = "actix-web-4")]
+    pub(crate) fn is_complete(&self) -> bool {
+        self.is_complete
+    }
+
     /// Everything has been said.
-    pub(super) fn complete(&mut self) {
+    pub(crate) fn complete(&mut self) {
         self.is_complete = true;
     }
 
     /// Ends in an error that is no response. A server tells it as an exception, unless it is one that was told.
-    pub(super) fn failed(&mut self, type_name: &'static str, message: &str) {
+    pub(crate) fn failed(&mut self, type_name: &'static str, message: &str) {
         self.error_type = Some(Cow::Borrowed(type_name));
         if self.is_server() {
             self.tell(type_name, message, &format!("{} failed", self.what()), None);
@@ -217,7 +231,7 @@ impl Inner {
     }
 
     /// A panic went through it. `was_told`: the panic hook has heard of it; else it is told here, with what is known.
-    pub(super) fn panicked(&mut self, payload: &(dyn Any + Send), was_told: bool) {
+    pub(crate) fn panicked(&mut self, payload: &(dyn Any + Send), was_told: bool) {
         (self.error_type, self.is_complete) = (Some(Cow::Borrowed("panic")), true);
         if !was_told {
             self.core.say_once_hook_replaced();
@@ -230,12 +244,12 @@ impl Inner {
     }
 
     /// The last exception that was told in this request.
-    pub(super) fn told(&self) -> Option<ErrorId> {
+    pub(crate) fn told(&self) -> Option<ErrorId> {
         self.state()?.trail()?.recent().last()
     }
 
     /// Puts the id of the exception into a response that says that something went wrong.
-    pub(super) fn name_error(&self, head: &mut response::Parts, header: Option<&HeaderName>) {
+    pub(crate) fn name_error(&self, head: &mut response::Parts, header: Option<&HeaderName>) {
         let is_error =
             head.status.is_client_error() || head.status.is_server_error() || self.grpc_status.is_some_and(|status| !status.is_ok());
         if !is_error {
@@ -271,7 +285,7 @@ impl Inner {
         self.span.state(&self.core, self.audience)
     }
 
-    pub(super) fn is_rpc(&self) -> bool {
+    pub(crate) fn is_rpc(&self) -> bool {
         matches!(self.side, Side::RpcServer | Side::RpcClient)
     }
 
@@ -432,23 +446,23 @@ impl Drop for Inner {
 }
 
 /// The telemetry that records here.
-pub(super) fn recording() -> Option<Recording> {
+pub(crate) fn recording() -> Option<Recording> {
     layer::recording().filter(|recording| !recording.core.is_closed())
 }
 
 /// `GET /cart/{id}`, or `GET`: what a span is called. `HTTP` where the method is none that is known: it may be anything.
-pub(super) fn span_name(method: &'static str, route: Option<&str>) -> Cow<'static, str> {
+pub(crate) fn span_name(method: &'static str, route: Option<&str>) -> Cow<'static, str> {
     let method = if method == "_OTHER" { "HTTP" } else { method };
     // Not formatted: it is made for every request.
     route.map_or(Cow::Borrowed(method), |route| Cow::Owned([method, " ", route].concat()))
 }
 
 /// A method as the conventions name it; `_OTHER` where they do not.
-pub(super) fn method_name(method: &Method) -> &'static str {
+pub(crate) fn method_name(method: &Method) -> &'static str {
     METHODS.iter().find(|known| **known == method.as_str()).copied().unwrap_or("_OTHER")
 }
 
-pub(super) fn version_name(version: Version) -> &'static str {
+pub(crate) fn version_name(version: Version) -> &'static str {
     match version {
         Version::HTTP_09 => "0.9",
         Version::HTTP_10 => "1.0",
@@ -459,7 +473,7 @@ pub(super) fn version_name(version: Version) -> &'static str {
 }
 
 /// A query with the values of secret parameters taken out; `None` where there is none.
-pub(super) fn clean_query(core: &Core, query: Option<&str>) -> Option<String> {
+pub(crate) fn clean_query(core: &Core, query: Option<&str>) -> Option<String> {
     let query = query.filter(|query| !query.is_empty())?;
     let clean = core.scrubber.scrub(&format!("?{query}")).into_owned();
     Some(clean.trim_start_matches('?').to_owned())

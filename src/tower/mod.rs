@@ -44,6 +44,11 @@ mod server;
 mod span;
 
 pub(crate) use self::grpc::Methods as RpcMethods;
+#[cfg(feature = "actix-web-4")]
+pub(crate) use self::{
+    exchange::{Exchange, Route},
+    server::{Config as ServerConfig, Known, begin, observe_panic, passing},
+};
 
 #[cfg(feature = "reqwest")]
 pub use self::reqwest::RequestBuilderExt;

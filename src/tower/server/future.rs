@@ -142,7 +142,7 @@ where
 type Payload = Box<dyn Any + Send>;
 
 /// Runs a part of the service. `Err`: it panicked; and whether the panic hook has told of it.
-pub(super) fn observe_panic<T>(run: impl FnOnce() -> T) -> Result<T, (Payload, bool)> {
+pub(crate) fn observe_panic<T>(run: impl FnOnce() -> T) -> Result<T, (Payload, bool)> {
     let told = layer::panics_told();
     catch_unwind(AssertUnwindSafe(run)).map_err(|payload| (payload, layer::panics_told() != told))
 }

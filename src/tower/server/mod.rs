@@ -13,6 +13,11 @@ use tower_layer::Layer;
 
 pub(super) use self::request::rpc_method;
 pub use self::{future::ServerFuture, request::RequestInfo, service::Server};
+#[cfg(feature = "actix-web-4")]
+pub(crate) use self::{
+    future::observe_panic,
+    request::{Known, begin, passing},
+};
 use crate::User;
 
 /// Spans, exceptions and metrics of what a service serves, see [the module](super). Put it outermost: what other middleware does to a request belongs to the request, and a panic in it, too.
@@ -32,13 +37,13 @@ pub struct ServerLayer {
 
 /// What is set once.
 #[derive(Clone)]
-pub(super) struct Config {
-    pub(super) error_id: Option<HeaderName>,
-    pub(super) panic_response: bool,
-    pub(super) remote: bool,
-    pub(super) headers: Vec<HeaderName>,
-    pub(super) user: Option<Arc<UserHook>>,
-    pub(super) route: Option<Arc<RouteHook>>,
+pub(crate) struct Config {
+    pub(crate) error_id: Option<HeaderName>,
+    pub(crate) panic_response: bool,
+    pub(crate) remote: bool,
+    pub(crate) headers: Vec<HeaderName>,
+    pub(crate) user: Option<Arc<UserHook>>,
+    pub(crate) route: Option<Arc<RouteHook>>,
 }
 
 type UserHook = dyn Fn(&RequestInfo<'_>) -> Option<User> + Send + Sync;
