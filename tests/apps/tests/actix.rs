@@ -118,7 +118,7 @@ fn shop() -> (&'static Pipeline, SocketAddr) {
                     .route("/cache", web::get().to(cache))
                     .route("/explode", web::get().to(explode))
                     .route("/hello/{name}", web::get().to(hello))
-                    .route("/bare", web::get().to(|| async { HttpResponse::BadGateway() }))
+                    .route("/bare", web::get().to(|| async { HttpResponse::BadGateway().finish() }))
                     .route("/broken", web::get().to(broken))
                     .route("/endless", web::get().to(endless))
                     .service(web::scope("/inner").wrap(Middleware::new()).route("/{name}", web::get().to(hello)))
