@@ -106,8 +106,8 @@ pub use crate::{
     env::{Environment, Warning},
     error::{FlushError, InitError},
     exception::{
-        Capture, CaptureParts, Cause, DynError, ErrorId, Exception, Mechanism, ParseErrorIdError, ResultExt, StdError, capture,
-        capture_with_backtrace, last_error_id, storm::ExceptionRate,
+        Capture, CaptureParts, Cause, DynError, ErrorId, ErrorReport, Exception, Mechanism, ParseErrorIdError, Reported, ResultExt,
+        StdError, capture, last_error_id, storm::ExceptionRate,
     },
     layer::Route,
     ledger::{FlushReport, Lost, Signal, SignalStats, Stats},

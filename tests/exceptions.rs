@@ -4,10 +4,10 @@ mod support;
 
 use std::{collections::BTreeSet, error::Error, fmt, time::Duration};
 
-use crumbtrail::ResultExt;
+use crumbtrail::{ErrorReport, ResultExt};
 use crumbtrail_receiver::Value;
 use support::{PATIENCE, Pipeline};
-use tracing::{error, info, info_span};
+use tracing::{Level, error, info, info_span};
 
 #[derive(Debug)]
 struct Declined {
@@ -289,4 +289,41 @@ fn chains_are_bounded() {
     let chain: Vec<serde_json::Value> = serde_json::from_str(exception.text("crumbtrail.chain")).unwrap();
     assert!((2..=32).contains(&chain.len()), "{}", chain.len());
     pipeline.telemetry.shutdown(Duration::from_secs(5)).unwrap();
+}
+
+/// Report 14.11: what Sentry's `with_scope` is used for.
+#[test]
+fn what_is_said_of_one_report_is_in_its_record_alone() {
+    let pipeline = Pipeline::new(|builder, _| builder);
+    let (upstream, parse) = (std::fmt::Error, "x".parse::<u8>().unwrap_err());
+    pipeline.run(|| {
+        let _request = info_span!("import").entered();
+        crumbtrail::set_tag("order.id", "of the request");
+        let report = ErrorReport::new(&upstream)
+            .with_tag("order.id", 9)
+            .with_tag("api_key", "sk_live_9f8e7d")
+            .with_level(Level::WARN)
+            .with_group("the upstream is away")
+            .with_attachment("row 7: password=hunter2 name=ada");
+        crumbtrail::capture(&report);
+        crumbtrail::capture(&ErrorReport::new(&parse).with_group("the upstream is away"));
+        drop(_request);
+        let _other = info_span!("later").entered();
+        crumbtrail::capture(&ErrorReport::new(&std::io::Error::other("shelf is empty")).with_level(Level::WARN));
+    });
+    let report = pipeline.exception("an error occurred when formatting");
+    assert_eq!((report.severity, report.severity_text.as_str()), (13, "WARN"));
+    assert_eq!(report.attributes.get("order.id"), Some(&Value::Int(9)), "it wins over the request's");
+    assert_eq!(report.text("exception.type"), "core::fmt::Error");
+    assert!(report.text("crumbtrail.attachments").contains("row 7") && report.text("crumbtrail.attachments").contains("name=ada"));
+    let all = format!("{:?}", pipeline.received());
+    assert!(!all.contains("sk_live") && !all.contains("hunter2"), "{all}");
+    let other = pipeline.exception("invalid digit");
+    assert_eq!(other.text("crumbtrail.group.id"), report.text("crumbtrail.group.id"));
+    assert_eq!((other.severity, other.text("order.id")), (17, "of the request"));
+    // A warning is no failure.
+    assert_eq!(pipeline.exception("shelf is empty").severity, 13);
+    let (failed, fine) = (pipeline.span("import"), pipeline.span("later"));
+    assert_eq!((failed.status.0, fine.status.0), (2, 0));
+    assert_eq!(fine.events.len(), 1, "it is an event of its span all the same");
 }

@@ -55,7 +55,7 @@ fn as_text(exception: &Exception, separator: &str) -> String {
         Some(name) => format!("{}: {}", printable(name, MAX_TEXT), printable(cause.message(), MAX_TEXT)),
         None => printable(cause.message(), MAX_TEXT),
     };
-    let level = if exception.is_fatal() { "FATAL" } else { "ERROR" };
+    let level = exception.severity_text();
     let mut text = format!("{} {level} {}", timestamp(), exception.causes.first().map(shown).unwrap_or_default());
     for cause in exception.causes.iter().skip(1) {
         let _ = write!(text, "{separator}caused by {}", shown(cause));
@@ -76,7 +76,7 @@ fn as_json(exception: &Exception) -> String {
     let frames: Vec<_> = own_frames(exception).collect();
     let mut line = json!({
         "timestamp": timestamp(),
-        "level": if exception.is_fatal() { "FATAL" } else { "ERROR" },
+        "level": exception.severity_text(),
         "target": exception.target,
         "message": exception.message(),
         "exception.type": exception.type_name(),

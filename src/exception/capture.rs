@@ -9,14 +9,15 @@ use std::{
 };
 
 use super::{
-    CATEGORY, ErrorId, Link, MAX_MESSAGE, Mechanism, Place, Raised, TypeAddress, active_core, bounded, chain, echo, group::Fnv,
-    place_number, raise, variant,
+    CATEGORY, ErrorId, Link, MAX_MESSAGE, Mechanism, Place, Raised, TypeAddress, active_core, bounded, chain, echo, error_report::Said,
+    group::Fnv, place_number, raise, variant,
 };
 use crate::{
     Breadcrumb,
     clock::now,
     layer::{self, SharedSpan, core::Core},
     ledger::{Lost, Signal},
+    scope,
     stack::{
         statics::Template,
         symbols::{pointee, without_arguments},
@@ -33,6 +34,8 @@ use crate::{
 ///
 /// An error that was told before in this request, as it was, wrapped or unwrapped, is not told again: the id of its first record comes back.
 ///
+/// What else is to be said of this one report goes with it: [`ErrorReport`](crate::ErrorReport), with tags, a level, a group, attachments, the error's own backtrace.
+///
 /// Costs a few microseconds on the calling thread; never blocks, never panics. (An error's own backtrace, where `RUST_BACKTRACE` asks for one, is given its names here, by the standard library: that takes milliseconds.)
 ///
 /// ```
@@ -46,50 +49,6 @@ use crate::{
 pub fn capture<Kind>(error: &(impl Capture<Kind> + ?Sized)) -> ErrorId {
     // Something is left to do after the call, so that it is not the caller's last and the caller stays on the stack that is captured.
     std::hint::black_box(capture_here(error, Location::caller()))
-}
-
-/// As [`capture`], for an error that carries a stack of its own: where it was made, not where it is reported. On stable Rust a library cannot ask an error for it.
-///
-/// A backtrace that is disabled or empty changes nothing. Giving its frames names takes milliseconds, here, by the standard library.
-///
-/// ```
-/// use std::backtrace::Backtrace;
-///
-/// #[derive(Debug)]
-/// struct Declined(Backtrace);
-/// # impl std::fmt::Display for Declined {
-/// #     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result { f.write_str("declined") }
-/// # }
-/// # impl std::error::Error for Declined {}
-///
-/// fn declined() -> Declined {
-///     Declined(Backtrace::force_capture())
-/// }
-/// let error = declined();
-/// let (_, captured) = crumbtrail::testing::capture(|| crumbtrail::capture_with_backtrace(&error, &error.0));
-/// assert!(captured.exceptions()[0].frames()[0].function().ends_with("declined"));
-/// ```
-#[track_caller]
-#[inline(always)]
-pub fn capture_with_backtrace<Kind>(error: &(impl Capture<Kind> + ?Sized), backtrace: &Backtrace) -> ErrorId {
-    std::hint::black_box(capture_here(&WithBacktrace { error, backtrace }, Location::caller()))
-}
-
-struct WithBacktrace<'a, E: ?Sized> {
-    error: &'a E,
-    backtrace: &'a Backtrace,
-}
-
-/// [`capture_with_backtrace`].
-struct OwnBacktrace<Kind>(std::marker::PhantomData<Kind>);
-
-impl<E: ?Sized, Kind> sealed::Sealed<OwnBacktrace<Kind>> for WithBacktrace<'_, E> {}
-
-impl<E: Capture<Kind> + ?Sized, Kind> Capture<OwnBacktrace<Kind>> for WithBacktrace<'_, E> {
-    fn describe(&self, parts: &mut CaptureParts) {
-        self.error.describe(parts);
-        parts.backtrace(self.backtrace);
-    }
 }
 
 #[inline(never)]
@@ -138,6 +97,7 @@ pub struct CaptureParts {
     variant: String,
     backtrace: Option<String>,
     attachments: Vec<String>,
+    said: Said,
     core: Option<Arc<Core>>,
 }
 
@@ -146,6 +106,9 @@ impl fmt::Debug for CaptureParts {
         f.debug_struct("CaptureParts").field("links", &self.links).finish_non_exhaustive()
     }
 }
+
+/// Attachments of one exception at most; the first stay.
+pub(super) const MAX_ATTACHMENTS: usize = 16;
 
 /// Backtraces are cut here: later stages cut further.
 const MAX_BACKTRACE: usize = 32 * 1024;
@@ -210,10 +173,17 @@ impl CaptureParts {
         }
     }
 
+    /// What who captures it says of it.
+    pub(super) fn said(&mut self, said: &Said, attachments: &[String]) {
+        self.said = said.clone();
+        let room = MAX_ATTACHMENTS.saturating_sub(self.attachments.len());
+        self.attachments.extend(attachments.iter().take(room).cloned());
+    }
+
     /// What else a report carries.
     #[cfg(any(feature = "error-stack", feature = "rootcause"))]
     pub(super) fn attachment(&mut self, shown: &dyn Display) {
-        if self.attachments.len() < 16 {
+        if self.attachments.len() < MAX_ATTACHMENTS {
             self.attachments.push(bounded(format_args!("{shown}"), None));
         }
     }
@@ -284,6 +254,14 @@ fn capture_as<Kind>(
             }
         }
     }
+    // The program's rules for secrets run in it.
+    let said = guarded(|| scope::clean_tags(&core.scrubber, std::mem::take(&mut parts.said.tags)));
+    let Some(tags) = said else {
+        core.ledger().dropped(Signal::Exceptions, Lost::ScrubberFailed, 1);
+        core.storm.count_other();
+        return id;
+    };
+    parts.said.tags = tags;
     let place = place_number(location);
     let template = parts.template;
     let group = {
@@ -292,6 +270,11 @@ fn capture_as<Kind>(
         parts.links.iter().for_each(|link| key.0 = key.0.rotate_left(17) ^ link.address.0[0]);
         key.part(template.as_deref().unwrap_or_default());
         key.part(&parts.variant);
+        // What is grouped together is limited together.
+        if let Some(group) = &parts.said.group {
+            key = Fnv::new();
+            key.part(group);
+        }
         key.0
     };
     let message = parts.links[0].message.clone();
@@ -301,11 +284,14 @@ fn capture_as<Kind>(
     raised.place = location.map(Place::from);
     (raised.backtrace, raised.attachments) = (parts.backtrace, parts.attachments);
     (raised.at, raised.key) = (place, group);
+    let has_said = !parts.said.tags.is_empty() || parts.said.level.is_some() || parts.said.group.is_some();
+    raised.said = has_said.then(|| Box::new(parts.said));
+    let level = raised.level();
     let told = raise(core, state.as_deref(), id, now(), raised);
     let id = told.err().unwrap_or(id);
     if let Some(state) = &state {
         layer::leave_breadcrumb(core, state, true, || {
-            Breadcrumb::new(CATEGORY, message).with_level(tracing_core::Level::ERROR).with_data("crumbtrail.error.id", id.to_string())
+            Breadcrumb::new(CATEGORY, message).with_level(level).with_data("crumbtrail.error.id", id.to_string())
         });
     }
     id

@@ -6,6 +6,7 @@ mod capture;
 pub(crate) mod chain;
 pub(crate) mod echo;
 mod ecosystem;
+mod error_report;
 mod framework;
 pub(crate) mod group;
 mod id;
@@ -26,13 +27,15 @@ pub(crate) use self::capture::capture_for;
 #[cfg(any(feature = "tower", feature = "tracing-opentelemetry"))]
 pub(crate) use self::told::tell_text;
 pub use self::{
-    capture::{Capture, CaptureParts, ResultExt, StdError, capture, capture_with_backtrace},
+    capture::{Capture, CaptureParts, ResultExt, StdError, capture},
     ecosystem::*,
+    error_report::{ErrorReport, Reported},
     id::{ErrorId, ParseErrorIdError},
     model::{Cause, Exception},
 };
 pub(crate) use self::{
     capture::{capture_at_the_end, capture_into},
+    error_report::Said,
     framework::SERVER_TARGET,
     group::GroupId,
     vtable::TypeAddress,
@@ -142,6 +145,8 @@ pub(crate) struct Draft {
     /// The stack that the error itself brings, as text.
     pub(crate) backtrace: Option<String>,
     pub(crate) attachments: Vec<String>,
+    /// What was said of it by who captured it.
+    pub(crate) said: Option<Box<Said>>,
     /// Records of the trail, oldest first.
     pub(crate) crumbs: Vec<u8>,
     /// Records of the open spans, innermost first.
@@ -286,6 +291,7 @@ pub(crate) struct Raised<'a> {
     place: Option<Place>,
     backtrace: Option<String>,
     attachments: Vec<String>,
+    said: Option<Box<Said>>,
     unfinished: bool,
     /// The [fingerprint](echo::fingerprint) of the error's `Debug` text; 0: not known.
     debug: u64,
@@ -305,6 +311,10 @@ pub(crate) struct Raised<'a> {
 }
 
 impl Raised<'_> {
+    fn level(&self) -> tracing_core::Level {
+        self.said.as_ref().and_then(|said| said.level).unwrap_or(tracing_core::Level::ERROR)
+    }
+
     fn new(mechanism: Mechanism, links: Vec<Link>) -> Self {
         Self {
             mechanism,
@@ -317,6 +327,7 @@ impl Raised<'_> {
             place: None,
             backtrace: None,
             attachments: Vec::new(),
+            said: None,
             unfinished: false,
             debug: 0,
             variant: String::new(),

@@ -17,6 +17,7 @@ pub struct Exception {
     pub(crate) time: u64,
     pub(crate) mechanism: Mechanism,
     pub(crate) fatal: bool,
+    pub(crate) level: tracing_core::Level,
     pub(crate) ids: SpanIds,
     pub(crate) target: String,
     pub(crate) body: Option<String>,
@@ -82,6 +83,16 @@ impl Exception {
     /// How it came about.
     pub fn mechanism(&self) -> Mechanism {
         self.mechanism
+    }
+
+    /// How bad it is: the event's level, that of the [report](crate::ErrorReport), else ERROR.
+    pub fn level(&self) -> tracing_core::Level {
+        self.level
+    }
+
+    /// What a record calls it: the level, or `FATAL`.
+    pub(crate) fn severity_text(&self) -> &'static str {
+        if self.fatal { "FATAL" } else { self.level.as_str() }
     }
 
     /// Whether the process goes down with it.

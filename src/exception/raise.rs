@@ -30,23 +30,25 @@ pub(super) fn raise(core: &Arc<Core>, state: Option<&SpanState>, id: ErrorId, ti
     if let Some(Relation::Wraps(earlier)) = relation {
         raised.wraps = Some(earlier);
     }
+    let is_failure = raised.level() == tracing_core::Level::ERROR;
     let description = raised.description.as_deref().or(raised.links.first().map(|link| link.message.as_str()));
     let description = description.filter(|_| told).unwrap_or_default();
+    let failed = state.filter(|_| is_failure);
     if let Some(Relation::Echo(earlier)) = relation {
-        state.into_iter().for_each(|state| state.mark_failed(description));
+        failed.into_iter().for_each(|state| state.mark_failed(description));
         return Err(earlier);
     }
-    if core.sampler.keeps_errors() {
+    if is_failure && core.sampler.keeps_errors() {
         state.into_iter().for_each(|state| layer::keep_failed(core, state));
     }
     let admission = core.storm.admit(raised.at, raised.key, time);
     if admission.verdict == Verdict::Counted {
-        state.into_iter().for_each(|state| state.mark_failed(description));
+        failed.into_iter().for_each(|state| state.mark_failed(description));
         return Ok(());
     }
     // First a copy of the spans: of their own exceptions, they know only the earlier ones.
     let (open_spans, has_root) = open_spans(state, if admission.verdict == Verdict::Lean { MAX_LEAN_SPANS } else { MAX_OPEN_SPANS });
-    state.into_iter().for_each(|state| state.mark_exception(id.to_bytes(), time, description));
+    state.into_iter().for_each(|state| state.mark_exception(id.to_bytes(), time, Some(description).filter(|_| is_failure)));
     let draft = Draft { open_spans, has_root, ..draft(core, state, id, time, raised, &admission) };
     core.storm.charge(draft.weight(), time);
     send(core, Box::new(draft));
@@ -127,6 +129,7 @@ fn draft(core: &Arc<Core>, state: Option<&SpanState>, id: ErrorId, time: u64, ra
         frames: if core.stacktraces && !lean && !raised.stackless { stack::capture() } else { Box::default() },
         backtrace: raised.backtrace,
         attachments: raised.attachments,
+        said: raised.said,
         crumbs: trail.filter(|_| !lean).map(|trail| trail.read(MAX_CRUMBS)).unwrap_or_default(),
         open_spans: Vec::new(),
         has_root: false,

@@ -46,6 +46,7 @@ pub(crate) fn from_draft(draft: &Draft, callsites: &mut Callsites, names: Names<
         time: draft.time,
         mechanism: draft.mechanism,
         fatal: draft.fatal,
+        level: draft.said.as_ref().and_then(|said| said.level).unwrap_or(tracing_core::Level::ERROR),
         ids: draft.ids,
         target: "crumbtrail".to_owned(),
         body: draft.body.clone(),
@@ -81,6 +82,10 @@ pub(crate) fn from_draft(draft: &Draft, callsites: &mut Callsites, names: Names<
     within.iter().rev().for_each(|span| add_span_fields(&mut exception, span, false, callsites));
     let field_names = add_event(&mut exception, draft, callsites);
     (exception.group, exception.coarse) = group(draft, &exception, &field_names, raised_in.as_deref(), literal_texts);
+    if let Some(said) = draft.said.as_deref() {
+        said.tags.iter().for_each(|(key, value)| exception.set_attribute(key.as_str(), value.clone()));
+        said.group.iter().for_each(|group| exception.set_group(group));
+    }
     (exception.breadcrumbs, exception.left_out) = breadcrumbs::of(draft, callsites);
     exception
 }
@@ -233,6 +238,7 @@ fn add_event(exception: &mut Exception, draft: &Draft, callsites: &mut Callsites
         }
     }
     exception.place = exception.place.take().or_else(|| source.place());
+    exception.level = site.level;
     exception.truncated = event.truncated();
     exception.target = source.target.into_owned();
     site.fields.join(",")

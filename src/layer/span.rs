@@ -218,14 +218,16 @@ impl SpanState {
         self.body().append(|body| append_link_with(body, to, more));
     }
 
-    /// Notes that an exception happened in this span: an error status and an `exception` span event follow from it.
-    pub(crate) fn mark_exception(&self, id: [u8; 16], time: u64, description: &str) {
+    /// Notes that an exception happened in this span: an `exception` span event follows from it, and an error status if one is described.
+    pub(crate) fn mark_exception(&self, id: [u8; 16], time: u64, description: Option<&str>) {
         self.body().append_failure(|body| {
             let mut mark = [0; 24];
             mark[..16].copy_from_slice(&id);
             mark[16..].copy_from_slice(&time.to_le_bytes());
             record::append_bytes(body, key::EXCEPTION, &mark);
-            record::append_str(body, key::ERROR_STATUS, cut(description, MAX_DESCRIPTION));
+            if let Some(description) = description {
+                record::append_str(body, key::ERROR_STATUS, cut(description, MAX_DESCRIPTION));
+            }
         });
     }
 

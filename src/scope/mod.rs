@@ -322,6 +322,11 @@ pub(crate) fn take_flag(core: &Core, trail: Option<&Trail>, record: &Record<'_>,
     }
 }
 
+/// What is said of one exception.
+pub(crate) fn clean_tags(scrubber: &Scrubber, tags: Vec<(String, AttributeValue)>) -> Vec<(String, AttributeValue)> {
+    tags.into_iter().take(MAX_TAGS).map(|(key, value)| (clean_key(scrubber, &key), clean_value(scrubber, &key, value))).collect()
+}
+
 /// A key may come from data.
 fn clean_key(scrubber: &Scrubber, key: &str) -> String {
     cut(&scrubber.scrub(cut(key, MAX_KEY + SLACK)), MAX_KEY).to_owned()

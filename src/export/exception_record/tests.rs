@@ -124,6 +124,7 @@ prop_compose! {
     ) -> Draft {
         Draft {
             fatal: false,
+            said: None,
             knows_literals: true,
             wraps: None,
             id: ErrorId::from_bytes([7; 16]),
