@@ -13,7 +13,7 @@ use crumbtrail_receiver::{Log, Received, Receiver};
 use support::{PATIENCE, messages};
 
 /// What a child does, by its name.
-const CHILDREN: [(&str, fn()); 16] = [
+const CHILDREN: [(&str, fn()); 17] = [
     ("panics", panics_on_the_main_thread),
     ("survives", survives_a_task_on_the_main_thread),
     ("catches", catches_on_the_main_thread),
@@ -28,11 +28,12 @@ const CHILDREN: [(&str, fn()); 16] = [
     ("returns an error", returns_an_error),
     ("filtered", fails_below_a_filter),
     ("unfiltered", fails_beside_a_layer_that_wants_everything),
+    ("reports late", reports_errors_after_their_spans),
     ("prints", fails_in_a_container),
     ("layer alone", fails_with_a_layer_and_no_guard),
 ];
 
-const TESTS: [fn(); 13] = [
+const TESTS: [fn(); 14] = [
     a_panic_that_ends_the_process_is_fatal_and_delivered,
     a_caught_panic_on_the_main_thread_is_not_fatal,
     what_was_recorded_last_is_delivered_however_the_process_ends,
@@ -43,6 +44,7 @@ const TESTS: [fn(); 13] = [
     pairs_of_the_log_crate_arrive,
     an_error_that_main_returns_is_fatal_and_delivered,
     what_a_global_filter_hides_is_said_once_with_the_remedy,
+    an_error_that_is_reported_after_its_span_is_said_once_with_the_remedy,
     what_sending_says_of_itself_is_in_no_layer_of_the_hosts,
     a_container_prints_a_json_object_a_line,
     the_console_is_as_the_environment_has_it,
@@ -119,6 +121,18 @@ fn what_a_global_filter_hides_is_said_once_with_the_remedy() {
     assert_eq!(about.len(), 1, "{said}");
     assert!(about[0].contains("(exceptions: error; logs: info; spans: info; breadcrumbs: info, crumbtrail=debug)"), "{said}");
     assert!(about[0].contains(".with_filter(tracing_subscriber::EnvFilter::from_default_env())"), "{said}");
+}
+
+/// Report 14.5: whose it is cannot be told, so nothing is claimed.
+fn an_error_that_is_reported_after_its_span_is_said_once_with_the_remedy() {
+    let receiver = Receiver::start().expect("a receiver");
+    let output = command(&std::env::current_exe().expect("our own path"), "reports late", &receiver).output().expect("a child");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let about: Vec<&str> = said.lines().filter(|line| line.contains("just after the span \"handle\"")).collect();
+    assert_eq!(about.len(), 1, "{said}");
+    assert!(about[0].contains("tests/process.rs:") && about[0].contains("#[instrument(err)]"), "{said}");
+    assert!(receiver.received().exceptions().all(|exception| exception.trace_id.is_empty()));
 }
 
 /// Report 14.7: hyper's and the SDK's own events, on our threads; not those on the host's.
@@ -435,6 +449,21 @@ fn fails_with_a_layer_and_no_guard() {
 }
 
 /// Of whose output somebody collects the lines.
+/// As servers on bare tokio do.
+fn reports_errors_after_their_spans() {
+    #[tracing::instrument]
+    fn handle(message: u32) -> Result<(), std::num::ParseIntError> {
+        "no number".parse::<u32>().map(drop)
+    }
+    let _guard = crumbtrail::init(crumbtrail::service!()).expect("installed");
+    // The thread may be held up between the two.
+    for message in 0..200 {
+        if let Err(error) = handle(message) {
+            tracing::error!(error = &error as &dyn std::error::Error, "connection error");
+        }
+    }
+}
+
 fn fails_in_a_container() {
     let _telemetry = crumbtrail::init(crumbtrail::service!()).expect("telemetry");
     let _run = tracing::info_span!("run").entered();

@@ -24,6 +24,9 @@ const MAX_LEAN_SPANS: usize = 4;
 /// Adds what all three ways share and sends the draft off. `Err`: it is an echo of this exception.
 pub(super) fn raise(core: &Arc<Core>, state: Option<&SpanState>, id: ErrorId, time: u64, mut raised: Raised<'_>) -> Result<(), ErrorId> {
     core.notice_fork();
+    if state.is_none() && matches!(raised.mechanism, Mechanism::Event | Mechanism::Capture) {
+        core.say_once_after_its_end(core, time);
+    }
     // What rules or hooks of the program's may yet take out is not said of a span now.
     let told = !(raised.unfinished || core.has_hooks);
     let relation = relation(core, state, id, time, &raised);

@@ -29,6 +29,9 @@ impl CrumbtrailLayer {
         core.notice_fork();
         thread.instance(core, |instance| {
             instance.forget(id);
+            if state.parent.is_none() {
+                instance.root_ended(end, state.callsite);
+            }
             match self.fate(instance, &state, end) {
                 Fate::Exported(flags) => {
                     complete(&state, core, flags, end);

@@ -87,6 +87,7 @@ pub(crate) struct Core {
     #[cfg(feature = "testing")]
     pub(crate) takes_scoped_panics: bool,
     no_request: Once,
+    after_its_end: Once,
     /// How long the end of the process may wait for what is left.
     pub(crate) exit_timeout: Duration,
     /// There was a shutdown.
@@ -190,6 +191,7 @@ impl Core {
             #[cfg(feature = "testing")]
             takes_scoped_panics: config.takes_scoped_panics,
             no_request: Once::new(),
+            after_its_end: Once::new(),
             exit_timeout: config.exit_timeout,
             has_ended: AtomicBool::new(false),
             after_end: Once::new(),
@@ -296,6 +298,21 @@ impl Core {
         self.no_request.call_once(|| {
             crate::diagnose(format_args!(
                 "what was set outside of any span belongs to no request and is dropped; Scope::process() sets it for the whole process"
+            ));
+        });
+    }
+
+    /// An error was reported outside of any span, at `time`. Where a root span has just ended on this thread, it may be that one's; nobody can tell whether it is.
+    pub(crate) fn say_once_after_its_end(&self, core: &Arc<Self>, time: u64) {
+        const JUST: u64 = 20_000_000;
+        let ended = super::current::ended_since(core, time.saturating_sub(JUST));
+        let Some(span) = ended.and_then(|callsite| self.callsites.by_id(callsite)) else { return };
+        self.after_its_end.call_once(|| {
+            crate::diagnose(format_args!(
+                "an error was reported outside of any span, just after the span \"{}\" ({}:{}) had ended on its thread. If it is that one's error, it has neither its trace nor its breadcrumbs: let the function report it (`#[instrument(err)]`), or report it within the span",
+                span.name,
+                span.file.unwrap_or("unknown"),
+                span.line.unwrap_or_default()
             ));
         });
     }

@@ -77,6 +77,8 @@ pub(crate) struct Instance {
     pub(crate) free_places: Vec<u32>,
     /// Exceptions of this thread, for those that come outside of requests.
     told: Recent,
+    /// The root span that ended here last: when, and its callsite.
+    ended: Option<(u64, u32)>,
 }
 
 struct Entered {
@@ -173,6 +175,12 @@ pub(crate) fn current_ids() -> Option<SpanIds> {
     THREAD.try_with(|thread| Some(thread.current(&core)?.current_ids())).ok()?
 }
 
+/// The callsite of the root span that ended on this thread last, if that was after `since`.
+pub(crate) fn ended_since(core: &Arc<Core>, since: u64) -> Option<u32> {
+    let (when, callsite) = at(|thread| thread.instance(core, |instance| instance.ended))???;
+    (when >= since).then_some(callsite)
+}
+
 /// Looks at this thread's exceptions so far. `None`: the thread is ending, or this is within itself.
 pub(crate) fn recent<T>(core: &Arc<Core>, look: impl FnOnce(&mut Recent) -> T) -> Option<T> {
     at(|thread| thread.instance(core, |instance| look(&mut instance.told)))?
@@ -238,6 +246,12 @@ fn index_of(instances: &mut Vec<Instance>, core: &Arc<Core>) -> usize {
 }
 
 impl Instance {
+    /// A root span has ended here.
+    #[inline]
+    pub(super) fn root_ended(&mut self, end: u64, callsite: u32) {
+        self.ended = Some((end, callsite));
+    }
+
     fn new(core: &Arc<Core>) -> Self {
         Self {
             core: core.id,
@@ -252,6 +266,7 @@ impl Instance {
             trails: Vec::with_capacity(SPARES),
             free_places: Vec::with_capacity(slab::OWN + 1),
             told: Recent::new(),
+            ended: None,
         }
     }
 
