@@ -44,7 +44,7 @@
 //!
 //! # Features
 //!
-//! Features only add. On by default: `http` (OTLP over HTTP), `gzip`, `spool` (undelivered exceptions wait on disk), `metrics` (a recorder for the facade), `log` (records of the `log` crate), `console` (events and captured errors on standard error: text on a terminal, JSON lines otherwise). Also: `grpc` (OTLP over gRPC), `json` (OTLP as JSON), `zstd`, `tls` (rustls with the system's roots; the program's cryptography, else Graviola), `tls-bundled-roots` (and Mozilla's), `cli` (the program `crumbtrail`), `testing` (the test kit), `tower`, `axum`, `actix-web-4`, `reqwest` (middleware), `signal`, `tracing-opentelemetry`, `tracing-opentelemetry-0-33` (interop), `anyhow`, `eyre`, `error-stack`, `rootcause` (errors of these crates can be [`capture`]d).
+//! Features only add. On by default: `http` (OTLP over HTTP), `gzip`, `spool` (undelivered exceptions wait on disk), `metrics` (a recorder for the facade), `log` (records of the `log` crate), `console` (events and captured errors on standard error: text on a terminal, JSON lines otherwise). Also: `grpc` (OTLP over gRPC), `json` (OTLP as JSON), `zstd`, `tls` (rustls with the system's roots; the program's cryptography, else Graviola), `tls-bundled-roots` (and Mozilla's), `cli` (the program `crumbtrail`), `testing` (the test kit), `tower`, `axum`, `actix-web-4`, `reqwest`, `reqwest-middleware` (middleware), `signal`, `tracing-opentelemetry`, `tracing-opentelemetry-0-33` (interop), `anyhow`, `eyre`, `error-stack`, `rootcause` (errors of these crates can be [`capture`]d).
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, clippy::print_stderr))]
 

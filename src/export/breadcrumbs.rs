@@ -92,6 +92,11 @@ fn crumb(record: &Record<'_>, callsites: &mut Callsites, started: Option<u64>) -
         Kind::SpanOpen => crumb.message = format!("opened {}", site.name),
         Kind::Event | Kind::Crumb => {}
     }
+    if crumb.category == "db" && crumb.message.is_empty() {
+        // sqlx says the beginning, and the whole only where that is more.
+        let of = |key: &str| crumb.data(key).map(|text| text.to_string().trim().to_owned()).filter(|text| !text.is_empty());
+        crumb.message = of("db.query.text").or_else(|| of("db.statement")).or_else(|| of("summary")).unwrap_or_default();
+    }
     if crumb.category == "flag" && crumb.message.is_empty() {
         let of = |key: &str| crumb.data(key).map(ToString::to_string);
         let result =

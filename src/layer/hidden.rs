@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tracing_core::{Callsite, Dispatch, Interest, Kind, Level, Metadata, callsite::Identifier, dispatcher::WeakDispatch, field::FieldSet};
 use tracing_subscriber::filter::Targets;
 
-use super::route::{Route, Routes};
+use super::route::{QUERIES, Route, Routes};
 use crate::fork::Mutex;
 
 /// A subscriber that is still to be asked.
@@ -56,7 +56,8 @@ const ANY: &str = "any_other_crate";
 
 fn wanted(targets: &Targets) -> impl Iterator<Item = (Option<&str>, Level)> {
     let of_all = targets.default_level().into_iter().map(|level| (None, level));
-    let named = targets.iter().map(|(target, level)| (Some(target), level));
+    // Nobody asked for these, and not everybody has them.
+    let named = targets.iter().map(|(target, level)| (Some(target), level)).filter(|(target, _)| *target != Some(QUERIES));
     of_all.chain(named).filter_map(|(target, level)| Some((target.filter(|target| !target.is_empty()), level.into_level()?)))
 }
 

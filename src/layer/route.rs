@@ -53,12 +53,16 @@ struct Filters {
 /// The target of the events that `tracing-log` makes of `log` records.
 const BRIDGE_TARGET: &str = "log";
 
+/// The target of sqlx's queries.
+pub(super) const QUERIES: &str = "sqlx::query";
+
 impl Routes {
     /// The defaults for a service with these crates of its own, and perhaps all of its workspace.
     pub(crate) fn new<'a>(own_crates: impl IntoIterator<Item = &'a String>, workspace: bool) -> Self {
         let level = |level: LevelFilter| Targets::new().with_default(level);
-        // A call leaves one breadcrumb, when it ends.
-        let mut breadcrumbs = level(LevelFilter::INFO).with_target("crumbtrail::client", LevelFilter::OFF);
+        // A call leaves one breadcrumb, when it ends. What sqlx says of a query, it says at DEBUG.
+        let mut breadcrumbs =
+            level(LevelFilter::INFO).with_target("crumbtrail::client", LevelFilter::OFF).with_target(QUERIES, LevelFilter::DEBUG);
         for own in own_crates {
             breadcrumbs = breadcrumbs.with_target(own.as_str(), LevelFilter::DEBUG);
         }

@@ -15,6 +15,8 @@ use tower_service::Service;
 
 #[cfg(feature = "reqwest")]
 pub(super) use self::request::begin_parts;
+#[cfg(feature = "reqwest-middleware")]
+pub(super) use self::request::template as template_in;
 pub use self::{future::ClientFuture, request::UrlTemplate};
 use super::body::ObservedBody;
 

@@ -34,7 +34,7 @@ pub(super) fn begin<B>(request: &mut Request<B>) -> Option<Exchange> {
     exchange
 }
 
-fn template(extensions: &Extensions) -> Option<&'static str> {
+pub(in crate::tower) fn template(extensions: &Extensions) -> Option<&'static str> {
     extensions.get::<UrlTemplate>().map(|template| template.0)
 }
 
