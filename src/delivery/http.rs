@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper_util::{
@@ -75,8 +75,9 @@ impl Http {
     /// One attempt, within `limit`.
     pub(super) async fn send(&self, prepared: Bytes, limit: Option<Duration>, headers: HeaderMap) -> Result<Accepted, Failure> {
         let retry = |error: hyper_util::client::legacy::Error| Failure::Retry { after: None, why: describe(&error) };
-        let mut request =
-            Request::post(self.endpoint.clone()).body(Full::new(prepared)).map_err(|error| Failure::Permanent { why: describe(&error) })?;
+        let mut request = Request::new(Full::new(prepared));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = self.endpoint.clone();
         *request.headers_mut() = self.headers.clone();
         // Those that were asked for now count.
         request.headers_mut().extend(headers);

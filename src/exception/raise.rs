@@ -24,9 +24,6 @@ const MAX_LEAN_SPANS: usize = 4;
 /// Adds what all three ways share and sends the draft off. `Err`: it is an echo of this exception.
 pub(super) fn raise(core: &Arc<Core>, state: Option<&SpanState>, id: ErrorId, time: u64, mut raised: Raised<'_>) -> Result<(), ErrorId> {
     core.notice_fork();
-    if state.is_none() && matches!(raised.mechanism, Mechanism::Event | Mechanism::Capture) {
-        core.say_once_after_its_end(core, time);
-    }
     // What rules or hooks of the program's may yet take out is not said of a span now.
     let told = !(raised.unfinished || core.has_hooks);
     let relation = relation(core, state, id, time, &raised);
@@ -40,6 +37,10 @@ pub(super) fn raise(core: &Arc<Core>, state: Option<&SpanState>, id: ErrorId, ti
     if let Some(Relation::Echo(earlier)) = relation {
         failed.into_iter().for_each(|state| state.mark_failed(description));
         return Err(earlier);
+    }
+    // Of an echo everything is told already.
+    if state.is_none() && matches!(raised.mechanism, Mechanism::Event | Mechanism::Capture) {
+        core.say_once_after_its_end(core, time);
     }
     if is_failure && core.sampler.keeps_errors() {
         state.into_iter().for_each(|state| layer::keep_failed(core, state));
