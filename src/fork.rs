@@ -253,8 +253,12 @@ impl Once {
         Self(AtomicBool::new(false))
     }
 
+    pub(crate) fn is_done(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn call_once(&self, run: impl FnOnce()) {
-        if !self.0.load(Ordering::Relaxed) && !self.0.swap(true, Ordering::Relaxed) {
+        if !self.is_done() && !self.0.swap(true, Ordering::Relaxed) {
             run();
         }
     }

@@ -4,7 +4,7 @@ mod support;
 
 use std::{collections::BTreeSet, error::Error, fmt, time::Duration};
 
-use crumbtrail::{ErrorReport, ResultExt};
+use crumbtrail::{ErrorReport, ResultExt, Route};
 use crumbtrail_receiver::Value;
 use support::{PATIENCE, Pipeline};
 use tracing::{Level, error, info, info_span};
@@ -297,7 +297,7 @@ fn what_is_said_of_one_report_is_in_its_record_alone() {
     let pipeline = Pipeline::new(|builder, _| builder);
     let (upstream, parse) = (std::fmt::Error, "x".parse::<u8>().unwrap_err());
     pipeline.run(|| {
-        let _request = info_span!("import").entered();
+        let import = info_span!("import").entered();
         crumbtrail::set_tag("order.id", "of the request");
         let report = ErrorReport::new(&upstream)
             .with_tag("order.id", 9)
@@ -307,8 +307,8 @@ fn what_is_said_of_one_report_is_in_its_record_alone() {
             .with_attachment("row 7: password=hunter2 name=ada");
         crumbtrail::capture(&report);
         crumbtrail::capture(&ErrorReport::new(&parse).with_group("the upstream is away"));
-        drop(_request);
-        let _other = info_span!("later").entered();
+        drop(import);
+        let _later = info_span!("later").entered();
         crumbtrail::capture(&ErrorReport::new(&std::io::Error::other("shelf is empty")).with_level(Level::WARN));
     });
     let report = pipeline.exception("an error occurred when formatting");
@@ -326,4 +326,20 @@ fn what_is_said_of_one_report_is_in_its_record_alone() {
     let (failed, fine) = (pipeline.span("import"), pipeline.span("later"));
     assert_eq!((failed.status.0, fine.status.0), (2, 0));
     assert_eq!(fine.events.len(), 1, "it is an event of its span all the same");
+}
+
+/// A route may make exceptions of warnings: they stay warnings.
+#[test]
+fn an_exception_of_a_warning_is_no_failure_of_its_span() {
+    let pipeline = Pipeline::new(|builder, _| builder.with_route(Route::Exceptions, "warn".parse().expect("a filter")));
+    pipeline.run(|| {
+        info_span!("restock").in_scope(|| tracing::warn!("shelf is nearly empty"));
+        info_span!("sell").in_scope(|| error!("shelf is empty"));
+    });
+    let (warning, failure) = (pipeline.exception("nearly empty"), pipeline.exception("shelf is empty"));
+    assert_eq!(
+        ((warning.severity, failure.severity), (warning.severity_text.as_str(), failure.severity_text.as_str())),
+        ((13, 17), ("WARN", "ERROR"))
+    );
+    assert_eq!((pipeline.span("restock").status.0, pipeline.span("sell").status.0), (0, 2));
 }

@@ -60,9 +60,8 @@ where
         }
         request.extensions_mut().insert(Seen);
         let head = head(&request);
-        let known =
-            Known { route: request.match_pattern().map(Route::Owned), is_https: request.app_config().secure(), is_rpc: Some(false) };
-        let Some(exchange) = tower::begin(&config.server, &head, known) else {
+        let known = Known { route: request.match_pattern().map(Route::Owned), is_https: request.app_config().secure() };
+        let Some(exchange) = tower::begin(&config.server, &head, Some(known)) else {
             let Some(passing) = tower::passing(&config.server, &head) else {
                 return Box::pin(async move { Ok(unobserved(inner.call(request).await?)) });
             };

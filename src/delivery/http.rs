@@ -5,7 +5,6 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::body::Incoming;
 use hyper_util::{
     client::legacy::Client,
     rt::{TokioExecutor, TokioTimer},
@@ -91,7 +90,9 @@ impl Http {
             return Err(Failure::Permanent { why: format!("HTTP status {status}, but a page of HTML: is this an OTLP endpoint?") });
         }
         // The status has said it: what is wrong with the rest of the answer must not make us send again.
-        let answer = within(Some(BODY), body(response)).await.unwrap_or_default();
+        // An answer that is too large or breaks off is taken for an empty one.
+        let answer = within(Some(BODY), Limited::new(response.into_body(), MAX_RESPONSE).collect()).await;
+        let answer = answer.ok().and_then(Result::ok).map(|answer| answer.to_bytes()).unwrap_or_default();
         #[cfg(feature = "json")]
         if self.json.is_some() {
             return Ok(super::json::accepted(&answer));
@@ -103,11 +104,6 @@ impl Http {
 /// A web page, as a login form or a proxy has it: whoever answers so has not taken anything.
 fn is_page(headers: &HeaderMap) -> bool {
     headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().to_ascii_lowercase().starts_with(b"text/html"))
-}
-
-/// The body of an answer; empty if it is too large or breaks off.
-async fn body(response: http::Response<Incoming>) -> Bytes {
-    Limited::new(response.into_body(), MAX_RESPONSE).collect().await.map(|body| body.to_bytes()).unwrap_or_default()
 }
 
 /// What a status means for the request.

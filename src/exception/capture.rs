@@ -284,9 +284,10 @@ fn capture_as<Kind>(
     raised.place = location.map(Place::from);
     (raised.backtrace, raised.attachments) = (parts.backtrace, parts.attachments);
     (raised.at, raised.key) = (place, group);
-    let has_said = !parts.said.tags.is_empty() || parts.said.level.is_some() || parts.said.group.is_some();
-    raised.said = has_said.then(|| Box::new(parts.said));
-    let level = raised.level();
+    let Said { tags, level, group } = &parts.said;
+    let level = level.unwrap_or(tracing_core::Level::ERROR);
+    let has_said = !tags.is_empty() || group.is_some();
+    (raised.level, raised.said) = (level, has_said.then(|| Box::new(parts.said)));
     let told = raise(core, state.as_deref(), id, now(), raised);
     let id = told.err().unwrap_or(id);
     if let Some(state) = &state {

@@ -1,4 +1,4 @@
-//! What is said of one captured error, besides itself.
+//! What is said of one captured error, besides itself. Comes in: an error, and tags, a level, a group, attachments or a backtrace. Goes out: a thing that `capture` takes, as it takes errors.
 
 use std::{backtrace::Backtrace, fmt};
 

@@ -22,6 +22,8 @@ mod vtable;
 
 use std::{panic::Location, sync::Arc};
 
+use tracing_core::Level;
+
 #[cfg(any(feature = "tower", feature = "tracing-opentelemetry"))]
 pub(crate) use self::capture::capture_for;
 #[cfg(any(feature = "tower", feature = "tracing-opentelemetry"))]
@@ -145,6 +147,8 @@ pub(crate) struct Draft {
     /// The stack that the error itself brings, as text.
     pub(crate) backtrace: Option<String>,
     pub(crate) attachments: Vec<String>,
+    /// How bad it is; below ERROR it is no failure.
+    pub(crate) level: Level,
     /// What was said of it by who captured it.
     pub(crate) said: Option<Box<Said>>,
     /// Records of the trail, oldest first.
@@ -232,7 +236,7 @@ pub(crate) fn raise_event(core: &Arc<Core>, state: Option<&SpanState>, event: &[
     let is_only_error = matches!(site.fields[..], [field] if ERROR_FIELDS.contains(&field));
     raised.only_error =
         is_only_error && state.and_then(|state| core.callsites.by_id(state.callsite)).is_some_and(|span| of_function(&span));
-    (raised.at, raised.event) = (u64::from(record.callsite), event);
+    (raised.at, raised.event, raised.level) = (u64::from(record.callsite), event, site.level);
     // The `log` crate's records share a callsite for each level: their place is in their fields.
     if site.is_bridged() {
         let origin = record.fields().filter(|(key, _)| site.fields.get(usize::from(*key)).is_some_and(|name| name.starts_with("log.")));
@@ -291,6 +295,7 @@ pub(crate) struct Raised<'a> {
     place: Option<Place>,
     backtrace: Option<String>,
     attachments: Vec<String>,
+    level: Level,
     said: Option<Box<Said>>,
     unfinished: bool,
     /// The [fingerprint](echo::fingerprint) of the error's `Debug` text; 0: not known.
@@ -311,10 +316,6 @@ pub(crate) struct Raised<'a> {
 }
 
 impl Raised<'_> {
-    fn level(&self) -> tracing_core::Level {
-        self.said.as_ref().and_then(|said| said.level).unwrap_or(tracing_core::Level::ERROR)
-    }
-
     fn new(mechanism: Mechanism, links: Vec<Link>) -> Self {
         Self {
             mechanism,
@@ -327,6 +328,7 @@ impl Raised<'_> {
             place: None,
             backtrace: None,
             attachments: Vec::new(),
+            level: Level::ERROR,
             said: None,
             unfinished: false,
             debug: 0,

@@ -30,7 +30,7 @@ pub(super) fn raise(core: &Arc<Core>, state: Option<&SpanState>, id: ErrorId, ti
     if let Some(Relation::Wraps(earlier)) = relation {
         raised.wraps = Some(earlier);
     }
-    let is_failure = raised.level() == tracing_core::Level::ERROR;
+    let is_failure = raised.level == tracing_core::Level::ERROR;
     let description = raised.description.as_deref().or(raised.links.first().map(|link| link.message.as_str()));
     let description = description.filter(|_| told).unwrap_or_default();
     let failed = state.filter(|_| is_failure);
@@ -40,7 +40,7 @@ pub(super) fn raise(core: &Arc<Core>, state: Option<&SpanState>, id: ErrorId, ti
     }
     // Of an echo everything is told already.
     if state.is_none() && matches!(raised.mechanism, Mechanism::Event | Mechanism::Capture) {
-        core.say_once_after_its_end(core, time);
+        core.say_once_after_its_end(time);
     }
     if is_failure && core.sampler.keeps_errors() {
         state.into_iter().for_each(|state| layer::keep_failed(core, state));
@@ -133,6 +133,7 @@ fn draft(core: &Arc<Core>, state: Option<&SpanState>, id: ErrorId, time: u64, ra
         frames: if core.stacktraces && !lean && !raised.stackless { stack::capture() } else { Box::default() },
         backtrace: raised.backtrace,
         attachments: raised.attachments,
+        level: raised.level,
         said: raised.said,
         crumbs: trail.filter(|_| !lean).map(|trail| trail.read(MAX_CRUMBS)).unwrap_or_default(),
         open_spans: Vec::new(),

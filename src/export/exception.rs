@@ -46,7 +46,7 @@ pub(crate) fn from_draft(draft: &Draft, callsites: &mut Callsites, names: Names<
         time: draft.time,
         mechanism: draft.mechanism,
         fatal: draft.fatal,
-        level: draft.said.as_ref().and_then(|said| said.level).unwrap_or(tracing_core::Level::ERROR),
+        level: draft.level,
         ids: draft.ids,
         target: "crumbtrail".to_owned(),
         body: draft.body.clone(),
@@ -238,7 +238,6 @@ fn add_event(exception: &mut Exception, draft: &Draft, callsites: &mut Callsites
         }
     }
     exception.place = exception.place.take().or_else(|| source.place());
-    exception.level = site.level;
     exception.truncated = event.truncated();
     exception.target = source.target.into_owned();
     site.fields.join(",")

@@ -302,14 +302,17 @@ impl Core {
         });
     }
 
-    /// An error was reported outside of any span, at `time`. Where a root span has just ended on this thread, it may be that one's; nobody can tell whether it is.
-    pub(crate) fn say_once_after_its_end(&self, core: &Arc<Self>, time: u64) {
+    /// An error was reported outside of any span, at `time`. Where a root span of the same task has just ended, it may be that one's; nobody can tell whether it is.
+    pub(crate) fn say_once_after_its_end(self: &Arc<Self>, time: u64) {
         const JUST: u64 = 20_000_000;
-        let ended = super::current::ended_since(core, time.saturating_sub(JUST));
+        if self.after_its_end.is_done() {
+            return;
+        }
+        let ended = super::current::ended_since(self, time.saturating_sub(JUST));
         let Some(span) = ended.and_then(|callsite| self.callsites.by_id(callsite)) else { return };
         self.after_its_end.call_once(|| {
             crate::diagnose(format_args!(
-                "an error was reported outside of any span, just after the span \"{}\" ({}:{}) had ended on its thread. If it is that one's error, it has neither its trace nor its breadcrumbs: let the function report it (`#[instrument(err)]`), or report it within the span",
+                "an error was reported outside of any span, just after the span \"{}\" ({}:{}) had ended in the same task. If it is that one's error, it has neither its trace nor its breadcrumbs: let the function report it (`#[instrument(err)]`), or report it within the span",
                 span.name,
                 span.file.unwrap_or("unknown"),
                 span.line.unwrap_or_default()

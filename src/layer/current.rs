@@ -7,6 +7,8 @@ use std::{
     sync::{Arc, Weak},
 };
 
+use tokio::task;
+
 #[cfg(feature = "tower")]
 use super::detached;
 use crate::{
@@ -77,8 +79,8 @@ pub(crate) struct Instance {
     pub(crate) free_places: Vec<u32>,
     /// Exceptions of this thread, for those that come outside of requests.
     told: Recent,
-    /// The root span that ended here last: when, and its callsite.
-    ended: Option<(u64, u32)>,
+    /// The root span that ended here last: when, its callsite, and in which task.
+    ended: Option<(u64, u32, Option<task::Id>)>,
 }
 
 struct Entered {
@@ -175,10 +177,10 @@ pub(crate) fn current_ids() -> Option<SpanIds> {
     THREAD.try_with(|thread| Some(thread.current(&core)?.current_ids())).ok()?
 }
 
-/// The callsite of the root span that ended on this thread last, if that was after `since`.
+/// The callsite of the root span that ended on this thread last, if that was after `since` and in the task that runs now.
 pub(crate) fn ended_since(core: &Arc<Core>, since: u64) -> Option<u32> {
-    let (when, callsite) = at(|thread| thread.instance(core, |instance| instance.ended))???;
-    (when >= since).then_some(callsite)
+    let (when, callsite, task) = at(|thread| thread.instance(core, |instance| instance.ended))???;
+    (when >= since && task == task::try_id()).then_some(callsite)
 }
 
 /// Looks at this thread's exceptions so far. `None`: the thread is ending, or this is within itself.
@@ -249,7 +251,7 @@ impl Instance {
     /// A root span has ended here.
     #[inline]
     pub(super) fn root_ended(&mut self, end: u64, callsite: u32) {
-        self.ended = Some((end, callsite));
+        self.ended = Some((end, callsite, task::try_id()));
     }
 
     fn new(core: &Arc<Core>) -> Self {

@@ -66,7 +66,7 @@ pub(crate) struct Inner {
 
 /// A route that was found further in, on its way out with the response.
 #[derive(Clone)]
-pub(crate) struct FoundRoute(pub(crate) Route);
+pub(super) struct FoundRoute(pub(super) Route);
 
 /// What stands for many paths.
 #[derive(Clone)]
@@ -92,12 +92,12 @@ impl Deref for Route {
 
 /// What is known when a request begins.
 pub(super) struct Beginning {
-    pub(crate) side: Side,
-    pub(crate) method: &'static str,
-    pub(crate) is_https: bool,
-    pub(crate) version: Option<&'static str>,
-    pub(crate) route: Option<Route>,
-    pub(crate) server: Option<(String, Option<u16>)>,
+    pub(super) side: Side,
+    pub(super) method: &'static str,
+    pub(super) is_https: bool,
+    pub(super) version: Option<&'static str>,
+    pub(super) route: Option<Route>,
+    pub(super) server: Option<(String, Option<u16>)>,
 }
 
 impl Exchange {
@@ -144,12 +144,12 @@ impl Inner {
     }
 
     /// What came with the request is to be handed on where no span of ours has taken it over.
-    pub(crate) fn passes(&mut self, remote: RemoteContext) {
+    pub(super) fn passes(&mut self, remote: RemoteContext) {
         self.passing = Passing::of(remote);
     }
 
     /// The route was found further in.
-    pub(crate) fn is_routed(&mut self, route: Route) {
+    pub(super) fn is_routed(&mut self, route: Route) {
         if self.route.is_none() {
             self.span.record("otel.name", &*span_name(self.method, Some(&route)));
             self.span.record("http.route", &*route);
@@ -159,13 +159,13 @@ impl Inner {
 
     /// The response begins. Returns whether it ends with its head, too.
     pub(crate) fn answered(&mut self, head: &response::Parts) -> bool {
-        self.status = Some(head.status);
         if self.side == Side::RpcServer && !grpc::is_grpc(&head.headers) {
             // Only the caller said that it was gRPC.
             (self.side, self.route) = (Side::HttpServer, None);
             self.span.record("otel.name", span_name(self.method, None).as_ref());
             self.core.requests.count_active(&self.core.meters, self.method, self.is_https, 1);
         }
+        self.know_status(head.status);
         if !self.is_server() {
             self.say_version(head.version);
         }
@@ -180,7 +180,7 @@ impl Inner {
     }
 
     /// The trailers say how a call ended.
-    pub(crate) fn trailers(&mut self, trailers: &HeaderMap) {
+    pub(super) fn trailers(&mut self, trailers: &HeaderMap) {
         if self.is_rpc() {
             self.grpc_status = grpc::Status::of(trailers).or(self.grpc_status);
             self.grpc_message = grpc::message(trailers).or(self.grpc_message.take());
@@ -190,14 +190,14 @@ impl Inner {
 
     /// The response begins, of which only the status is known.
     #[cfg(feature = "reqwest")]
-    pub(crate) fn answered_with(&mut self, status: StatusCode, version: Version) {
+    pub(super) fn answered_with(&mut self, status: StatusCode, version: Version) {
         self.say_version(version);
-        self.status = Some(status);
+        self.know_status(status);
         self.judge();
     }
 
     /// Ends in an error of which more is known than its text.
-    pub(crate) fn raised(&mut self, error: &(dyn Error + Send + Sync + 'static)) {
+    pub(super) fn raised(&mut self, error: &(dyn Error + Send + Sync + 'static)) {
         // Which it is, the exception says.
         self.error_type = Some(Cow::Borrowed("_OTHER"));
         self.enter(|| exception::capture_for(&self.core, self.state(), error, None));
@@ -206,8 +206,7 @@ impl Inner {
     /// An error became the response, whose status tells how it ends.
     #[cfg(feature = "actix-web-4")]
     pub(crate) fn caused_by<Kind>(&mut self, status: StatusCode, error: &(impl exception::Capture<Kind> + ?Sized)) {
-        // First: the exception says it, too.
-        self.say_status(status);
+        self.know_status(status);
         self.enter(|| exception::capture_for(&self.core, self.state(), error, None));
     }
 
@@ -244,7 +243,7 @@ impl Inner {
     }
 
     /// The last exception that was told in this request.
-    pub(crate) fn told(&self) -> Option<ErrorId> {
+    pub(super) fn told(&self) -> Option<ErrorId> {
         self.state()?.trail()?.recent().last()
     }
 
@@ -260,6 +259,13 @@ impl Inner {
             head.headers.insert(header, value);
         }
         head.extensions.insert(id);
+    }
+
+    /// Before anything is told of a failure, which then says it, too.
+    fn know_status(&mut self, status: StatusCode) {
+        if self.status.replace(status) != Some(status) && !self.is_rpc() {
+            self.say_status(status);
+        }
     }
 
     /// `Span::record` finds the field by its name, and the span by way of every layer: where there is none but ours, that is saved.
@@ -285,7 +291,7 @@ impl Inner {
         self.span.state(&self.core, self.audience)
     }
 
-    pub(crate) fn is_rpc(&self) -> bool {
+    pub(super) fn is_rpc(&self) -> bool {
         matches!(self.side, Side::RpcServer | Side::RpcClient)
     }
 
@@ -295,10 +301,6 @@ impl Inner {
 
     /// What the status says of success (semantic conventions, "HTTP spans", "gRPC").
     fn judge(&mut self) {
-        // First: what is told of a failure says it, too.
-        if let Some(status) = self.status.filter(|_| !self.is_rpc()) {
-            self.say_status(status);
-        }
         if let Some(status) = self.grpc_status {
             self.span.record("rpc.status_code", status.name());
             let is_error = if self.is_server() { status.is_server_error() } else { !status.is_ok() };
@@ -446,23 +448,23 @@ impl Drop for Inner {
 }
 
 /// The telemetry that records here.
-pub(crate) fn recording() -> Option<Recording> {
+pub(super) fn recording() -> Option<Recording> {
     layer::recording().filter(|recording| !recording.core.is_closed())
 }
 
 /// `GET /cart/{id}`, or `GET`: what a span is called. `HTTP` where the method is none that is known: it may be anything.
-pub(crate) fn span_name(method: &'static str, route: Option<&str>) -> Cow<'static, str> {
+pub(super) fn span_name(method: &'static str, route: Option<&str>) -> Cow<'static, str> {
     let method = if method == "_OTHER" { "HTTP" } else { method };
     // Not formatted: it is made for every request.
     route.map_or(Cow::Borrowed(method), |route| Cow::Owned([method, " ", route].concat()))
 }
 
 /// A method as the conventions name it; `_OTHER` where they do not.
-pub(crate) fn method_name(method: &Method) -> &'static str {
+pub(super) fn method_name(method: &Method) -> &'static str {
     METHODS.iter().find(|known| **known == method.as_str()).copied().unwrap_or("_OTHER")
 }
 
-pub(crate) fn version_name(version: Version) -> &'static str {
+pub(super) fn version_name(version: Version) -> &'static str {
     match version {
         Version::HTTP_09 => "0.9",
         Version::HTTP_10 => "1.0",
@@ -473,7 +475,7 @@ pub(crate) fn version_name(version: Version) -> &'static str {
 }
 
 /// A query with the values of secret parameters taken out; `None` where there is none.
-pub(crate) fn clean_query(core: &Core, query: Option<&str>) -> Option<String> {
+pub(super) fn clean_query(core: &Core, query: Option<&str>) -> Option<String> {
     let query = query.filter(|query| !query.is_empty())?;
     let clean = core.scrubber.scrub(&format!("?{query}")).into_owned();
     Some(clean.trim_start_matches('?').to_owned())

@@ -124,6 +124,7 @@ prop_compose! {
     ) -> Draft {
         Draft {
             fatal: false,
+            level: tracing_core::Level::ERROR,
             said: None,
             knows_literals: true,
             wraps: None,

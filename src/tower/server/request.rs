@@ -15,8 +15,8 @@ use crate::{
 /// The head of a request, for hooks.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestInfo<'a> {
-    pub(crate) method: &'a Method,
-    pub(crate) uri: &'a Uri,
+    pub(super) method: &'a Method,
+    pub(super) uri: &'a Uri,
     version: Version,
     headers: &'a HeaderMap,
     extensions: &'a Extensions,
@@ -60,30 +60,31 @@ pub(crate) fn passing<B>(config: &Config, request: &Request<B>) -> Option<Passin
     Passing::of(propagation::extract_http(&core, request.headers()))
 }
 
-/// What a framework says of a request beyond its head.
-#[derive(Default)]
+/// What a framework that is no tower knows of a request beyond its head. It serves no gRPC.
 pub(crate) struct Known {
     pub(crate) route: Option<Route>,
     pub(crate) is_https: bool,
-    /// `None`: what the head says counts.
-    pub(crate) is_rpc: Option<bool>,
 }
 
 /// Opens a request's span. `None`: nobody records.
-pub(crate) fn begin<B>(config: &Config, request: &Request<B>, known: Known) -> Option<Exchange> {
+pub(crate) fn begin<B>(config: &Config, request: &Request<B>, known: Option<Known>) -> Option<Exchange> {
     let recording = recording()?;
     let core = &recording.core;
     let request = RequestInfo::of(request);
     let headers = Headers::of(request.headers, core.propagators);
-    let is_rpc = known.is_rpc.unwrap_or_else(|| headers.are_of_grpc() && may_be_rpc(&request));
+    let is_rpc = known.is_none() && headers.are_of_grpc() && may_be_rpc(&request);
     let beginning = Beginning {
         side: if is_rpc { Side::RpcServer } else { Side::HttpServer },
         method: method_name(request.method),
-        is_https: known.is_https
+        is_https: known.as_ref().is_some_and(|known| known.is_https)
             || request.uri.scheme().is_some_and(|scheme| *scheme == http::uri::Scheme::HTTPS)
             || headers.are_forwarded_from_https(),
         version: Some(version_name(request.version)),
-        route: if is_rpc { Some(Route::Owned(rpc_method(request.uri))) } else { known.route.or_else(|| route(config, &request)) },
+        route: if is_rpc {
+            Some(Route::Owned(rpc_method(request.uri)))
+        } else {
+            known.map_or_else(|| route(config, &request), |known| known.route)
+        },
         server: None,
     };
     let remote = if config.remote && headers.carry_context { propagation::extract_http(core, request.headers) } else { Default::default() };
@@ -122,7 +123,7 @@ fn tag_headers(names: &[HeaderName], headers: &HeaderMap) {
 }
 
 /// The route of a request that is observed further out.
-pub(crate) fn found_route<B>(config: &Config, request: &Request<B>) -> Option<Route> {
+pub(super) fn found_route<B>(config: &Config, request: &Request<B>) -> Option<Route> {
     route(config, &RequestInfo::of(request))
 }
 
@@ -148,6 +149,6 @@ fn may_be_rpc(#[cfg_attr(not(feature = "axum"), expect(unused_variables))] reque
 }
 
 /// `pkg.Service/Method`: the path, as gRPC has it.
-pub(crate) fn rpc_method(uri: &Uri) -> String {
+pub(in crate::tower) fn rpc_method(uri: &Uri) -> String {
     crate::text::cut(uri.path().trim_start_matches('/'), 200).to_owned()
 }

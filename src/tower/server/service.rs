@@ -10,11 +10,7 @@ use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
-use super::{
-    Config, ServerFuture,
-    future::observe_panic,
-    request::{self, Known},
-};
+use super::{Config, ServerFuture, future::observe_panic, request};
 use crate::tower::body::ObservedBody;
 
 /// Another of these is around it.
@@ -62,7 +58,7 @@ where
             return ServerFuture::within(self.inner.call(request), route);
         }
         request.extensions_mut().insert(Observed);
-        let Some(exchange) = request::begin(&self.config, &request, Known::default()) else {
+        let Some(exchange) = request::begin(&self.config, &request, None) else {
             let passing = request::passing(&self.config, &request);
             let future = match &passing {
                 Some(passing) => passing.in_scope(|| self.inner.call(request)),
