@@ -193,6 +193,54 @@ fn thousands_of_concurrent_requests_keep_apart() {
     }
 }
 
+/// Report 14.5: an error that is told after its root has ended names that root's trace, never another task's; and has nothing else of it.
+#[test]
+fn what_is_reported_after_its_root_refers_to_it() {
+    let pipeline = Pipeline::installed();
+    const TASKS: u64 = 300;
+    multi_thread().block_on(async {
+        let mut tasks = tokio::task::JoinSet::new();
+        for number in 0..TASKS {
+            tasks.spawn(async move {
+                async {
+                    info!(connection = number, "being served");
+                    for _ in 0..number % 4 {
+                        yield_now().await;
+                    }
+                }
+                .instrument(info_span!("late root", user.id = number))
+                .await;
+                if number % 3 == 0 {
+                    error!(connection = number, "reported late");
+                }
+            });
+            // Others that fail on the same threads, and have never had a root.
+            tasks.spawn(async { error!("never had a root") });
+        }
+        while let Some(done) = tasks.join_next().await {
+            done.unwrap();
+        }
+    });
+    let received = pipeline.received();
+    let number = |attributes: &std::collections::BTreeMap<String, crumbtrail_receiver::Value>, key: &str| attributes[key].to_string();
+    let late: Vec<_> = received.exceptions().filter(|exception| exception.body == "reported late").collect();
+    let referring = late.iter().filter(|exception| exception.attributes.contains_key("crumbtrail.preceding.trace_id"));
+    let referring = referring
+        .map(|exception| {
+            let root = received.spans.iter().find(|span| span.span_id == exception.text("crumbtrail.preceding.span_id")).expect("its root");
+            assert_eq!(exception.text("crumbtrail.preceding.trace_id"), root.trace_id);
+            assert_eq!(number(&exception.attributes, "connection"), number(&root.attributes, "user.id"));
+        })
+        .count();
+    // Not where the thread was held up between the two for longer than that is believed.
+    assert!(late.len() as u64 == TASKS / 3 && referring > late.len() / 2, "{referring} of {}", late.len());
+    for exception in &late {
+        assert!(exception.trace_id.is_empty() && !exception.attributes.contains_key("user.id") && messages(exception).is_empty());
+    }
+    let never: Vec<_> = received.exceptions().filter(|exception| exception.body == "never had a root").collect();
+    assert!(!never.is_empty() && never.iter().all(|exception| !exception.attributes.contains_key("crumbtrail.preceding.trace_id")));
+}
+
 #[test]
 fn a_main_that_is_one_long_span_keeps_its_requests_apart() {
     let pipeline = Pipeline::installed();

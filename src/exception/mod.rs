@@ -140,6 +140,8 @@ pub(crate) struct Draft {
     pub(crate) knows_literals: bool,
     /// An earlier exception of the request, whose error this one wraps.
     pub(crate) wraps: Option<ErrorId>,
+    /// It happened outside of spans, just after this root had ended in the same task.
+    pub(crate) preceding: Option<SpanIds>,
     /// The event's record; empty for captures and panics.
     pub(crate) event: Vec<u8>,
     pub(crate) place: Option<Place>,

@@ -26,6 +26,8 @@ pub struct Exception {
     pub(crate) unresolved: bool,
     /// An earlier exception of the request, whose error this one wraps.
     pub(crate) wraps: Option<ErrorId>,
+    /// The root that had just ended in the same task, of one outside of spans.
+    pub(crate) preceding: Option<SpanIds>,
     /// The group was made without the names that it is made of.
     pub(crate) provisional: bool,
     /// The stack is where the error was made, not where it was reported.
@@ -245,6 +247,11 @@ impl Exception {
     /// An earlier exception of the same request whose error this one's wraps (`crumbtrail.error.wraps`).
     pub fn wraps(&self) -> Option<ErrorId> {
         self.wraps
+    }
+
+    /// Of one that was reported outside of any span: trace and span id of the root span that had just ended in the same task, in lower-case hex (`crumbtrail.preceding.trace_id`, `crumbtrail.preceding.span_id`). It may be that one's, or of what the task has begun since; so it has neither its user nor its breadcrumbs.
+    pub fn preceding(&self) -> Option<(String, String)> {
+        self.preceding.map(|ids| (format!("{:032x}", ids.trace), format!("{:016x}", ids.span)))
     }
 
     /// The target of the event, or what stands for it.

@@ -38,10 +38,8 @@ pub(super) fn raise(core: &Arc<Core>, state: Option<&SpanState>, id: ErrorId, ti
         failed.into_iter().for_each(|state| state.mark_failed(description));
         return Err(earlier);
     }
-    // Of an echo everything is told already.
-    if state.is_none() && matches!(raised.mechanism, Mechanism::Event | Mechanism::Capture) {
-        core.say_once_after_its_end(time);
-    }
+    let is_reported_outside = state.is_none() && matches!(raised.mechanism, Mechanism::Event | Mechanism::Capture);
+    let preceding = is_reported_outside.then(|| core.preceding_root(time)).flatten();
     if is_failure && core.sampler.keeps_errors() {
         state.into_iter().for_each(|state| layer::keep_failed(core, state));
     }
@@ -53,7 +51,7 @@ pub(super) fn raise(core: &Arc<Core>, state: Option<&SpanState>, id: ErrorId, ti
     // First a copy of the spans: of their own exceptions, they know only the earlier ones.
     let (open_spans, has_root) = open_spans(state, if admission.verdict == Verdict::Lean { MAX_LEAN_SPANS } else { MAX_OPEN_SPANS });
     state.into_iter().for_each(|state| state.mark_exception(id.to_bytes(), time, Some(description).filter(|_| is_failure)));
-    let draft = Draft { open_spans, has_root, ..draft(core, state, id, time, raised, &admission) };
+    let draft = Draft { open_spans, has_root, preceding, ..draft(core, state, id, time, raised, &admission) };
     core.storm.charge(draft.weight(), time);
     send(core, Box::new(draft));
     Ok(())
@@ -128,6 +126,7 @@ fn draft(core: &Arc<Core>, state: Option<&SpanState>, id: ErrorId, time: u64, ra
         variant: raised.variant,
         knows_literals: core.statics.are_known(),
         wraps: raised.wraps,
+        preceding: None,
         event: raised.event.to_vec(),
         place: raised.place,
         frames: if core.stacktraces && !lean && !raised.stackless { stack::capture() } else { Box::default() },

@@ -54,6 +54,7 @@ pub(crate) fn from_draft(draft: &Draft, callsites: &mut Callsites, names: Names<
         frames,
         unresolved: unresolved && !errors_own_stack,
         wraps: draft.wraps,
+        preceding: draft.preceding,
         provisional: unresolved,
         errors_own_stack,
         breadcrumbs: Breadcrumbs::default(),

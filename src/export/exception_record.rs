@@ -108,6 +108,10 @@ fn own_attributes(exception: &Exception, message: &str) -> Vec<KeyValue> {
     if let Some(wrapped) = exception.wraps {
         text("crumbtrail.error.wraps", wrapped.to_string());
     }
+    if let Some((trace, span)) = exception.preceding() {
+        text("crumbtrail.preceding.trace_id", trace);
+        text("crumbtrail.preceding.span_id", span);
+    }
     if exception.causes.len() > 1 {
         text("crumbtrail.chain", chain_text(exception));
     }

@@ -30,7 +30,7 @@ impl CrumbtrailLayer {
         thread.instance(core, |instance| {
             instance.forget(id);
             if state.parent.is_none() {
-                instance.root_ended(end, state.callsite);
+                instance.root_ended(end, &state);
             }
             match self.fate(instance, &state, end) {
                 Fate::Exported(flags) => {

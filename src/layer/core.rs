@@ -25,7 +25,7 @@ use crate::{
     scope::ScopeCell,
     scrub::Scrubber,
     stack::statics::Statics,
-    trail::{callsite::CallsiteTable, encode::Limits, pool::Pool},
+    trail::{callsite::CallsiteTable, encode::Limits, pool::Pool, record::SpanIds},
 };
 
 /// Shared by the layer, the panic hook and the worker.
@@ -302,22 +302,20 @@ impl Core {
         });
     }
 
-    /// An error was reported outside of any span, at `time`. Where a root span of the same task has just ended, it may be that one's; nobody can tell whether it is.
-    pub(crate) fn say_once_after_its_end(self: &Arc<Self>, time: u64) {
+    /// The root span that has just ended in the same task, for an error that is reported outside of any span, at `time`. It may be that one's, or of what the task has begun since: nobody can tell. So the exception refers to it, and has nothing of it; and that is said once.
+    pub(crate) fn preceding_root(self: &Arc<Self>, time: u64) -> Option<SpanIds> {
         const JUST: u64 = 20_000_000;
-        if self.after_its_end.is_done() {
-            return;
-        }
-        let ended = super::current::ended_since(self, time.saturating_sub(JUST));
-        let Some(span) = ended.and_then(|callsite| self.callsites.by_id(callsite)) else { return };
+        let ended = super::current::ended_since(self, time.saturating_sub(JUST))?;
         self.after_its_end.call_once(|| {
+            let Some(span) = self.callsites.by_id(ended.callsite) else { return };
             crate::diagnose(format_args!(
-                "an error was reported outside of any span, just after the span \"{}\" ({}:{}) had ended in the same task. If it is that one's error, it has neither its trace nor its breadcrumbs: let the function report it (`#[instrument(err)]`), or report it within the span",
+                "an error was reported outside of any span, just after the span \"{}\" ({}:{}) had ended in the same task. If it is that one's error, it refers to its trace (crumbtrail.preceding.trace_id), and has neither its user nor its breadcrumbs: let the function report it (`#[instrument(err)]`), or report it within the span",
                 span.name,
                 span.file.unwrap_or("unknown"),
                 span.line.unwrap_or_default()
             ));
         });
+        Some(ended.ids)
     }
 
     /// A rule of the program's own panicked over a span's fields, which are left out.

@@ -79,8 +79,16 @@ pub(crate) struct Instance {
     pub(crate) free_places: Vec<u32>,
     /// Exceptions of this thread, for those that come outside of requests.
     told: Recent,
-    /// The root span that ended here last: when, its callsite, and in which task.
-    ended: Option<(u64, u32, Option<task::Id>)>,
+    ended: Option<EndedRoot>,
+}
+
+/// The root span that ended on a thread last.
+#[derive(Clone, Copy)]
+pub(crate) struct EndedRoot {
+    time: u64,
+    task: Option<task::Id>,
+    pub(super) callsite: u32,
+    pub(crate) ids: SpanIds,
 }
 
 struct Entered {
@@ -177,10 +185,10 @@ pub(crate) fn current_ids() -> Option<SpanIds> {
     THREAD.try_with(|thread| Some(thread.current(&core)?.current_ids())).ok()?
 }
 
-/// The callsite of the root span that ended on this thread last, if that was after `since` and in the task that runs now.
-pub(crate) fn ended_since(core: &Arc<Core>, since: u64) -> Option<u32> {
-    let (when, callsite, task) = at(|thread| thread.instance(core, |instance| instance.ended))???;
-    (when >= since && task == task::try_id()).then_some(callsite)
+/// The root span that ended on this thread last, if that was after `since` and in the task that runs now.
+pub(crate) fn ended_since(core: &Arc<Core>, since: u64) -> Option<EndedRoot> {
+    let ended = at(|thread| thread.instance(core, |instance| instance.ended))???;
+    (ended.time >= since && ended.task == task::try_id()).then_some(ended)
 }
 
 /// Looks at this thread's exceptions so far. `None`: the thread is ending, or this is within itself.
@@ -250,8 +258,8 @@ fn index_of(instances: &mut Vec<Instance>, core: &Arc<Core>) -> usize {
 impl Instance {
     /// A root span has ended here.
     #[inline]
-    pub(super) fn root_ended(&mut self, end: u64, callsite: u32) {
-        self.ended = Some((end, callsite, task::try_id()));
+    pub(super) fn root_ended(&mut self, time: u64, state: &SharedSpan) {
+        self.ended = Some(EndedRoot { time, task: task::try_id(), callsite: state.callsite, ids: state.ids });
     }
 
     fn new(core: &Arc<Core>) -> Self {

@@ -128,6 +128,7 @@ prop_compose! {
             said: None,
             knows_literals: true,
             wraps: None,
+            preceding: None,
             id: ErrorId::from_bytes([7; 16]),
             time,
             mechanism: Mechanism::Panic,
