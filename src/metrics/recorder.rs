@@ -3,6 +3,7 @@
 //! A key (name and labels) has one [cell](cells), however often it is asked for: so `increment` on a gauge adds up and `absolute` on a counter never goes back. A forked child begins with none; a handle that it has from its parent finds the child's cell.
 
 mod cells;
+mod registry;
 
 use std::{
     borrow::Cow,
@@ -11,10 +12,12 @@ use std::{
 };
 
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Label, Metadata, SharedString, Unit};
-use metrics_util::registry::{Registry, Storage};
 use opentelemetry::{KeyValue, metrics::Meter};
 
-use self::cells::{Cell, CounterCell, GaugeCell, HistogramCell};
+use self::{
+    cells::{Cell, CounterCell, GaugeCell, HistogramCell},
+    registry::Registry,
+};
 use super::{CARDINALITY_LIMIT, Meters, names};
 use crate::{
     fork::{Mutex, Once, PerProcess},
@@ -77,12 +80,12 @@ impl Recorder {
     /// `None`: there are too many names.
     fn cell<T: Kind>(&self, key: &Key) -> Option<Arc<Cell<T>>> {
         let here = self.0.here();
-        if let Some(known) = T::known(&here.registry, key) {
+        if let Some(known) = T::registry(here).get(key) {
             return Some(known);
         }
         let key = &*self.0.clean(key)?;
-        let known = T::known(&here.registry, key).or_else(|| here.families.overflow(key));
-        Some(known.unwrap_or_else(|| T::made(&here.registry, key)))
+        let known = T::registry(here).get(key).or_else(|| here.families.overflow(key));
+        Some(known.unwrap_or_else(|| here.made(key)))
     }
 }
 
@@ -126,19 +129,20 @@ struct Shared {
 
 /// The keys of one process.
 struct Here {
-    registry: Registry<Key, Families>,
+    counters: Registry<CounterCell>,
+    gauges: Registry<GaugeCell>,
+    histograms: Registry<HistogramCell>,
     families: Families,
     /// `None`: the telemetry is gone.
     meter: Option<Meter>,
 }
 
 /// The names of one process, and all keys of each.
-#[derive(Clone)]
 struct Families {
     shared: Weak<Shared>,
-    counters: Arc<ByName<CounterCell>>,
-    gauges: Arc<ByName<GaugeCell>>,
-    histograms: Arc<ByName<HistogramCell>>,
+    counters: ByName<CounterCell>,
+    gauges: ByName<GaugeCell>,
+    histograms: ByName<HistogramCell>,
 }
 
 type ByName<T> = Mutex<HashMap<String, Family<T>>>;
@@ -175,9 +179,9 @@ impl Shared {
         }
         self.here.get_or_init(|| {
             let families =
-                Families { shared: self.this.clone(), counters: Arc::default(), gauges: Arc::default(), histograms: Arc::default() };
+                Families { shared: self.this.clone(), counters: Mutex::default(), gauges: Mutex::default(), histograms: Mutex::default() };
             let meter = self.meters.upgrade().map(|meters| meters.meter("metrics"));
-            Here { registry: Registry::new(families.clone()), families, meter }
+            Here { counters: Registry::new(), gauges: Registry::new(), histograms: Registry::new(), families, meter }
         })
     }
 
@@ -277,7 +281,11 @@ impl Here {
             let mut families = T::families(&self.families).lock();
             return families.entry(key.name().to_owned()).or_default().overflow(&self.families, key.name());
         }
-        self.families.overflow(key).unwrap_or_else(|| T::made(&self.registry, key))
+        self.families.overflow(key).unwrap_or_else(|| self.made(key))
+    }
+
+    fn made<T: Kind>(&self, key: &Key) -> Arc<Cell<T>> {
+        T::registry(self).get_or_make(key, || self.families.enrol(key))
     }
 }
 
@@ -311,53 +319,30 @@ impl<T: Kind> Family<T> {
     }
 }
 
-impl Storage<Key> for Families {
-    type Counter = Arc<Cell<CounterCell>>;
-    type Gauge = Arc<Cell<GaugeCell>>;
-    type Histogram = Arc<Cell<HistogramCell>>;
-
-    fn counter(&self, key: &Key) -> Self::Counter {
-        self.enrol(key)
-    }
-
-    fn gauge(&self, key: &Key) -> Self::Gauge {
-        self.enrol(key)
-    }
-
-    fn histogram(&self, key: &Key) -> Self::Histogram {
-        self.enrol(key)
-    }
-}
-
 /// The kinds of cells, each with its part of the tables.
 trait Kind: Default + Sized {
     fn families(of: &Families) -> &ByName<Self>;
-    fn known(registry: &Registry<Key, Families>, key: &Key) -> Option<Arc<Cell<Self>>>;
-    fn made(registry: &Registry<Key, Families>, key: &Key) -> Arc<Cell<Self>>;
+    fn registry(of: &Here) -> &Registry<Self>;
 }
 
 macro_rules! kinds {
-    ($($kind:ty: $families:ident, $get:ident, $get_or_create:ident;)*) => { $(
+    ($($kind:ty: $part:ident;)*) => { $(
         impl Kind for $kind {
             fn families(of: &Families) -> &ByName<Self> {
-                &of.$families
+                &of.$part
             }
 
-            fn known(registry: &Registry<Key, Families>, key: &Key) -> Option<Arc<Cell<Self>>> {
-                registry.$get(key)
-            }
-
-            fn made(registry: &Registry<Key, Families>, key: &Key) -> Arc<Cell<Self>> {
-                registry.$get_or_create(key, Arc::clone)
+            fn registry(of: &Here) -> &Registry<Self> {
+                &of.$part
             }
         }
     )* };
 }
 
 kinds! {
-    CounterCell: counters, get_counter, get_or_create_counter;
-    GaugeCell: gauges, get_gauge, get_or_create_gauge;
-    HistogramCell: histograms, get_histogram, get_or_create_histogram;
+    CounterCell: counters;
+    GaugeCell: gauges;
+    HistogramCell: histograms;
 }
 
 /// Which attribute says that a cell stands for many keys.
