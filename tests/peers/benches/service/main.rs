@@ -1,38 +1,38 @@
-//! What the middleware costs a real service, beside tower-http's `TraceLayer` with the stock OpenTelemetry pair, and
-//! axum-tracing-opentelemetry with the same: in one run, by turns.
+//! What the middleware costs a real service, beside tower-http's `TraceLayer` with the stock OpenTelemetry pair, and axum-tracing-opentelemetry with the same: in one run, by turns. Everything is exported over OTLP/HTTP to a receiver that counts and says thanks.
 //!
-//! `cargo bench --bench service` prints two tables and writes `target/bench/service.json`:
+//! `cargo bench --bench service` prints three tables and writes `target/bench/service.json`:
 //!
-//! - *Per request*: thread CPU of the caller, requests called one after the other without a network. The cost is what a
-//!   contender takes more than the bare service. `ratios` are of these costs.
-//! - *Saturated*: a hello-world axum service in a process of its own, one runtime thread, under a load generator on
-//!   loopback; everything is exported over OTLP/HTTP to a receiver that only says thanks. Requests a second, CPU of the
-//!   whole process for each, and of ours how many of the records were left out for want of time (counted by it; the stock
-//!   pair does not say). The share of the bare service's requests is the median of the rounds' shares. `crumbtrail_unlimited` is a worker that keeps to no share of the processors.
+//! - *Per request*: thread CPU of the caller, requests called one after the other without a network. The cost is what a contender takes more than the bare service.
+//! - *Saturated*: a hello-world axum service in a process of its own, one runtime thread, under a load generator on loopback. Requests a second; CPU of the whole process for each; records that arrived for each second of it; and of ours how many were left out (counted by it; the stock pair does not say). The share of the bare service's requests is the median of the rounds' shares. `crumbtrail_hundredth` has `with_worker_share(0.01)`.
+//! - *Paced*: so many requests a second, in [situations](paced) in which processors are short or are not: CPU, latency, and what was lost and why. `-- --paced` prints these only.
 //!
 //! Every request has two nested spans and three INFO events besides what the middleware makes.
 
+mod load;
+mod paced;
+mod sink;
+
 use std::{
+    any::Any,
     collections::BTreeMap,
-    io::{BufRead as _, BufReader, Read as _, Write as _},
-    net::TcpStream,
+    io::{BufRead as _, BufReader, Write as _},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
 use axum::{Router, body::Body, extract::Path, http::Request, routing::get};
 use crumbtrail::{Signal, tower::ServerLayer};
 use rustix::time::ClockId;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tower::ServiceExt as _;
 use tracing::{Instrument as _, info, info_span};
 
-const CONTENDERS: [&str; 5] = ["bare", "crumbtrail", "crumbtrail_unlimited", "trace_layer_and_stock_pair", "axum_tracing_opentelemetry"];
+use self::sink::Sink;
+
+const CONTENDERS: [&str; 5] = ["bare", "crumbtrail", "crumbtrail_hundredth", "trace_layer_and_stock_pair", "axum_tracing_opentelemetry"];
 const ROUNDS: usize = 7;
 /// Of saturation, each.
 const LOAD: Duration = Duration::from_millis(2_500);
-const CONNECTIONS: usize = 32;
 /// Requests that are called in a row: their spans and logs fit into the queues of the stock pair.
 const BATCH: usize = 600;
 /// Requests at the start of a batch that are not measured: the thread has just slept, and its caches are cold.
@@ -43,6 +43,7 @@ struct Report {
     /// Nanoseconds of thread CPU for a request.
     request_ns: BTreeMap<&'static str, f64>,
     saturated: BTreeMap<&'static str, Saturated>,
+    paced: Vec<paced::Row>,
     ratios: BTreeMap<&'static str, f64>,
 }
 
@@ -52,6 +53,8 @@ struct Saturated {
     /// Of the bare service's of the same round: a machine that others share has minutes in which everything is slower.
     share: f64,
     process_us_per_request: f64,
+    /// Records that arrived, for each second of the process's CPU time.
+    delivered_per_cpu_second: f64,
     /// Of the records, those that were left out and counted.
     left_out: f64,
 }
@@ -61,16 +64,26 @@ struct Saturated {
 struct Load {
     requests_per_second: f64,
     process_ns_per_request: f64,
+    delivered_per_cpu_second: f64,
     left_out: f64,
 }
 
 fn main() {
     let mut arguments = std::env::args().skip_while(|argument| argument != "--contender").skip(1);
     if let (Some(contender), Some(what)) = (arguments.next(), arguments.next()) {
-        let contender = CONTENDERS.into_iter().find(|known| *known == contender).expect("a contender");
-        return if what == "serve" { serve(contender) } else { println!("{}", call(contender)) };
+        match &*what {
+            "hog" => paced::hog(),
+            "logs" => paced::log_lines(service(&contender).1),
+            "serve" => serve(&contender),
+            _ => println!("{}", call(&contender)),
+        }
+        return;
     }
-    let sink = sink();
+    let sink = Sink::start();
+    if std::env::args().any(|argument| argument == "--paced") {
+        paced::rows(&sink);
+        return;
+    }
     let (mut calls, mut loads) = (BTreeMap::<_, Vec<f64>>::new(), BTreeMap::<_, Vec<Load>>::new());
     for round in 0..ROUNDS {
         for contender in CONTENDERS {
@@ -90,52 +103,64 @@ fn main() {
                 requests_per_second: of(|load| load.requests_per_second),
                 share: median(shares.collect()),
                 process_us_per_request: of(|load| load.process_ns_per_request) / 1e3,
+                delivered_per_cpu_second: of(|load| load.delivered_per_cpu_second),
                 left_out: of(|load| load.left_out),
             };
             (*name, load)
         })
         .collect();
     let cost = |name: &str| request_ns[name] - request_ns["bare"];
-    let ratios = BTreeMap::from([
+    let mut ratios = BTreeMap::from([
         ("vs_trace_layer_and_stock_pair", cost("trace_layer_and_stock_pair") / cost("crumbtrail")),
         ("vs_axum_tracing_opentelemetry", cost("axum_tracing_opentelemetry") / cost("crumbtrail")),
-        ("kept_of_bare_requests_per_second", saturated["crumbtrail"].share),
+        ("process_cpu_of_bare", saturated["crumbtrail"].process_us_per_request / saturated["bare"].process_us_per_request),
+        (
+            "process_cpu_of_bare_stock_pair",
+            saturated["trace_layer_and_stock_pair"].process_us_per_request / saturated["bare"].process_us_per_request,
+        ),
     ]);
+    // A share that was kept by leaving out does not count.
+    if saturated["crumbtrail"].left_out <= 0.01 {
+        ratios.insert("kept_of_bare_all_exported", saturated["crumbtrail"].share);
+    }
     println!(
-        "{:<32}{:>14}{:>14}{:>14}{:>12}{:>18}{:>12}",
-        "", "ns a request", "of it added", "requests/s", "of bare", "process µs each", "left out"
+        "{:<28}{:>13}{:>13}{:>12}{:>9}{:>17}{:>20}{:>10}",
+        "", "ns a request", "of it added", "requests/s", "of bare", "process µs each", "arrived / CPU s", "left out"
     );
     for name in CONTENDERS {
         let load = saturated[name];
         println!(
-            "{name:<32}{:>14.0}{:>14.0}{:>14.0}{:>10.0} %{:>18.1}{:>10.0} %",
+            "{name:<28}{:>13.0}{:>13.0}{:>12.0}{:>7.0} %{:>17.1}{:>20.0}{:>8.1} %",
             request_ns[name],
             cost(name),
             load.requests_per_second,
             100.0 * load.share,
             load.process_us_per_request,
+            load.delivered_per_cpu_second,
             100.0 * load.left_out
         );
     }
     println!();
     ratios.iter().for_each(|(name, ratio)| println!("{name:<44}{ratio:>8.2}"));
+    println!();
+    let paced = paced::rows(&sink);
     let binary = std::env::current_exe().expect("our own path");
     let directory = binary.ancestors().nth(3).expect("target").join("bench");
     std::fs::create_dir_all(&directory).expect("target/bench");
     let file = std::fs::File::create(directory.join("service.json")).expect("service.json");
-    serde_json::to_writer_pretty(file, &Report { request_ns, saturated, ratios }).expect("written");
+    serde_json::to_writer_pretty(file, &Report { request_ns, saturated, paced, ratios }).expect("written");
 }
 
 /// What keeps a service's telemetry running.
-type Kept = Box<dyn std::any::Any + Send>;
+type Kept = Box<dyn Any + Send>;
 
 /// The service, and its telemetry.
 fn service(contender: &str) -> (Router, Kept) {
     let router = Router::new().route("/hello/{name}", get(hello));
     match contender {
-        "crumbtrail" | "crumbtrail_unlimited" => {
+        "crumbtrail" | "crumbtrail_hundredth" => {
             let builder = crumbtrail::builder(crumbtrail::service!()).from_env().with_console(false);
-            let builder = if contender == "crumbtrail" { builder } else { builder.with_worker_share(1.0) };
+            let builder = if contender == "crumbtrail" { builder } else { builder.with_worker_share(0.01) };
             let guard = builder.install().expect("installed");
             (router.layer(ServerLayer::new()), Box::new(guard))
         }
@@ -216,111 +241,111 @@ fn call(contender: &str) -> f64 {
     median(batches.collect())
 }
 
-fn called(contender: &str, sink: &str) -> f64 {
+fn called(contender: &str, sink: &Sink) -> f64 {
     let output = command(contender, "call", sink).output().expect("a child");
     String::from_utf8_lossy(&output.stdout).trim().parse().expect("a number")
 }
 
-/// Serves until its input ends; says its address, and whenever it is asked its CPU time and what of the records was left out.
+/// Serves until its input ends; says its address, and whenever it is asked how it is.
 fn serve(contender: &str) {
     let (router, telemetry) = service(contender);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("a port");
     println!("{}", listener.local_addr().expect("bound"));
-    std::thread::spawn(move || {
-        for _ in std::io::stdin().lines() {
-            println!("{} {}", cpu(ClockId::ProcessCPUTime), telemetry.downcast_ref().map_or(0.0, left_out));
-        }
-        std::process::exit(0);
-    });
+    answer(telemetry);
     runtime.block_on(async { axum::serve(listener, router).await }).expect("served");
 }
 
-/// Of the logs and spans so far.
-fn left_out(guard: &crumbtrail::Guard) -> f64 {
-    let stats = guard.telemetry().stats();
-    let lines = [Signal::Logs, Signal::Spans].map(|signal| (stats.signal(signal).lost(), stats.signal(signal).accepted()));
-    lines.iter().map(|line| line.0 as f64).sum::<f64>() / lines.iter().map(|line| line.1 as f64).sum::<f64>().max(1.0)
+/// On a thread of its own, says how the process is whenever it is asked, and ends it when nobody asks any more.
+fn answer(telemetry: Kept) {
+    std::thread::spawn(move || {
+        for _ in std::io::stdin().lines() {
+            println!("{}", serde_json::to_string(&Account::of(&telemetry)).expect("JSON"));
+        }
+        std::process::exit(0);
+    });
 }
 
+/// How a process is.
+#[derive(Debug, Deserialize, Serialize)]
+struct Account {
+    cpu_ns: f64,
+    accepted: u64,
+    /// Logs and spans, by reason.
+    lost: BTreeMap<String, u64>,
+}
+
+impl Account {
+    fn of(telemetry: &Kept) -> Self {
+        use crumbtrail::Lost;
+        const REASONS: [Lost; 5] = [Lost::Overload, Lost::QueueOverflow, Lost::NetworkError, Lost::Rejected, Lost::InternalError];
+        let stats = telemetry.downcast_ref::<crumbtrail::Guard>().map(|guard| guard.telemetry().stats());
+        let lines = || stats.iter().flat_map(|stats| [Signal::Logs, Signal::Spans].map(|signal| stats.signal(signal)));
+        let lost = REASONS.map(|reason| (reason.as_str().to_owned(), lines().map(|line| line.lost_to(reason)).sum()));
+        Self {
+            cpu_ns: cpu(ClockId::ProcessCPUTime),
+            accepted: lines().map(|line| line.accepted()).sum(),
+            lost: lost.into_iter().filter(|(_, count)| *count > 0).collect(),
+        }
+    }
+
+    fn lost(&self) -> f64 {
+        self.lost.values().sum::<u64>() as f64 / self.accepted.max(1) as f64
+    }
+}
+
+/// A process that serves, or does something else.
 struct Served {
     process: Child,
-    input: ChildStdin,
+    input: Option<ChildStdin>,
     output: BufReader<ChildStdout>,
 }
 
 impl Served {
+    fn start(mut command: Command) -> Self {
+        let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("a child");
+        let (input, output) = (process.stdin.take(), BufReader::new(process.stdout.take().expect("piped")));
+        Self { process, input, output }
+    }
+
     fn line(&mut self) -> String {
         let mut line = String::new();
         self.output.read_line(&mut line).expect("a line");
         line.trim().to_owned()
     }
 
-    fn cpu_and_left_out(&mut self) -> (f64, f64) {
-        writeln!(self.input).expect("asked");
-        let line = self.line();
-        let (cpu, left_out) = line.split_once(' ').expect("two numbers");
-        (cpu.parse().expect("a number"), left_out.parse().expect("a number"))
+    fn account(&mut self) -> Account {
+        writeln!(self.input.as_mut().expect("piped")).expect("asked");
+        serde_json::from_str(&self.line()).expect("an account")
     }
 }
 
-fn saturated(contender: &str, sink: &str) -> Load {
-    let mut process = command(contender, "serve", sink).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("a child");
-    let (input, output) = (process.stdin.take().expect("piped"), BufReader::new(process.stdout.take().expect("piped")));
-    let mut served = Served { process, input, output };
+impl Drop for Served {
+    fn drop(&mut self) {
+        drop(self.input.take());
+        let _ = self.process.wait();
+    }
+}
+
+fn saturated(contender: &str, sink: &Sink) -> Load {
+    let mut served = Served::start(command(contender, "serve", sink));
     let address = served.line();
-    load(&address, LOAD / 4);
-    let ((before, _), begun) = (served.cpu_and_left_out(), Instant::now());
-    let requests = load(&address, LOAD) as f64;
-    let ((after, left_out), took) = (served.cpu_and_left_out(), begun.elapsed());
-    drop(served.input);
-    let _ = served.process.wait();
-    Load { requests_per_second: requests / took.as_secs_f64(), process_ns_per_request: (after - before) / requests, left_out }
+    load::saturate(&address, LOAD / 4);
+    let (before, arrived, begun) = (served.account(), sink.records(), Instant::now());
+    let requests = load::saturate(&address, LOAD) as f64;
+    let (after, arrived, took) = (served.account(), sink.records() - arrived, begun.elapsed());
+    let cpu_ns = after.cpu_ns - before.cpu_ns;
+    Load {
+        requests_per_second: requests / took.as_secs_f64(),
+        process_ns_per_request: cpu_ns / requests,
+        delivered_per_cpu_second: arrived as f64 / cpu_ns * 1e9,
+        left_out: after.lost(),
+    }
 }
 
-/// Keeps every connection busy; how many answers there were. One thread, many connections: each has one request under way.
-fn load(address: &str, duration: Duration) -> u64 {
-    const REQUEST: &[u8] = b"GET /hello/ada HTTP/1.1\r\nhost: localhost:8080\r\nuser-agent: bench/1\r\n\r\n";
-    let (answers, over) = (AtomicU64::new(0), AtomicBool::new(false));
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let mut streams: Vec<TcpStream> = (0..CONNECTIONS).map(|_| TcpStream::connect(address).expect("it listens")).collect();
-            streams.iter_mut().for_each(|stream| {
-                stream.set_nodelay(true).expect("set");
-                stream.write_all(REQUEST).expect("sent");
-            });
-            let mut buffer = [0; 4096];
-            while !over.load(Ordering::Relaxed) {
-                for stream in &mut streams {
-                    // An answer is small: it comes whole.
-                    let length = stream.read(&mut buffer).expect("an answer");
-                    assert!(buffer[..length].starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&buffer[..length]));
-                    answers.fetch_add(1, Ordering::Relaxed);
-                    stream.write_all(REQUEST).expect("sent");
-                }
-            }
-        });
-        std::thread::sleep(duration);
-        over.store(true, Ordering::Relaxed);
-    });
-    answers.into_inner()
-}
-
-/// A receiver that reads and says thanks. Runs as long as this process.
-fn sink() -> String {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("a port");
-    let address = listener.local_addr().expect("bound");
-    std::thread::spawn(move || {
-        let router = Router::new().fallback(|_: bytes::Bytes| async { ([("content-type", "application/x-protobuf")], Vec::<u8>::new()) });
-        runtime.block_on(async { axum::serve(listener, router.layer(axum::extract::DefaultBodyLimit::disable())).await })
-    });
-    format!("http://{address}")
-}
-
-fn command(contender: &str, what: &str, sink: &str) -> Command {
+fn command(contender: &str, what: &str, sink: &Sink) -> Command {
     let mut command = Command::new(std::env::current_exe().expect("our own path"));
-    command.args(["--contender", contender, what]).env("OTEL_EXPORTER_OTLP_ENDPOINT", sink).stderr(Stdio::inherit());
+    command.args(["--contender", contender, what]).env("OTEL_EXPORTER_OTLP_ENDPOINT", sink.endpoint()).stderr(Stdio::inherit());
     command
 }
 
