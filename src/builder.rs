@@ -164,7 +164,7 @@ pub fn builder(service: Service) -> Builder {
         sampler: None,
         routes: Vec::new(),
         trail_memory: 16 << 20,
-        outbox_memory: 512 << 10,
+        outbox_memory: 1 << 20,
         stacktraces: true,
         exception_span_events: None,
         metric_interval: None,

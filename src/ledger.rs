@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 /// What is sent.
@@ -39,7 +39,7 @@ impl Signal {
 pub enum Lost {
     /// A bounded queue in memory was full: more was recorded than could be sent.
     QueueOverflow,
-    /// A log record or span of a request that was left out whole, because more was recorded than could be sent when it began. See [Overload](crate#overload).
+    /// A log record or span of a request that was left out whole, because more was recorded than could be exported when it began; or a log record outside of requests. See [Overload](crate#overload).
     Overload,
     /// The spool on disk was full: the oldest made room.
     SpoolOverflow,
@@ -114,6 +114,7 @@ impl Lost {
 #[derive(Default)]
 pub(crate) struct Ledger {
     lines: [Line; Signal::ALL.len()],
+    is_overloaded: AtomicBool,
 }
 
 #[derive(Default)]
@@ -165,6 +166,16 @@ impl Ledger {
         self.lines[signal as usize].lost[reason as usize].fetch_add(count, Ordering::Relaxed);
     }
 
+    /// Logs and spans that were left out for want of room.
+    pub(crate) fn left_out(&self) -> [u64; 2] {
+        [Signal::Logs, Signal::Spans].map(|signal| self.lines[signal as usize].lost[Lost::Overload as usize].load(Ordering::Relaxed))
+    }
+
+    /// Some are, or have been just now.
+    pub(crate) fn set_overloaded(&self, is_overloaded: bool) {
+        self.is_overloaded.store(is_overloaded, Ordering::Relaxed);
+    }
+
     pub(crate) fn stats(&self, starved_trails: u64, suppressed: u64, faults: u64) -> Stats {
         Stats {
             lines: Signal::ALL.map(|signal| {
@@ -181,6 +192,7 @@ impl Ledger {
             starved_trails,
             suppressed,
             faults,
+            is_overloaded: self.is_overloaded.load(Ordering::Relaxed),
         }
     }
 }
@@ -192,6 +204,7 @@ pub struct Stats {
     starved_trails: u64,
     suppressed: u64,
     faults: u64,
+    is_overloaded: bool,
 }
 
 impl Stats {
@@ -210,6 +223,11 @@ impl Stats {
         self.suppressed
     }
 
+    /// Requests are left out because more is recorded than can be exported, or were within the last five seconds. See [Overload](crate#overload).
+    pub fn is_overloaded(&self) -> bool {
+        self.is_overloaded
+    }
+
     /// Panics of our own that were caught. What they cost is among the [`Lost::InternalError`]; please report them.
     pub fn faults(&self) -> u64 {
         self.faults
@@ -217,7 +235,7 @@ impl Stats {
 }
 
 impl fmt::Display for Stats {
-    /// A line for each signal: `exceptions  3 accepted, 3 delivered`, then what was lost and why.
+    /// A line for each signal: `exceptions  3 accepted, 3 delivered`, then what was lost and why. One more while there is an [overload](Self::is_overloaded).
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, signal) in Signal::ALL.into_iter().enumerate() {
             let line = self.signal(signal);
@@ -240,6 +258,9 @@ impl fmt::Display for Stats {
             if signal == Signal::Exceptions && self.suppressed > 0 {
                 write!(f, "; {} more were only counted", self.suppressed)?;
             }
+        }
+        if self.is_overloaded {
+            write!(f, "\noverloaded: more is recorded than can be exported")?;
         }
         Ok(())
     }

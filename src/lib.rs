@@ -27,9 +27,11 @@
 //!
 //! # Overload
 //!
-//! Queues are bounded, and where processors are short the worker keeps to a small share of them ([`Builder::with_worker_share`]). So more may be recorded than is sent. While a thread's outbox ([`Builder::with_outbox_memory`]) is more than three quarters full, requests that begin on that thread are left out whole, rather than that many lose a part each: their spans, and their logs below WARN, counted as [`Lost::Overload`]; those whom they call are told that the trace is not sampled. It ends when half of the outbox is free. Their trail is kept as ever: an exception in such a request arrives, with its breadcrumbs, and with [`Sampler::keep_errors`] so does its trace. Metrics count every request.
+//! Queues are bounded, so more may be recorded than can be exported. As long as there is room in a thread's outbox ([`Builder::with_outbox_memory`]) everything is exported. From when it is half full on, requests that begin on that thread are left out whole, rather than that many lose a part each: the fuller it is the more of them, evenly, all of them from three quarters on. So it settles where just that is left out which cannot be carried. What is left out are spans, and logs below WARN, counted as [`Lost::Overload`]; so are logs below WARN outside of requests, one by one. Those whom such a request calls are told that the trace is not sampled. Its trail is kept as ever: an exception in it arrives, with its breadcrumbs, and with [`Sampler::keep_errors`] so does its trace. Metrics count every request.
 //!
-//! What does not belong to a request, or to one that began before, is dropped when the outbox is full ([`Lost::QueueOverflow`]).
+//! While it lasts, [`Stats::is_overloaded`] is true, and the instrumentation scopes of what is exported have the attribute `crumbtrail.left_out.ratio` (a double, 0 to 1): the share of the signal's records that is missing beside them. A line on stderr says when it begins, and another when it has ended.
+//!
+//! A record that finds no room at all is dropped ([`Lost::QueueOverflow`]). The memory of `n` threads that record is at most `n` outboxes; that of worker and queues 80 MB, of which 32 MB are exceptions.
 //!
 //! # Ending
 //!

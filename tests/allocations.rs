@@ -50,7 +50,7 @@ fn request() {
 }
 
 /// Parts of an outbox, each allocated once in a thread's life, when more waits for the worker than ever before.
-const PARTS: u64 = 32;
+const PARTS: u64 = 64;
 
 #[test]
 fn a_request_allocates_nothing() {

@@ -182,3 +182,50 @@ fn a_straggler_of_a_request_that_was_left_out_is_counted_too() {
         assert!(!received.spans.iter().any(|span| ["root", "straggler"].contains(&&*span.name)));
     }
 }
+
+/// Report 15: with the worker held up, the outbox fills to where requests are left out, first few of them and then more, and what is exported of that time says how much is missing.
+#[test]
+fn what_is_left_out_is_left_out_evenly_and_the_scope_says_how_much() {
+    const REQUESTS: u64 = 2_000;
+    let (pipeline, gate) = overloaded(Sampler::always_on());
+    pipeline.run(|| {
+        error!("holds the worker up");
+        gate.wait_for_the_worker();
+        (0..REQUESTS).for_each(request);
+        assert!(!pipeline.telemetry.stats().is_overloaded(), "the worker has not seen it yet");
+        gate.open();
+    });
+    let received = pipeline.received();
+    let is_sent: Vec<bool> = {
+        let found = by_request(&received);
+        (0..REQUESTS).map(|number| found.get(&(number as i64)).is_some_and(|names| names.contains(&"load"))).collect()
+    };
+    let first = is_sent.iter().position(|is_sent| !is_sent).expect("some are left out");
+    let last = is_sent.iter().rposition(|is_sent| *is_sent).expect("some are sent");
+    let between = &is_sent[first..last];
+    let left_out = between.iter().filter(|is_sent| !**is_sent).count();
+    assert!(between.len() > 12 && left_out * 4 > between.len() && left_out < between.len(), "{left_out} of {}: {is_sent:?}", between.len());
+    assert!(!between[..12].windows(2).any(|pair| pair == [false; 2]), "at first every other at most: {between:?}");
+
+    let stats = pipeline.telemetry.stats();
+    assert!(stats.is_overloaded() && stats.to_string().ends_with("overloaded: more is recorded than can be exported"), "{stats}");
+    let spans = stats.signal(Signal::Spans);
+    let expected = spans.lost_to(Lost::Overload) as f64 / spans.accepted() as f64;
+    let of_spans: Vec<_> = received.spans.iter().filter_map(|span| ratio(&span.scope_attributes)).collect();
+    assert!(!of_spans.is_empty() && of_spans.iter().all(|ratio| (ratio - expected).abs() < 0.05), "{expected}: {of_spans:?}");
+    let of_logs = received.logs.iter().filter(|log| log.body == "loaded").find_map(|log| ratio(&log.scope_attributes));
+    assert!(of_logs.is_some_and(|ratio| ratio > 0.5), "{of_logs:?}");
+
+    // And what is exported later does not.
+    pipeline.run(|| (0..10).for_each(|number| request(1_000_000 + number)));
+    let received = pipeline.received();
+    let later = received.spans.iter().filter(|span| number(&span.attributes).is_some_and(|number| number >= 1_000_000));
+    assert!(later.clone().count() == 20 && later.clone().all(|span| ratio(&span.scope_attributes).is_none()));
+}
+
+fn ratio(scope: &BTreeMap<String, Value>) -> Option<f64> {
+    match scope.get("crumbtrail.left_out.ratio") {
+        Some(Value::Double(ratio)) => Some(*ratio),
+        _ => None,
+    }
+}

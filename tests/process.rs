@@ -13,7 +13,7 @@ use crumbtrail_receiver::{Log, Received, Receiver};
 use support::{PATIENCE, messages};
 
 /// What a child does, by its name.
-const CHILDREN: [(&str, fn()); 17] = [
+const CHILDREN: [(&str, fn()); 18] = [
     ("panics", panics_on_the_main_thread),
     ("survives", survives_a_task_on_the_main_thread),
     ("catches", catches_on_the_main_thread),
@@ -29,11 +29,12 @@ const CHILDREN: [(&str, fn()); 17] = [
     ("filtered", fails_below_a_filter),
     ("unfiltered", fails_beside_a_layer_that_wants_everything),
     ("reports late", reports_errors_after_their_spans),
+    ("overloads", records_more_than_is_exported),
     ("prints", fails_in_a_container),
     ("layer alone", fails_with_a_layer_and_no_guard),
 ];
 
-const TESTS: [fn(); 14] = [
+const TESTS: [fn(); 15] = [
     a_panic_that_ends_the_process_is_fatal_and_delivered,
     a_caught_panic_on_the_main_thread_is_not_fatal,
     what_was_recorded_last_is_delivered_however_the_process_ends,
@@ -46,6 +47,7 @@ const TESTS: [fn(); 14] = [
     what_a_global_filter_hides_is_said_once_with_the_remedy,
     an_error_that_is_reported_after_its_span_is_said_once_with_the_remedy,
     what_sending_says_of_itself_is_in_no_layer_of_the_hosts,
+    an_overload_is_said_when_it_begins_and_when_it_has_ended,
     a_container_prints_a_json_object_a_line,
     the_console_is_as_the_environment_has_it,
 ];
@@ -143,6 +145,25 @@ fn what_sending_says_of_itself_is_in_no_layer_of_the_hosts() {
     assert!(receiver.received().exceptions().count() == 1, "it was sent");
     let heard = String::from_utf8_lossy(&output.stdout);
     assert_eq!(heard.lines().collect::<Vec<_>>(), ["process failed", "hyper the host's own", "log the host's own, too"]);
+}
+
+/// Report 15.
+fn an_overload_is_said_when_it_begins_and_when_it_has_ended() {
+    let receiver = Receiver::start().expect("a receiver");
+    let output = command(&std::env::current_exe().expect("our own path"), "overloads", &receiver).output().expect("a child");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let lines: Vec<&str> = said.lines().filter(|line| line.starts_with("crumbtrail: ")).collect();
+    let [begins, ended] = lines[..] else { panic!("{said}") };
+    assert!(begins.contains("more is recorded than can be exported"), "{begins}");
+    let counted = format!("{} logs and {} spans were left out", counted(&output.stdout, "logs"), counted(&output.stdout, "spans"));
+    assert!(ended.contains("is exported again") && ended.ends_with(&counted), "{ended}, {counted}");
+}
+
+/// What the child says it has counted.
+fn counted(said: &[u8], what: &str) -> u64 {
+    let said = String::from_utf8_lossy(said);
+    said.lines().find_map(|line| line.strip_prefix(what)).and_then(|count| count.trim().parse().ok()).expect("a count")
 }
 
 /// What the child "prints" leaves on standard error, with these variables.
@@ -461,6 +482,32 @@ fn reports_errors_after_their_spans() {
         if let Err(error) = handle(message) {
             tracing::error!(error = &error as &dyn std::error::Error, "connection error");
         }
+    }
+}
+
+/// While a hook holds the worker up.
+fn records_more_than_is_exported() {
+    use crumbtrail::{Lost, Signal};
+    let (is_there, there) = std::sync::mpsc::channel();
+    let (open, gate) = std::sync::mpsc::channel::<()>();
+    let gate = std::sync::Mutex::new(gate);
+    let builder = crumbtrail::builder(crumbtrail::service!()).from_env().with_console(false).with_outbox_memory(64 << 10);
+    let builder = builder.with_before_send(move |_| {
+        let _ = is_there.send(());
+        let _ = gate.lock().expect("nobody panicked").recv();
+        std::ops::ControlFlow::Continue(())
+    });
+    let guard = builder.install().expect("installed");
+    tracing::error!("holds the worker up");
+    there.recv().expect("it is held up");
+    for number in 0..2_000 {
+        tracing::info_span!("request", number).in_scope(|| tracing::info!("served"));
+    }
+    drop(open);
+    let telemetry = guard.telemetry().clone();
+    drop(guard);
+    for signal in [Signal::Logs, Signal::Spans] {
+        println!("{} {}", signal.as_str(), telemetry.stats().signal(signal).lost_to(Lost::Overload));
     }
 }
 

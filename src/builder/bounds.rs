@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::{Builder, LimitSettings};
 use crate::Signal;
 
-/// Of all processors, where they are short.
-pub(super) const WORKER_SHARE: f64 = 0.01;
+/// Of all processors.
+pub(super) const WORKER_SHARE: f64 = 1.0;
 
 impl Builder {
     /// The memory of all trails together, in bytes; 16 MiB by default, taken as needed. A request's trail takes 4 KiB, and up to 16 KiB if it is long. When half is taken no trail grows any more; when three quarters are, new requests get 512 bytes, the newest few breadcrumbs; what finds nothing is counted ([`Stats::starved_trails`](crate::Stats::starved_trails)) and said once on stderr.
@@ -15,7 +15,7 @@ impl Builder {
         self
     }
 
-    /// The memory of each thread's outbox, in bytes; 512 KiB by default. More lets a burst wait for the worker instead of being dropped.
+    /// The most memory of each thread's outbox, in bytes; 1 MiB by default. It is taken 16 KiB at a time, when more waits for the worker than before, and given back when the thread falls silent. More lets a burst wait instead of being [left out](crate#overload).
     pub fn with_outbox_memory(mut self, bytes: usize) -> Self {
         self.outbox_memory = bytes.max(64 << 10);
         self
@@ -45,7 +45,9 @@ impl Builder {
         self
     }
 
-    /// How much of all processors together the worker takes for logs and spans where processors are short; 0.01 by default, a hundredth. It notices by itself, on Unix, that threads have to wait for each other. What is recorded beyond that is left out then, see [Overload](crate#overload); exceptions, metrics and flushes are not held up. 1 is no limit.
+    /// A ceiling on what the worker takes of all processors together for logs and spans; 1, none, by default. On Unix.
+    ///
+    /// It counts its thread's own time, and rests after each turn until it is within its share, a second at most, whether others need the processors or not. What does not fit is left out, see [Overload](crate#overload): a hello-world service that is saturated loses 95 % of its logs and spans to a share of 0.01 on two processors. Exceptions, metrics and flushes do not wait.
     pub fn with_worker_share(mut self, share: f64) -> Self {
         // NaN, too, is the default.
         self.worker_share = if share.is_nan() { WORKER_SHARE } else { share.clamp(0.000_1, 1.0) };
@@ -54,7 +56,7 @@ impl Builder {
 
     /// What `nice` adds for the worker's thread to the niceness of the program, from 0 to 19; 0 by default, as important as any thread. On Linux.
     ///
-    /// The worker keeps to [its share](Self::with_worker_share) without it; with it, it also waits until others have had theirs, and an exception takes longer to arrive where processors are short.
+    /// Others go first then, and an exception takes longer to arrive where processors are short; what waits for too long is left out, see [Overload](crate#overload).
     pub fn with_worker_niceness(mut self, niceness: u8) -> Self {
         self.niceness = i32::from(niceness.min(19));
         self

@@ -1,6 +1,6 @@
 //! Records of one signal on their way into one request, grouped by instrumentation scope and counted in bytes.
 //!
-//! A record is encoded as soon as it is made, while it is in the cache, and its memory serves the next one: a batch is bytes. Protobuf allows that: a message may be written in parts, one after the other, and their repeated fields are joined.
+//! A record is encoded as soon as it is read, while it is in the cache: a batch is bytes. Protobuf allows that: a message may be written in parts, one after the other, and their repeated fields are joined.
 
 use std::{borrow::Cow, collections::HashMap};
 
@@ -14,11 +14,17 @@ use opentelemetry_proto::tonic::{
 };
 use prost::Message;
 
+use super::{
+    spares::Spares,
+    value,
+    wire::{bytes, bytes_key, bytes_len, varint},
+};
+
 /// A request is sent before it grows beyond this, encoded: receivers' limits begin at 4 MiB, backends' at 1 MiB.
 pub(crate) const MAX_BYTES: usize = 1_000_000;
 
-/// Room for a batch of a scope is kept for the next one up to this.
-const KEEP: usize = 256 * 1024;
+/// Memory of records that the scopes of a batch keep, all together.
+const KEEP: usize = 3 * MAX_BYTES;
 
 /// What can be in a batch.
 pub(crate) trait InScope: Sized {
@@ -56,21 +62,84 @@ impl InScope for Span {
 
 /// Records waiting to be sent.
 pub(crate) struct Batch<T: InScope> {
-    /// By the scope's name, what was encoded of it.
-    scopes: HashMap<Cow<'static, str>, Vec<u8>>,
+    /// Those of the program's targets, in the order in which they were met.
+    scopes: Vec<Scope>,
+    known: HashMap<&'static str, usize>,
+    /// Names that are made up as it goes.
+    others: HashMap<String, Scope>,
     count: u64,
     bytes: usize,
     /// Holds one record: the next, or the one before.
     part: T::Part,
+    spares: Spares,
+}
+
+/// Of one instrumentation scope: what is said of it, and its records.
+struct Scope {
+    name: Cow<'static, str>,
+    head: Vec<u8>,
+    /// What the head says of records that are missing.
+    missing: Option<f64>,
+    records: Vec<u8>,
+}
+
+impl Scope {
+    fn new(name: Cow<'static, str>) -> Self {
+        let mut scope = Self { name, head: Vec::new(), missing: None, records: Vec::new() };
+        scope.set_head(None);
+        scope
+    }
+
+    fn set_head(&mut self, missing: Option<f64>) {
+        let attributes = missing.map(|missing| value::attribute(super::LEFT_OUT, value::double(missing))).into_iter().collect();
+        let scope = InstrumentationScope { name: self.name.to_string(), attributes, ..Default::default() };
+        self.head.clear();
+        // The same field of logs and of spans. Fails where there is no room: a `Vec` grows.
+        let _ = ScopeLogs { scope: Some(scope), ..Default::default() }.encode(&mut self.head);
+        self.missing = missing;
+    }
+
+    /// Of its part of a request.
+    fn len(&self) -> usize {
+        self.head.len() + self.records.len()
+    }
 }
 
 impl<T: InScope + Default> Default for Batch<T> {
     fn default() -> Self {
-        Self { scopes: HashMap::new(), count: 0, bytes: 0, part: T::part(None, vec![T::default()]) }
+        Self {
+            scopes: Vec::new(),
+            known: HashMap::new(),
+            others: HashMap::new(),
+            count: 0,
+            bytes: 0,
+            part: T::part(None, vec![T::default()]),
+            spares: Spares::default(),
+        }
     }
 }
 
 impl<T: InScope> Batch<T> {
+    /// The place of a scope, for [`write`](Self::write).
+    pub(crate) fn scope(&mut self, name: &'static str) -> usize {
+        *self.known.entry(name).or_insert_with(|| {
+            self.scopes.push(Scope::new(Cow::Borrowed(name)));
+            self.scopes.len() - 1
+        })
+    }
+
+    /// Takes a record that is written where it is to stay: a field of its scope's part. `None`: none was written.
+    #[inline]
+    pub(crate) fn write(&mut self, scope: usize, write: impl FnOnce(&mut Vec<u8>) -> Option<()>) -> Option<()> {
+        let records = &mut self.scopes.get_mut(scope)?.records;
+        let mut whole = Whole { sound: records.len(), records };
+        write(whole.records)?;
+        self.bytes += whole.records.len() - whole.sound;
+        whole.sound = whole.records.len();
+        self.count += 1;
+        Some(())
+    }
+
     /// Where the next record is made. It holds what the one before was: memory to be used again.
     pub(crate) fn next(&mut self) -> &mut T {
         &mut T::records(&mut self.part)[0]
@@ -78,11 +147,20 @@ impl<T: InScope> Batch<T> {
 
     /// Takes the record that was made.
     pub(crate) fn push(&mut self, scope: Cow<'static, str>) {
-        let encoded = self.scopes.entry(scope).or_default();
-        let before = encoded.len();
+        let records = match scope {
+            Cow::Borrowed(name) => {
+                let place = self.scope(name);
+                &mut self.scopes[place].records
+            }
+            Cow::Owned(name) => match self.known.get(&*name) {
+                Some(place) => &mut self.scopes[*place].records,
+                None => &mut self.others.entry(name).or_insert_with_key(|name| Scope::new(Cow::Owned(name.clone()))).records,
+            },
+        };
+        let before = records.len();
         // Fails where there is no room: a `Vec` grows.
-        let _ = self.part.encode(encoded);
-        self.bytes += encoded.len() - before;
+        let _ = self.part.encode(records);
+        self.bytes += records.len() - before;
         self.count += 1;
     }
 
@@ -94,39 +172,55 @@ impl<T: InScope> Batch<T> {
         self.count >= max_count || self.bytes >= MAX_BYTES
     }
 
-    /// Everything in it as an encoded request.
-    pub(crate) fn request(&mut self, resource: &Resource, schema_url: &str) -> Bytes {
+    /// Everything in it as an encoded request of this encoded resource, which says the share of records that is `missing` beside them. Its memory is used again when it has been sent.
+    pub(crate) fn request(&mut self, resource: &[u8], schema_url: &str, missing: Option<f64>) -> Bytes {
         (self.count, self.bytes) = (0, 0);
-        // Scopes stay, empty, until the next request: a service logs from the same places again. But names may be made up as it goes.
-        self.scopes.retain(|_, records| !records.is_empty());
-        let scopes = self.scopes.iter_mut().map(|(name, records)| {
-            let scope = InstrumentationScope { name: name.to_string(), ..Default::default() };
-            let mut part = T::part(Some(scope), Vec::new()).encode_to_vec();
-            part.append(records);
-            records.shrink_to(KEEP);
-            part
-        });
-        let of_resource = Part { resource: Some(resource.clone()), scopes: scopes.collect(), schema_url: schema_url.to_owned() };
-        Request { of_resources: vec![of_resource] }.encode_to_vec().into()
+        let outdated = |scope: &&mut Scope| !scope.records.is_empty() && scope.missing != missing;
+        self.scopes.iter_mut().chain(self.others.values_mut()).filter(outdated).for_each(|scope| scope.set_head(missing));
+        let parts = || self.scopes.iter().chain(self.others.values()).filter(|scope| !scope.records.is_empty());
+        let length = bytes_len(resource.len()) + parts().map(|part| bytes_len(part.len())).sum::<usize>() + bytes_len(schema_url.len());
+        let mut request = self.spares.take(bytes_len(length));
+        // The only one of its resources: its length, and a part for each scope.
+        request.push(bytes_key(1));
+        varint(&mut request, length as u64);
+        bytes(&mut request, bytes_key(1), resource);
+        for part in parts() {
+            request.push(bytes_key(2));
+            varint(&mut request, part.len() as u64);
+            request.extend_from_slice(&part.head);
+            request.extend_from_slice(&part.records);
+        }
+        bytes(&mut request, bytes_key(3), schema_url.as_bytes());
+        // Their memory stays for the next: a service logs from the same places again. But what one of many scopes has once needed is not kept for all.
+        let kept: usize = self.scopes.iter().map(|scope| scope.records.capacity()).sum();
+        for scope in &mut self.scopes {
+            scope.records.clear();
+            if kept > KEEP {
+                scope.records.shrink_to(KEEP / 8);
+            }
+        }
+        self.others.clear();
+        self.spares.lend(request)
+    }
+
+    /// Frees what has not been needed since this was last asked for.
+    pub(crate) fn give_back(&mut self) {
+        if self.spares.give_back() && self.count == 0 {
+            self.scopes.iter_mut().for_each(|scope| scope.records = Vec::new());
+        }
     }
 }
 
-/// `ExportLogsServiceRequest` and `ExportTraceServiceRequest`, of whose parts all is known but how they are encoded.
-#[derive(Clone, PartialEq, Message)]
-struct Request {
-    #[prost(message, repeated, tag = "1")]
-    of_resources: Vec<Part>,
+/// Of a record that was begun and is not finished, nothing stays.
+struct Whole<'a> {
+    records: &'a mut Vec<u8>,
+    sound: usize,
 }
 
-/// `ResourceLogs` and `ResourceSpans`, whose scopes are encoded already.
-#[derive(Clone, PartialEq, Message)]
-struct Part {
-    #[prost(message, optional, tag = "1")]
-    resource: Option<Resource>,
-    #[prost(bytes = "vec", repeated, tag = "2")]
-    scopes: Vec<Vec<u8>>,
-    #[prost(string, tag = "3")]
-    schema_url: String,
+impl Drop for Whole<'_> {
+    fn drop(&mut self) {
+        self.records.truncate(self.sound);
+    }
 }
 
 /// A request with one log record.
@@ -147,6 +241,7 @@ mod tests {
     #[test]
     fn what_was_encoded_in_parts_is_one_request() {
         let resource = Resource { dropped_attributes_count: 7, ..Default::default() };
+        let encoded = resource.encode_to_vec();
         let (mut spans, mut logs) = (Batch::<Span>::default(), Batch::<LogRecord>::default());
         for round in 0..3u64 {
             for number in 0..100 {
@@ -159,7 +254,7 @@ mod tests {
             }
             assert_eq!((spans.count(), logs.count(), spans.is_full(100), spans.is_full(101)), (100, 100, true, false));
 
-            let request = ExportTraceServiceRequest::decode(spans.request(&resource, "schema")).unwrap();
+            let request = ExportTraceServiceRequest::decode(spans.request(&encoded, "schema", None)).unwrap();
             let [of_resource] = &request.resource_spans[..] else { panic!("{request:?}") };
             assert_eq!((of_resource.resource.as_ref(), &*of_resource.schema_url), (Some(&resource), "schema"));
             let mut names: Vec<&str> = of_resource.scope_spans.iter().map(|scope| &*scope.scope.as_ref().unwrap().name).collect();
@@ -172,8 +267,12 @@ mod tests {
             }
             assert_eq!(of_resource.scope_spans.iter().map(|scope| scope.spans.len()).sum::<usize>(), 100);
 
-            let request = ExportLogsServiceRequest::decode(logs.request(&resource, "schema")).unwrap();
-            assert!(spans.scopes.len() <= 3, "of scopes that are not used any more nothing is kept");
+            let missing = (round == 1).then_some(0.25);
+            let request = ExportLogsServiceRequest::decode(logs.request(&encoded, "schema", missing)).unwrap();
+            let of_scope = request.resource_logs[0].scope_logs[0].scope.as_ref().unwrap();
+            let said: Vec<_> = of_scope.attributes.iter().map(|said| (&*said.key, said.value.clone().unwrap())).collect();
+            assert_eq!(said, missing.map(|missing| (crate::export::LEFT_OUT, value::double(missing))).into_iter().collect::<Vec<_>>());
+            assert!(spans.scopes.len() == 1 && spans.others.is_empty(), "of scopes with made-up names nothing is kept");
             let times: Vec<u64> = request.resource_logs[0].scope_logs[0].log_records.iter().map(|log| log.time_unix_nano).collect();
             assert_eq!(times, (0..100).map(|number| round * 1_000 + number).collect::<Vec<_>>());
         }

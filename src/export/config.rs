@@ -44,21 +44,6 @@ pub(crate) struct WorkerConfig {
     pub(crate) max_batch: [u64; 2],
 }
 
-impl WorkerConfig {
-    /// Whether the worker may have to wait while it works: for a terminal, or for a test. That would look as if processors were short.
-    pub(super) fn waits_in_between(&self) -> bool {
-        #[cfg(feature = "testing")]
-        if self.sink.is_some() {
-            return true;
-        }
-        #[cfg(feature = "console")]
-        if self.printer.is_some() {
-            return true;
-        }
-        self.destinations.iter().any(|destination| matches!(destination, Destination::Console))
-    }
-}
-
 /// Where undelivered requests wait.
 pub(crate) struct SpoolConfig {
     pub(crate) path: PathBuf,

@@ -1,23 +1,27 @@
 //! The worker's side: records become OpenTelemetry. Comes in: records and drafts. Goes out: encoded requests, to delivery.
 //!
-//! OTLP messages are built straight from the records (`opentelemetry-proto`), one encoding, no intermediate SDK objects; `docs/ARCHITECTURE.md` says why.
+//! Most logs and spans are written as OTLP straight from their records ([`direct`]); what is rarer becomes messages of `opentelemetry-proto` first. There are no SDK objects in between; `docs/ARCHITECTURE.md` says why.
 
 mod attributes;
 mod batch;
 mod breadcrumbs;
 pub(crate) mod config;
+mod direct;
 mod exception;
 mod exception_record;
 mod lean;
 mod log;
 mod naming;
 mod outage;
+mod overload;
 mod pace;
 pub(crate) mod resource;
 mod span;
+mod spares;
 pub(crate) mod thread;
 mod timestamp;
 mod value;
+mod wire;
 pub(crate) mod worker;
 
 use std::{
@@ -30,7 +34,7 @@ use opentelemetry_proto::tonic::{
 };
 use prost::Message;
 
-use self::{attributes::Attributes, batch::Batch, exception::Names, lean::LeanEvents};
+use self::{attributes::Attributes, batch::Batch, direct::Site, exception::Names, lean::LeanEvents};
 pub(crate) use self::{batch::MAX_BYTES, span::SpanLimits, value::attribute_of};
 use crate::{
     Exception,
@@ -57,6 +61,9 @@ pub(crate) const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.45.0";
 /// Records in one go.
 const RUN: usize = 64;
 
+/// Says of a scope which share of the signal's records is missing.
+const LEFT_OUT: &str = "crumbtrail.left_out.ratio";
+
 /// Says that a value of the record was cut on the caller's side.
 const TRUNCATED: &str = "crumbtrail.truncated";
 
@@ -76,6 +83,7 @@ pub(crate) struct Exporter {
     #[cfg(feature = "testing")]
     shares_names: bool,
     attributes: Attributes,
+    sites: Sites,
     /// It was said that trails have too little memory.
     told_starved: bool,
     pub(crate) logs: Batch<LogRecord>,
@@ -105,6 +113,7 @@ impl Exporter {
             #[cfg(feature = "testing")]
             shares_names: false,
             attributes: Attributes::default(),
+            sites: Sites::default(),
             told_starved: false,
             logs: Batch::default(),
             spans: Batch::default(),
@@ -200,14 +209,14 @@ impl Exporter {
         max_batch: &[u64; 2],
         mut hold: impl FnMut(&Record<'_>) -> bool,
     ) -> &'a [u8] {
-        let mut rest = bytes;
+        let (mut rest, mut accepted) = (bytes, [0, 0]);
         for record in records(bytes).take(RUN) {
             rest = &rest[record.as_bytes().len()..];
             if hold(&record) {
                 continue;
             }
             let signal = if record.kind == Kind::Span { Signal::Spans } else { Signal::Logs };
-            self.core.ledger().accepted(signal, 1);
+            accepted[usize::from(signal == Signal::Spans)] += 1;
             if !catch_unwind(AssertUnwindSafe(|| self.record(&record, observed))).unwrap_or(false) {
                 self.core.ledger().lost(signal, Lost::InternalError, 1);
             }
@@ -215,11 +224,50 @@ impl Exporter {
                 break;
             }
         }
+        self.core.ledger().accepted(Signal::Logs, accepted[0]);
+        self.core.ledger().accepted(Signal::Spans, accepted[1]);
         rest
     }
 
     /// `false`: nothing can be made of it.
     fn record(&mut self, record: &Record<'_>, observed: u64) -> bool {
+        self.write(record, observed).is_some() || self.make(record, observed)
+    }
+
+    /// `None`: it is not as most are.
+    #[inline]
+    fn write(&mut self, record: &Record<'_>, observed: u64) -> Option<()> {
+        let index = record.callsite as usize;
+        if self.sites.0.get(index).is_none_or(Option::is_none) {
+            self.meet(record)?;
+        }
+        let known = self.sites.0.get(index)?.as_ref()?.as_ref()?;
+        match record.kind {
+            Kind::Event => self.logs.write(known.scope, |out| direct::write_log(record, known, observed, out)),
+            Kind::Span => self.spans.write(known.scope, |out| direct::write_span(record, known, out)),
+            Kind::SpanOpen | Kind::SpanClose | Kind::Crumb => None,
+        }
+    }
+
+    /// The first record of a callsite: what all of them have in common is encoded.
+    #[cold]
+    fn meet(&mut self, record: &Record<'_>) -> Option<()> {
+        let site = self.callsites.get(record.callsite)?;
+        let known = match record.kind {
+            Kind::Event => Site::new(&site, record.kind, self.core.event_limits.fields, |target| self.logs.scope(target)),
+            Kind::Span => Site::new(&site, record.kind, self.core.span_limits.fields, |target| self.spans.scope(target)),
+            Kind::SpanOpen | Kind::SpanClose | Kind::Crumb => None,
+        };
+        let index = record.callsite as usize;
+        if self.sites.0.len() <= index {
+            self.sites.0.resize_with(index + 1, || None);
+        }
+        self.sites.0[index] = Some(known);
+        Some(())
+    }
+
+    /// By messages. `false`: nothing can be made of it.
+    fn make(&mut self, record: &Record<'_>, observed: u64) -> bool {
         let known = self.callsites.get(record.callsite);
         let Some(site) = known.or_else(|| (record.callsite == NO_CALLSITE).then(|| Arc::new(Callsite::none()))) else { return false };
         match record.kind {
@@ -251,6 +299,8 @@ impl Exporter {
 
     /// What is to be done now and then.
     pub(crate) fn housekeeping(&mut self) {
+        self.logs.give_back();
+        self.spans.give_back();
         self.resolver.iter_mut().for_each(Resolver::sweep);
         if !self.told_starved && self.core.pool.starved() > 0 {
             self.told_starved = true;
@@ -288,6 +338,10 @@ pub(crate) struct AtOnce {
     /// Hooks would have to see it first.
     pub(crate) withholds: bool,
 }
+
+/// What is known of callsites, by id; of those whose records go the other way, that.
+#[derive(Default)]
+struct Sites(Vec<Option<Option<Site>>>);
 
 /// The worker's copy of the callsite table.
 pub(crate) struct Callsites {

@@ -35,6 +35,9 @@ impl Default for SpanLimits {
     }
 }
 
+/// Flags of a record that its span says in words.
+pub(super) const MARKS: u8 = flag::KEPT_ERROR | flag::KEPT_SLOW | flag::CUT_TRAIL;
+
 /// Makes the span, in place of whatever `span` was. Returns its scope. `otel.*` fields mean what they mean to `tracing-opentelemetry`.
 pub(crate) fn from_record(
     record: &Record<'_>,
@@ -145,15 +148,7 @@ fn take_special(span: &mut Span, status: &mut Failure, name: &str, field: &Value
     let is = |word: &str| text.eq_ignore_ascii_case(word);
     match name {
         "name" => replace(&mut span.name, text),
-        "kind" => {
-            span.kind = match () {
-                () if is("server") => SpanKind::Server,
-                () if is("client") => SpanKind::Client,
-                () if is("producer") => SpanKind::Producer,
-                () if is("consumer") => SpanKind::Consumer,
-                () => SpanKind::Internal,
-            } as i32;
-        }
+        "kind" => span.kind = kind(text) as i32,
         "status_code" if is("ok") => status.code = Some(StatusCode::Ok),
         // What is said to be well stays so (trace API, "Set Status").
         "status_code" if is("error") && status.code != Some(StatusCode::Ok) => status.code = Some(StatusCode::Error),
@@ -163,6 +158,18 @@ fn take_special(span: &mut Span, status: &mut Failure, name: &str, field: &Value
         _ => return false,
     }
     true
+}
+
+/// What `otel.kind` says.
+pub(super) fn kind(text: &str) -> SpanKind {
+    let is = |word: &str| text.eq_ignore_ascii_case(word);
+    match () {
+        () if is("server") => SpanKind::Server,
+        () if is("client") => SpanKind::Client,
+        () if is("producer") => SpanKind::Producer,
+        () if is("consumer") => SpanKind::Consumer,
+        () => SpanKind::Internal,
+    }
 }
 
 fn add_exception(span: &mut Span, mark: &[u8], limits: SpanLimits, lean: &LeanEvents) {
@@ -217,7 +224,8 @@ fn add_event(span: &mut Span, text: &str, limits: SpanLimits) {
     });
 }
 
-fn flags(flags: u8) -> u32 {
+/// A span's flags on the wire.
+pub(super) fn flags(flags: u8) -> u32 {
     let mut wire = SpanFlags::ContextHasIsRemoteMask as u32 | super::trace_flags(flags);
     if flags & flag::REMOTE_PARENT != 0 {
         wire |= SpanFlags::ContextIsRemoteMask as u32;

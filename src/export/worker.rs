@@ -18,6 +18,7 @@ use super::{
     Exporter, SCHEMA_URL,
     config::{Destination, WorkerConfig},
     naming::{Naming, Next},
+    overload::Overload,
     pace::Pace,
     thread::Alive,
 };
@@ -47,8 +48,11 @@ const ADOPTION: Duration = Duration::from_secs(60);
 const EXCEPTIONS_A_TURN: usize = 64;
 /// Records are not held back for longer than this by an exception that waits for names.
 const HOLD: Duration = Duration::from_secs(1);
-/// Bytes that the buffer of taken records keeps.
+/// Bytes of records that wait for an exception's names at most.
 const KEEP_TAKEN: usize = 4 << 20;
+/// Bytes that are taken from an outbox at a time, and in one turn from all: few enough to be in the processor's cache until they are encoded, and no outbox waits until another is empty.
+const FROM_ONE: usize = 64 << 10;
+const A_TURN: usize = 512 << 10;
 
 /// What one process's worker works with.
 pub(super) struct Ends {
@@ -65,12 +69,15 @@ pub(super) struct Worker {
     exporter: Exporter,
     config: Arc<WorkerConfig>,
     resource: Resource,
+    /// The same, encoded.
+    of_resource: Vec<u8>,
     commands: UnboundedReceiver<Command>,
     delivery: Delivery,
     spool: Option<Arc<Spool>>,
     alive: Weak<Alive>,
     naming: Naming,
     pace: Pace,
+    overload: Overload,
     /// Outboxes that are still to be emptied in this round, and how many rounds have begun.
     round: Vec<Arc<Outbox>>,
     rounds: u64,
@@ -111,13 +118,15 @@ impl Worker {
             core,
             link: ends.link,
             exporter,
+            of_resource: ends.resource.encode_to_vec(),
             resource: ends.resource,
             delivery,
             spool: ends.spool,
             alive,
             commands: ends.commands,
             naming: Naming::default(),
-            pace: Pace::new(if config.waits_in_between() { 1.0 } else { config.share }),
+            overload: Overload::default(),
+            pace: Pace::new(config.share),
             round: Vec::new(),
             rounds: 0,
             taken: Vec::new(),
@@ -161,7 +170,8 @@ impl Worker {
             self.send_due();
             self.clock.keep();
             if self.settle() {
-                return;
+                let said = self.overload.finish(Instant::now());
+                return self.say_of_overload(said);
             }
             if self.alive.strong_count() == 0 && self.flushes.is_empty() {
                 // Every handle is gone without a shutdown: send what there is, briefly.
@@ -181,10 +191,15 @@ impl Worker {
         let now = Instant::now();
         self.exporter.tidy();
         self.core.ask_what_is_hidden();
+        let said = self.overload.look(self.link.ledger.left_out(), now);
+        self.say_of_overload(said);
         if now >= self.next_housekeeping {
             self.next_housekeeping = now + HOUSEKEEPING;
             self.exporter.housekeeping();
             self.link.outboxes.give_back();
+            if self.taken.is_empty() {
+                self.taken = Vec::new();
+            }
         }
         if now >= self.next_adoption {
             self.next_adoption = now + ADOPTION;
@@ -201,10 +216,16 @@ impl Worker {
         }
     }
 
+    fn say_of_overload(&self, said: Option<String>) {
+        self.link.ledger.set_overloaded(self.overload.is_now());
+        said.into_iter().for_each(|said| crate::diagnose(format_args!("{said}")));
+    }
+
     /// Takes what is in the outboxes, and a share of the exceptions: more may come faster than they can be made.
     fn drain(&mut self) {
         if self.pace.rests_until().is_none() {
-            self.take_records();
+            // A round in which all is taken that was recorded before it is what a flush waits for.
+            self.take_records(if self.flushes.is_empty() { FROM_ONE } else { usize::MAX });
         }
         // Outboxes first, exceptions after: so the exception of a span that has left is already here. (In a storm, of which this takes a share, a span may go without its event; the record comes.)
         self.take_exceptions(EXCEPTIONS_A_TURN);
@@ -215,16 +236,17 @@ impl Worker {
         self.rounds += 1;
     }
 
-    /// Empties outboxes, as far as there is room for what comes of it. Records that find none wait where they are: a lane that has to drop what it was given, while it sends, has been given too much.
-    fn take_records(&mut self) {
+    /// Takes so many bytes from each outbox, as far as there is room for what comes of it. Records that find none wait where they are: a lane that has to drop what it was given, while it sends, has been given too much.
+    fn take_records(&mut self, from_one: usize) {
         if self.round.is_empty() {
             self.begin_round();
         }
-        while self.taken.len() < KEEP_TAKEN && !self.delivery.is_full() {
-            let Some(outbox) = self.round.pop() else { return };
-            self.link.outboxes.empty(outbox, &mut self.taken, &self.link.ledger);
+        let (before, mut has_more) = (self.taken.len(), false);
+        while self.taken.len() < KEEP_TAKEN.min(before + A_TURN) && !self.delivery.is_full() {
+            let Some(outbox) = self.round.pop() else { break };
+            has_more |= self.link.outboxes.take(outbox, from_one, &mut self.taken, &self.link.ledger);
         }
-        if !self.round.is_empty() && !self.delivery.is_full() {
+        if (has_more || !self.round.is_empty()) && !self.delivery.is_full() {
             // Not before what was taken has become requests.
             self.link.waker.wake();
         }
@@ -234,7 +256,7 @@ impl Worker {
     fn take_all(&mut self) {
         self.begin_round();
         for outbox in std::mem::take(&mut self.round) {
-            self.link.outboxes.empty(outbox, &mut self.taken, &self.link.ledger);
+            self.link.outboxes.take(outbox, usize::MAX, &mut self.taken, &self.link.ledger);
         }
         self.take_exceptions(self.link.express.len());
     }
@@ -290,7 +312,7 @@ impl Worker {
         if self.taken.is_empty() && (self.held.is_empty() || is_held_up) {
             return;
         }
-        let (begun, observed) = (self.pace.begin(), now());
+        let observed = now();
         let mut taken = std::mem::take(&mut self.taken);
         let holds = is_held_up && self.held.len() <= KEEP_TAKEN;
         if !holds && !self.held.is_empty() {
@@ -322,16 +344,12 @@ impl Worker {
             if self.exporter.spans.is_full(self.config.max_batch[1]) {
                 self.send_spans();
             }
-            // Not when somebody waits for us.
-            if self.pace.is_short() && self.flushes.is_empty() && begun.is_recent() {
-                std::thread::yield_now();
-            }
         }
         let done = taken.len() - rest.len();
         taken.drain(..done);
         taken.shrink_to(KEEP_TAKEN);
         self.taken = taken;
-        self.pace.end(&begun);
+        self.pace.turn_ends();
     }
 
     /// What is to survive us goes to disk before it waits for names.
@@ -417,7 +435,8 @@ impl Worker {
         let count = self.exporter.logs.count();
         if count > 0 {
             self.since[0] = None;
-            let request = self.exporter.logs.request(&self.resource, SCHEMA_URL);
+            let missing = self.overload.missing(0, self.link.ledger.left_out(), count);
+            let request = self.exporter.logs.request(&self.of_resource, SCHEMA_URL, missing);
             #[cfg(feature = "testing")]
             if let Some(sink) = &self.config.sink {
                 sink.logs(decoded(request));
@@ -431,7 +450,8 @@ impl Worker {
         let count = self.exporter.spans.count();
         if count > 0 {
             self.since[1] = None;
-            let request = self.exporter.spans.request(&self.resource, SCHEMA_URL);
+            let missing = self.overload.missing(1, self.link.ledger.left_out(), count);
+            let request = self.exporter.spans.request(&self.of_resource, SCHEMA_URL, missing);
             #[cfg(feature = "testing")]
             if let Some(sink) = &self.config.sink {
                 sink.spans(decoded(request));

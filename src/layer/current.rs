@@ -71,8 +71,8 @@ pub(crate) struct Instance {
     /// Made with the first record that is exported; and of which link.
     outbox: Option<Producer>,
     generation: u32,
-    /// The outbox fills faster than it is emptied: see [`Instance::sheds`].
-    is_shedding: Cell<bool>,
+    /// What is to be left out, and is not yet: see [`Instance::sheds`].
+    owed: Cell<f32>,
     states: Vec<SharedSpan>,
     trails: Vec<SharedTrail>,
     /// In the slab, for this thread's next spans.
@@ -271,7 +271,7 @@ impl Instance {
             recent: Default::default(),
             outbox: None,
             generation: 0,
-            is_shedding: Cell::new(false),
+            owed: Cell::new(0.0),
             states: Vec::with_capacity(SPARES),
             trails: Vec::with_capacity(SPARES),
             free_places: Vec::with_capacity(slab::OWN + 1),
@@ -292,14 +292,34 @@ impl Instance {
         }
     }
 
-    /// Whether a request that begins now is to be left out whole, because more is recorded here than is sent: one whole request is worth more than parts of two. From when the outbox is three quarters full, which leaves room for the requests under way, until half of it is free.
+    /// Whether a request that begins now is to be left out whole, because more is recorded here than is sent: one whole request is worth more than parts of two. So are logs outside of requests, one by one.
+    ///
+    /// While the outbox has room, none is. From when it is half full on, as many are as it is fuller than that, evenly; all of them when it is three quarters full: the rest is for requests under way. So it fills to where just that is left out which cannot be sent.
     #[inline]
     pub(crate) fn sheds(&self) -> bool {
-        // A forked child's outbox is still to come; that of its parent is not emptied here.
-        let outbox = self.outbox.as_ref().filter(|_| self.generation == fork::generation());
-        let sheds = outbox.is_some_and(|outbox| outbox.quarters() >= if self.is_shedding.get() { 2 } else { 3 });
-        self.is_shedding.set(sheds);
+        const FIRST: f32 = 0.5;
+        const ALL: f32 = 0.75;
+        let level = self.level();
+        if level <= FIRST {
+            return false;
+        }
+        let owed = self.owed.get() + ((level - FIRST) / (ALL - FIRST)).min(1.0);
+        let sheds = owed >= 1.0;
+        self.owed.set(if sheds { owed - 1.0 } else { owed });
         sheds
+    }
+
+    /// Whether anything is left out.
+    #[inline]
+    pub(crate) fn is_short_of_room(&self) -> bool {
+        self.level() > 0.5
+    }
+
+    /// How full the outbox is.
+    #[inline]
+    fn level(&self) -> f32 {
+        // A forked child's outbox is still to come; that of its parent is not emptied here.
+        self.outbox.as_ref().filter(|_| self.generation == fork::generation()).map_or(0.0, Producer::level)
     }
 
     /// Counts records of a request that was left out.

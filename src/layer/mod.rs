@@ -188,7 +188,11 @@ impl CrumbtrailLayer {
             }
             if log {
                 // Warnings are few, and what overload is understood by.
-                if metadata.level() > &Level::WARN && trail.is_some_and(|trail| trail.left_out().is_set()) && instance.sheds() {
+                let is_left_out = || match trail {
+                    Some(trail) => trail.left_out().is_set() && instance.is_short_of_room(),
+                    None => instance.sheds(),
+                };
+                if metadata.level() > &Level::WARN && is_left_out() {
                     instance.miss(Signal::Logs, 1, core);
                     return None;
                 }

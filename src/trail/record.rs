@@ -402,6 +402,7 @@ impl<'a> Fields<'a> {
 impl<'a> Iterator for Fields<'a> {
     type Item = (u16, Value<'a>);
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         let &[low, high, tag] = self.take(3)? else { return None };
         let key = u16::from_le_bytes([low, high]);

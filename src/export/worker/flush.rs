@@ -34,7 +34,7 @@ impl Worker {
         // A round that has begun may have passed what was recorded just now.
         self.begin_round();
         self.flushes.iter_mut().filter(|flush| flush.watermark.is_none()).for_each(|flush| flush.round = self.rounds);
-        self.take_records();
+        self.take_records(usize::MAX);
         self.take_exceptions(self.link.express.len());
         self.flushes.push(Flush { deadline, at_once, round: self.rounds, exceptions: self.naming.come(), watermark: None, reply, last });
         self.make(false);

@@ -21,7 +21,7 @@ use ring::{Near, SpscRing};
 
 /// All that is in the ring after `bytes`.
 fn words(ring: &SpscRing, mut bytes: Vec<u8>) -> Vec<u64> {
-    ring.drain(&mut bytes);
+    ring.take(usize::MAX, &mut bytes);
     bytes.chunks(8).map(|word| u64::from_le_bytes(word.try_into().unwrap())).collect()
 }
 
@@ -33,7 +33,7 @@ fn what_is_pushed_arrives_once_in_order() {
             let ring = ring.clone();
             loom::thread::spawn(move || {
                 let mut bytes = Vec::new();
-                ring.drain(&mut bytes);
+                ring.take(usize::MAX, &mut bytes);
                 bytes
             })
         };
@@ -54,7 +54,7 @@ fn an_empty_ring_begins_anew_under_a_consumers_eyes() {
             let ring = ring.clone();
             loom::thread::spawn(move || {
                 let mut bytes = Vec::new();
-                (0..3).for_each(|_| _ = ring.drain(&mut bytes));
+                (0..3).for_each(|_| _ = ring.take(usize::MAX, &mut bytes));
                 bytes
             })
         };
@@ -74,7 +74,7 @@ fn pushed_beside_one_who_gives_back(ring: SpscRing, lengths: &[usize]) {
         let ring = ring.clone();
         loom::thread::spawn(move || {
             let mut bytes = Vec::new();
-            ring.drain(&mut bytes);
+            ring.take(usize::MAX, &mut bytes);
             ring.give_back();
             bytes
         })

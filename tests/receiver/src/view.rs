@@ -63,6 +63,7 @@ impl fmt::Display for Value {
 pub struct Log {
     pub resource: Attributes,
     pub scope: String,
+    pub scope_attributes: Attributes,
     pub event_name: String,
     pub time: u64,
     pub severity: i32,
@@ -92,6 +93,7 @@ impl Log {
 pub struct Span {
     pub resource: Attributes,
     pub scope: String,
+    pub scope_attributes: Attributes,
     pub name: String,
     pub kind: i32,
     pub trace_id: String,
@@ -180,10 +182,12 @@ impl Received {
         for resource in request.resource_logs {
             let of = resource_attributes(resource.resource);
             for scope in resource.scope_logs {
-                let name = scope.scope.map(|scope| scope.name).unwrap_or_default();
+                let named = scope.scope.unwrap_or_default();
+                let (name, of_scope) = (named.name, attributes(named.attributes));
                 self.logs.extend(scope.log_records.into_iter().map(|log| Log {
                     resource: of.clone(),
                     scope: name.clone(),
+                    scope_attributes: of_scope.clone(),
                     event_name: log.event_name,
                     time: log.time_unix_nano,
                     severity: log.severity_number,
@@ -204,10 +208,12 @@ impl Received {
         for resource in request.resource_spans {
             let of = resource_attributes(resource.resource);
             for scope in resource.scope_spans {
-                let name = scope.scope.map(|scope| scope.name).unwrap_or_default();
+                let named = scope.scope.unwrap_or_default();
+                let (name, of_scope) = (named.name, attributes(named.attributes));
                 self.spans.extend(scope.spans.into_iter().map(|span| Span {
                     resource: of.clone(),
                     scope: name.clone(),
+                    scope_attributes: of_scope.clone(),
                     name: span.name,
                     kind: span.kind,
                     trace_state: span.trace_state,

@@ -1,0 +1,114 @@
+//! What is left out for want of room, said: on stderr when it begins and when it has ended, and in the data while it lasts. Comes in: what the ledger has counted of it, logs and spans. Goes out: lines, a state for who asks, and for each request the share that is missing beside it.
+
+use std::time::{Duration, Instant};
+
+/// It has ended when nothing was left out for so long.
+const CALM: Duration = Duration::from_secs(5);
+/// What comes and goes must not fill the logs: so long after an end no beginning is said, nor its end; the next that is said has the sum.
+const BETWEEN: Duration = Duration::from_secs(60);
+
+/// Logs and spans.
+type Counts = [u64; 2];
+
+#[derive(Default)]
+pub(super) struct Overload {
+    /// What is known to be left out.
+    seen: Counts,
+    /// How much of it was said.
+    said: Counts,
+    /// How much of it there was when a request was made last.
+    with_request: Counts,
+    begun: Option<Begun>,
+    ended: Option<Instant>,
+}
+
+struct Begun {
+    at: Instant,
+    last: Instant,
+    is_said: bool,
+}
+
+impl Overload {
+    /// Looks at what is left out by now; returns what is to be said.
+    pub(super) fn look(&mut self, left_out: Counts, now: Instant) -> Option<String> {
+        if left_out != self.seen {
+            self.seen = left_out;
+            return match &mut self.begun {
+                Some(begun) => {
+                    begun.last = now;
+                    None
+                }
+                None => self.begin(now),
+            };
+        }
+        self.begun.take_if(|begun| now.duration_since(begun.last) >= CALM).and_then(|begun| self.end(&begun, now))
+    }
+
+    /// At the end of the process.
+    pub(super) fn finish(&mut self, now: Instant) -> Option<String> {
+        self.begun.take().and_then(|begun| self.end(&begun, now))
+    }
+
+    /// It lasts.
+    pub(super) fn is_now(&self) -> bool {
+        self.begun.is_some()
+    }
+
+    /// A request is made of so many records, of logs (0) or spans (1). Of all that were recorded meanwhile, which share is missing? `None`: none.
+    pub(super) fn missing(&mut self, signal: usize, left_out: Counts, records: u64) -> Option<f64> {
+        let missing = left_out[signal] - std::mem::replace(&mut self.with_request[signal], left_out[signal]);
+        (missing > 0).then(|| missing as f64 / (missing + records) as f64)
+    }
+
+    fn begin(&mut self, now: Instant) -> Option<String> {
+        let is_said = self.ended.is_none_or(|ended| now.duration_since(ended) >= BETWEEN);
+        self.begun = Some(Begun { at: now, last: now, is_said });
+        is_said.then(|| {
+            "more is recorded than can be exported, so whole requests are left out, their spans and their logs below WARN; exceptions, warnings and traces that are kept are not. What is left out is counted (Telemetry::stats, otel.sdk.processor.*.processed). A sampler or a route that records less is the remedy, or a receiver that is faster".to_owned()
+        })
+    }
+
+    fn end(&mut self, begun: &Begun, now: Instant) -> Option<String> {
+        if !begun.is_said {
+            return None;
+        }
+        self.ended = Some(now);
+        let before = std::mem::replace(&mut self.said, self.seen);
+        let [logs, spans] = [0, 1].map(|signal| self.seen[signal] - before[signal]);
+        let lasted = begun.last.duration_since(begun.at).as_secs_f64();
+        Some(format!("what is recorded is exported again; in {lasted:.1} s {logs} logs and {spans} spans were left out"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_beginning_and_an_end_are_said_and_not_all_of_many() {
+        let (mut overload, begun) = (Overload::default(), Instant::now());
+        let mut at = |seconds: u32, left_out| overload.look(left_out, begun + seconds * S);
+        assert_eq!(at(0, [0, 0]), None);
+        assert!(at(1, [5, 10]).is_some_and(|said| said.contains("left out")));
+        assert_eq!((at(3, [9, 10]), at(4, [9, 10]), at(7, [9, 10])), (None, None, None));
+        assert_eq!(at(8, [9, 10]).unwrap(), "what is recorded is exported again; in 2.0 s 9 logs and 10 spans were left out");
+        assert_eq!((at(9, [9, 10]), at(20, [10, 12]), at(40, [10, 12])), (None, None, None), "the next is too soon to be said");
+        assert!(at(80, [11, 12]).is_some());
+        assert!(overload.is_now());
+        assert_eq!(
+            overload.finish(begun + 81 * S).unwrap(),
+            "what is recorded is exported again; in 0.0 s 2 logs and 2 spans were left out"
+        );
+        assert!(!overload.is_now() && overload.finish(begun + 90 * S).is_none());
+    }
+
+    #[test]
+    fn a_request_knows_what_is_missing_beside_it() {
+        let mut overload = Overload::default();
+        assert_eq!(overload.missing(0, [0, 0], 100), None);
+        assert_eq!(overload.missing(0, [300, 50], 100), Some(0.75));
+        assert_eq!((overload.missing(0, [300, 50], 100), overload.missing(1, [300, 50], 50)), (None, Some(0.5)));
+    }
+}
