@@ -31,7 +31,7 @@
 //!
 //! While it lasts, [`Stats::is_overloaded`] is true, and the instrumentation scopes of what is exported have the attribute `crumbtrail.left_out.ratio` (a double, 0 to 1): the share of the signal's records that is missing beside them. A line on stderr says when it begins, and another when it has ended.
 //!
-//! A record that finds no room at all is dropped ([`Lost::QueueOverflow`]). The memory of `n` threads that record is at most `n` outboxes; that of worker and queues 80 MB, of which 32 MB are exceptions.
+//! A record that finds no room at all is dropped ([`Lost::QueueOverflow`]). The memory of `n` threads that record is at most `n` outboxes; that of worker and queues 120 MB, of which 56 MB are exceptions.
 //!
 //! # Ending
 //!

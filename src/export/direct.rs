@@ -50,7 +50,7 @@ impl Site {
     /// `None`: its records go the other way, as `limit` may strike some of their attributes, or one may replace another.
     pub(super) fn new(site: &Callsite, kind: Kind, limit: usize, scope: impl FnOnce(&'static str) -> usize) -> Option<Self> {
         const OF_PLACE: [&str; 2] = ["code.file.path", "code.line.number"];
-        // A bit for each in `write_fields`. Besides them, the place and a mark that the record was cut.
+        // A bit for each in `seen`. Besides them, the place and a mark that the record was cut.
         const MAX_FIELDS: usize = 64;
         if site.is_bridged() || site.fields.len() > MAX_FIELDS || site.fields.len() + OF_PLACE.len() + 1 > limit {
             return None;
