@@ -8,7 +8,7 @@ use std::time::Duration;
 use crumbtrail::Protocol;
 use crumbtrail::{Compression, Environment, Exporter, Lost, Sampler, Signal, propagation::SpanContext};
 use support::{PATIENCE, Pipeline};
-use tracing::{error, info, info_span};
+use tracing::{error, info, info_span, warn};
 
 fn work() {
     let _request = info_span!("request").entered();
@@ -98,13 +98,21 @@ fn requests_stay_small() {
 fn what_overflows_is_counted() {
     let pipeline = Pipeline::new(|builder, _| builder.with_outbox_memory(0));
     let emitted = 20_000;
-    pipeline.run(|| (0..emitted).for_each(|number| info!(number, "burst")));
+    // Of warnings none is left out as long as there is room, so they overflow; of others some are.
+    pipeline.run(|| {
+        (0..emitted / 2).for_each(|number| {
+            warn!(number, "burst");
+            info!(number, "burst")
+        })
+    });
     let arrived = pipeline.receiver.wait_for(Duration::ZERO, |_| true).map(|_| pipeline.telemetry.flush(PATIENCE));
     assert!(arrived.is_some());
     let stats = pipeline.telemetry.stats();
     let logs = stats.signal(Signal::Logs);
     assert_eq!(logs.accepted(), emitted);
-    assert_eq!(logs.delivered() + logs.lost_to(Lost::QueueOverflow), emitted, "{stats}");
+    assert_eq!(logs.delivered() + logs.lost_to(Lost::QueueOverflow) + logs.lost_to(Lost::Overload), emitted, "{stats}");
+    let warnings = pipeline.receiver.received().logs.iter().filter(|log| log.severity_text == "WARN").count() as u64;
+    assert!(warnings * 2 >= logs.delivered(), "{warnings} of {stats}");
     assert_eq!(logs.delivered(), pipeline.receiver.received().logs.len() as u64);
 }
 

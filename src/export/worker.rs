@@ -223,7 +223,7 @@ impl Worker {
 
     /// Takes what is in the outboxes, and a share of the exceptions: more may come faster than they can be made.
     fn drain(&mut self) {
-        if self.pace.rests_until().is_none() {
+        if self.pace.rests_until().is_none() || !self.flushes.is_empty() {
             // A round in which all is taken that was recorded before it is what a flush waits for.
             self.take_records(if self.flushes.is_empty() { FROM_ONE } else { usize::MAX });
         }

@@ -270,6 +270,8 @@ fn answer(telemetry: Kept) {
 #[derive(Debug, Deserialize, Serialize)]
 struct Account {
     cpu_ns: f64,
+    /// Of crumbtrail's own thread.
+    worker_ns: f64,
     accepted: u64,
     /// Logs and spans, by reason.
     lost: BTreeMap<String, u64>,
@@ -284,6 +286,7 @@ impl Account {
         let lost = REASONS.map(|reason| (reason.as_str().to_owned(), lines().map(|line| line.lost_to(reason)).sum()));
         Self {
             cpu_ns: cpu(ClockId::ProcessCPUTime),
+            worker_ns: worker_ns().unwrap_or_default(),
             accepted: lines().map(|line| line.accepted()).sum(),
             lost: lost.into_iter().filter(|(_, count)| *count > 0).collect(),
         }
@@ -292,6 +295,13 @@ impl Account {
     fn lost(&self) -> f64 {
         self.lost.values().sum::<u64>() as f64 / self.accepted.max(1) as f64
     }
+}
+
+/// CPU time of the thread that is called crumbtrail. On Linux.
+fn worker_ns() -> Option<f64> {
+    let mut threads = std::fs::read_dir("/proc/self/task").ok()?.flatten().map(|thread| thread.path());
+    let worker = threads.find(|thread| std::fs::read_to_string(thread.join("comm")).is_ok_and(|name| name.trim() == "crumbtrail"))?;
+    std::fs::read_to_string(worker.join("schedstat")).ok()?.split(' ').next()?.parse().ok()
 }
 
 /// A process that serves, or does something else.

@@ -8,7 +8,7 @@ use std::{
 
 use serde::Serialize;
 
-use super::{Account, Kept, Served, command, load, median, sink::Sink};
+use super::{Kept, Served, command, load, median, sink::Sink};
 
 const DURATION: Duration = Duration::from_secs(3);
 const ROUNDS: usize = 3;
@@ -25,15 +25,15 @@ struct Situation {
     is_pinned: bool,
     quota: Option<u32>,
     gzip: bool,
-    /// No service: a batch job that logs lines.
-    is_batch: bool,
+    /// No service: a batch job of so many threads that log so many lines together; as many as they can, if the rate is 0.
+    batch: u32,
 }
 
 const fn requests(name: &'static str, rate: u32) -> Situation {
-    Situation { name, rate, has_hogs: false, is_pinned: false, quota: None, gzip: false, is_batch: false }
+    Situation { name, rate, has_hogs: false, is_pinned: false, quota: None, gzip: false, batch: 0 }
 }
 
-const SITUATIONS: [Situation; 12] = [
+const SITUATIONS: [Situation; 15] = [
     requests("idle", 5_000),
     requests("idle", 6_000),
     requests("idle", 20_000),
@@ -45,7 +45,10 @@ const SITUATIONS: [Situation; 12] = [
     Situation { has_hogs: true, ..requests("a hog per CPU", 5_000) },
     Situation { has_hogs: true, ..requests("a hog per CPU", 20_000) },
     Situation { has_hogs: true, gzip: true, ..requests("a hog per CPU, gzip", 2_000) },
-    Situation { is_pinned: true, is_batch: true, ..requests("log lines, one CPU", 19_000) },
+    Situation { is_pinned: true, batch: 1, ..requests("log lines, one CPU", 19_000) },
+    Situation { batch: 1, ..requests("all lines of 1 thread", 0) },
+    Situation { batch: 2, ..requests("all lines of 2 threads", 0) },
+    Situation { batch: 4, ..requests("all lines of 4 threads", 0) },
 ];
 
 #[derive(Clone, Debug, Serialize)]
@@ -57,6 +60,10 @@ pub(super) struct Row {
     answered: f64,
     /// Of one processor.
     cpu: f64,
+    /// Logs and spans that the receiver has counted, a second. (Not of what is compressed.)
+    arrived: f64,
+    /// Of our worker's CPU time, for each of them.
+    worker_ns: f64,
     p50_us: f64,
     p99_us: f64,
     /// Of the records, and why.
@@ -69,7 +76,7 @@ pub(super) fn rows(sink: &Sink) -> Vec<Row> {
     println!("{:<22}{:>9}  {:<28}{:>12}{:>8}{:>10}{:>10}{:>9}", "paced", "rate/s", "", "answered/s", "CPU", "p50 µs", "p99 µs", "lost");
     let mut rows = Vec::new();
     for situation in SITUATIONS {
-        for contender in CONTENDERS.into_iter().filter(|contender| !(situation.is_batch && *contender == "bare")) {
+        for contender in CONTENDERS.into_iter().filter(|contender| situation.batch == 0 || *contender != "bare") {
             let runs: Option<Vec<Row>> = (0..ROUNDS).map(|_| run(&situation, contender, sink)).collect();
             let Some(runs) = runs else {
                 println!("{:<22}{:>9}  not measured: no control group can be made here", situation.name, situation.rate);
@@ -83,10 +90,12 @@ pub(super) fn rows(sink: &Sink) -> Vec<Row> {
                 cpu: of(|row| row.cpu),
                 p50_us: of(|row| row.p50_us),
                 p99_us: of(|row| row.p99_us),
+                arrived: of(|row| row.arrived),
+                worker_ns: of(|row| row.worker_ns),
                 ..worst.clone()
             };
             println!(
-                "{:<22}{:>9}  {:<28}{:>12.0}{:>6.0} %{:>10.0}{:>10.0}{:>9}",
+                "{:<22}{:>9}  {:<28}{:>12.0}{:>6.0} %{:>10.0}{:>10.0}{:>12.0}{:>11.0}  {}",
                 row.situation,
                 row.rate,
                 row.contender,
@@ -94,6 +103,8 @@ pub(super) fn rows(sink: &Sink) -> Vec<Row> {
                 100.0 * row.cpu,
                 row.p50_us,
                 row.p99_us,
+                row.arrived,
+                row.worker_ns,
                 match contender {
                     "crumbtrail" => format!("{:.2} % {}", 100.0 * row.lost, row.reasons),
                     "bare" => String::new(),
@@ -108,8 +119,9 @@ pub(super) fn rows(sink: &Sink) -> Vec<Row> {
 
 /// `None`: the situation cannot be made here.
 fn run(situation: &Situation, contender: &'static str, sink: &Sink) -> Option<Row> {
-    let what = if situation.is_batch { "logs" } else { "serve" };
+    let what = if situation.batch > 0 { "logs" } else { "serve" };
     let mut service = command(contender, what, sink);
+    service.env(RATE, situation.rate.to_string()).env(THREADS, situation.batch.to_string());
     if situation.is_pinned {
         service = wrapped("taskset", &["-c", "0"], service);
     }
@@ -124,17 +136,17 @@ fn run(situation: &Situation, contender: &'static str, sink: &Sink) -> Option<Ro
     }
     let address = served.line();
     let _hogs: Vec<Hog> = (0..if situation.has_hogs { processors() } else { 0 }).map(|_| Hog::start(sink)).collect();
-    let (mut took, before, begun);
-    if situation.is_batch {
-        (before, begun) = (served.account(), Instant::now());
-        std::thread::sleep(DURATION);
-        took = vec![0];
-    } else {
-        load::pace(&address, situation.rate, DURATION / 6);
-        (before, begun) = (served.account(), Instant::now());
-        took = load::pace(&address, situation.rate, DURATION);
-    }
-    let (after, lasted): (Account, _) = (served.account(), begun.elapsed().as_secs_f64());
+    let drive = |duration| {
+        if situation.batch == 0 {
+            return load::pace(&address, situation.rate, duration);
+        }
+        std::thread::sleep(duration);
+        vec![0]
+    };
+    drive(DURATION / 6);
+    let (before, arrived, begun) = (served.account(), sink.records(), Instant::now());
+    let mut took = drive(DURATION);
+    let (after, arrived, lasted) = (served.account(), (sink.records() - arrived) as f64, begun.elapsed().as_secs_f64());
     took.sort_unstable();
     let at = |share: f64| took[((took.len() - 1) as f64 * share) as usize] as f64 / 1e3;
     Some(Row {
@@ -143,6 +155,8 @@ fn run(situation: &Situation, contender: &'static str, sink: &Sink) -> Option<Ro
         contender,
         answered: took.len() as f64 / lasted,
         cpu: (after.cpu_ns - before.cpu_ns) / 1e9 / lasted,
+        arrived: arrived / lasted,
+        worker_ns: (after.worker_ns - before.worker_ns) / arrived.max(1.0),
         p50_us: at(0.5),
         p99_us: at(0.99),
         lost: after.lost(),
@@ -185,17 +199,31 @@ pub(super) fn hog() {
     }
 }
 
-/// A batch job: one thread that logs 19,000 lines a second, in bursts of a millisecond.
+/// What a batch job is told.
+const RATE: &str = "CRUMBTRAIL_BENCH_RATE";
+const THREADS: &str = "CRUMBTRAIL_BENCH_THREADS";
+
+/// A batch job: threads that log lines, in bursts of a millisecond, or without a rest.
 pub(super) fn log_lines(telemetry: Kept) {
+    let number = |name| std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(1);
+    let (rate, threads): (u64, u64) = (number(RATE), number(THREADS));
     println!("no address");
     super::answer(telemetry);
     let begun = Instant::now();
-    for millisecond in 1.. {
-        for row in 0..19 {
-            tracing::info!(row, table = "people", "a row was imported");
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                for millisecond in 1.. {
+                    for row in 0..if rate == 0 { 1_000 } else { rate / threads / 1_000 } {
+                        tracing::info!(row, table = "people", "a row was imported");
+                    }
+                    if rate > 0 {
+                        std::thread::sleep((begun + Duration::from_millis(millisecond)).saturating_duration_since(Instant::now()));
+                    }
+                }
+            });
         }
-        std::thread::sleep((begun + Duration::from_millis(millisecond)).saturating_duration_since(Instant::now()));
-    }
+    });
 }
 
 /// A control group of its own, of either version, which goes when its process has.
