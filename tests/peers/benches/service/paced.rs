@@ -156,7 +156,7 @@ fn run(situation: &Situation, contender: &'static str, sink: &Sink) -> Option<Ro
         answered: took.len() as f64 / lasted,
         cpu: (after.cpu_ns - before.cpu_ns) / 1e9 / lasted,
         arrived: arrived / lasted,
-        worker_ns: (after.worker_ns - before.worker_ns) / arrived.max(1.0),
+        worker_ns: if arrived > 0.0 { (after.worker_ns - before.worker_ns) / arrived } else { 0.0 },
         p50_us: at(0.5),
         p99_us: at(0.99),
         lost: after.lost(),
