@@ -30,7 +30,9 @@ impl Gate {
         drop(self.changed.wait_while(state, |(_, is_open)| !*is_open).unwrap());
     }
 
-    fn wait_for_the_worker(&self) {
+    /// Until it is opened. Within a pipeline of [`overloaded`].
+    fn hold_up_the_worker(&self) {
+        error!("holds the worker up");
         drop(self.changed.wait_while(self.state.lock().unwrap(), |(is_there, _)| !*is_there).unwrap());
     }
 
@@ -90,8 +92,7 @@ fn requests_are_left_out_whole_and_counted() {
     const REQUESTS: u64 = 2_000;
     let (pipeline, gate) = overloaded(Sampler::always_on());
     pipeline.run(|| {
-        error!("holds the worker up");
-        gate.wait_for_the_worker();
+        gate.hold_up_the_worker();
         (0..REQUESTS).for_each(request);
         let long = info_span!("long", number = 1_000_000).entered();
         info!(number = 1_000_000, "in need");
@@ -140,8 +141,7 @@ fn a_failing_trace_is_kept_also_then() {
     const REQUESTS: u64 = 1_000;
     let (pipeline, gate) = overloaded(Sampler::always_on().keep_errors());
     pipeline.run(|| {
-        error!("holds the worker up");
-        gate.wait_for_the_worker();
+        gate.hold_up_the_worker();
         (0..REQUESTS).for_each(request);
         gate.open();
     });
@@ -163,8 +163,7 @@ fn a_straggler_of_a_request_that_was_left_out_is_counted_too() {
     for sampler in [Sampler::always_on(), Sampler::always_on().keep_errors()] {
         let (pipeline, gate) = overloaded(sampler);
         let straggler: JoinHandle<()> = pipeline.run(|| {
-            error!("holds the worker up");
-            gate.wait_for_the_worker();
+            gate.hold_up_the_worker();
             (0..1_000).map(|number| number * 100 + 1).for_each(request);
             let root = info_span!("root").entered();
             let span = info_span!("straggler");
@@ -189,8 +188,7 @@ fn what_is_left_out_is_left_out_evenly_and_the_scope_says_how_much() {
     const REQUESTS: u64 = 2_000;
     let (pipeline, gate) = overloaded(Sampler::always_on());
     pipeline.run(|| {
-        error!("holds the worker up");
-        gate.wait_for_the_worker();
+        gate.hold_up_the_worker();
         (0..REQUESTS).for_each(request);
         assert!(!pipeline.telemetry.stats().is_overloaded(), "the worker has not seen it yet");
         gate.open();

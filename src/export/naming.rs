@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 
 use crate::{
     exception::{Draft, ErrorId},
+    failpoint::step,
     outbox::Weight as _,
     stack::resolve::Resolver,
 };
@@ -124,6 +125,7 @@ impl Naming {
         let wanted = self.waiting.iter().map(|Waiting { draft, .. }| (draft.frames.clone(), draft.types(), texts(draft)));
         let wanted: Vec<_> = wanted.collect();
         let learn = move || {
+            step("naming::learn");
             // Types first: they are few, and what an alert is called by.
             wanted.iter().for_each(|(_, types, _)| at_work.learn(&[], types));
             wanted.iter().for_each(|(stack, ..)| at_work.learn(stack, &[]));

@@ -29,8 +29,8 @@ struct Begun {
 }
 
 impl Overload {
-    /// Looks at what is left out by now; returns what is to be said.
-    pub(super) fn look(&mut self, left_out: Counts, now: Instant) -> Option<String> {
+    /// Looks at what is left out by now; returns what is to be said. `is_full`: there is no room for more, so that it is not over, be it that just now nothing is recorded.
+    pub(super) fn look(&mut self, left_out: Counts, is_full: bool, now: Instant) -> Option<String> {
         if left_out != self.seen {
             self.seen = left_out;
             return match &mut self.begun {
@@ -41,12 +41,17 @@ impl Overload {
                 None => self.begin(now),
             };
         }
-        self.begun.take_if(|begun| now.duration_since(begun.last) >= CALM).and_then(|begun| self.end(&begun, now))
+        self.begun.take_if(|begun| !is_full && now.duration_since(begun.last) >= CALM).and_then(|begun| {
+            let lost = self.end(&begun, now)?;
+            Some(format!("what is recorded is exported again; {lost}"))
+        })
     }
 
-    /// At the end of the process.
-    pub(super) fn finish(&mut self, now: Instant) -> Option<String> {
-        self.begun.take().and_then(|begun| self.end(&begun, now))
+    /// At the end: nothing is exported any more.
+    pub(super) fn finish(&mut self, left_out: Counts, now: Instant) -> Option<String> {
+        let said = self.look(left_out, true, now);
+        let lost = self.begun.take().and_then(|begun| self.end(&begun, now));
+        lost.map(|lost| format!("more was recorded than could be exported until the end; {lost}")).or(said)
     }
 
     /// It lasts.
@@ -76,7 +81,7 @@ impl Overload {
         let before = std::mem::replace(&mut self.said, self.seen);
         let [logs, spans] = [0, 1].map(|signal| self.seen[signal] - before[signal]);
         let lasted = begun.last.duration_since(begun.at).as_secs_f64();
-        Some(format!("what is recorded is exported again; in {lasted:.1} s {logs} logs and {spans} spans were left out"))
+        Some(format!("in {lasted:.1} s {logs} logs and {spans} spans were left out"))
     }
 }
 
@@ -89,7 +94,7 @@ mod tests {
     #[test]
     fn a_beginning_and_an_end_are_said_and_not_all_of_many() {
         let (mut overload, begun) = (Overload::default(), Instant::now());
-        let mut at = |seconds: u32, left_out| overload.look(left_out, begun + seconds * S);
+        let mut at = |seconds: u32, left_out| overload.look(left_out, false, begun + seconds * S);
         assert_eq!(at(0, [0, 0]), None);
         assert!(at(1, [5, 10]).is_some_and(|said| said.contains("left out")));
         assert_eq!((at(3, [9, 10]), at(4, [9, 10]), at(7, [9, 10])), (None, None, None));
@@ -98,10 +103,26 @@ mod tests {
         assert!(at(80, [11, 12]).is_some());
         assert!(overload.is_now());
         assert_eq!(
-            overload.finish(begun + 81 * S).unwrap(),
-            "what is recorded is exported again; in 0.0 s 2 logs and 2 spans were left out"
+            overload.finish([14, 12], begun + 82 * S).unwrap(),
+            "more was recorded than could be exported until the end; in 2.0 s 5 logs and 2 spans were left out"
         );
-        assert!(!overload.is_now() && overload.finish(begun + 90 * S).is_none());
+        assert!(!overload.is_now() && overload.finish([14, 12], begun + 90 * S).is_none());
+    }
+
+    #[test]
+    fn it_is_not_over_while_there_is_no_room() {
+        let (mut overload, begun) = (Overload::default(), Instant::now());
+        let mut at = |seconds: u32, is_full| overload.look([5, 10], is_full, begun + seconds * S);
+        assert!(at(0, true).is_some());
+        assert_eq!((at(10, true), at(60, true)), (None, None), "nobody records, and nothing is sent");
+        assert_eq!(at(61, false).unwrap(), "what is recorded is exported again; in 0.0 s 5 logs and 10 spans were left out");
+    }
+
+    #[test]
+    fn what_begins_at_the_end_is_said() {
+        let mut overload = Overload::default();
+        let said = overload.finish([5, 0], Instant::now()).unwrap();
+        assert!(said.contains("5 logs and 0 spans were left out"), "{said}");
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! The worker. Comes in: records from the outboxes, exceptions, commands. Goes out: batches, to delivery, when they are full or old; answers to flushes.
 
 mod flush;
+mod send;
+mod take;
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -8,14 +10,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use self::flush::Flush;
 use super::{
-    Exporter, SCHEMA_URL,
+    Exporter,
     config::{Destination, WorkerConfig},
     naming::{Naming, Next},
     overload::Overload,
@@ -44,15 +45,10 @@ const POLL: Duration = Duration::from_millis(100);
 const HOUSEKEEPING: Duration = Duration::from_secs(10);
 /// How often the state directory is searched.
 const ADOPTION: Duration = Duration::from_secs(60);
-/// Exceptions made in one turn at most.
-const EXCEPTIONS_A_TURN: usize = 64;
 /// Records are not held back for longer than this by an exception that waits for names.
 const HOLD: Duration = Duration::from_secs(1);
 /// Bytes of records that wait for an exception's names at most.
 const KEEP_TAKEN: usize = 4 << 20;
-/// Bytes that are taken from an outbox at a time, and in one turn from all: few enough to be in the processor's cache until they are encoded, and no outbox waits until another is empty.
-const FROM_ONE: usize = 64 << 10;
-const A_TURN: usize = 512 << 10;
 
 /// What one process's worker works with.
 pub(super) struct Ends {
@@ -81,6 +77,8 @@ pub(super) struct Worker {
     /// Outboxes that are still to be emptied in this round, and how many rounds have begun.
     round: Vec<Arc<Outbox>>,
     rounds: u64,
+    /// An outbox of this round had more than was taken from it.
+    has_more: bool,
     /// Bytes taken from the outboxes; reused.
     taken: Vec<u8>,
     /// Spans whose exception waits for names: both are to say the same.
@@ -129,6 +127,7 @@ impl Worker {
             pace: Pace::new(config.share),
             round: Vec::new(),
             rounds: 0,
+            has_more: false,
             taken: Vec::new(),
             held: Vec::new(),
             since: [None; 2],
@@ -152,13 +151,14 @@ impl Worker {
             tokio::select! {
                 biased;
                 Some(command) = self.commands.recv() => self.command(command),
-                () = self.link.waker.woken() => self.drain(),
-                // There is room again.
-                () = self.delivery.progress() => self.drain(),
+                // Before what may be ready in every turn.
                 resolver = self.naming.done() => {
                     self.exporter.resolver_returns(resolver);
                     self.make(false);
                 }
+                // There is room again.
+                () = self.delivery.progress() => self.drain(),
+                () = self.link.waker.woken() => self.drain(),
                 () = tokio::time::sleep_until(wake.into()) => self.drain(),
             }
             step("worker::turn");
@@ -170,8 +170,7 @@ impl Worker {
             self.send_due();
             self.clock.keep();
             if self.settle() {
-                let said = self.overload.finish(Instant::now());
-                return self.say_of_overload(said);
+                return self.finish_overload();
             }
             if self.alive.strong_count() == 0 && self.flushes.is_empty() {
                 // Every handle is gone without a shutdown: send what there is, briefly.
@@ -191,8 +190,7 @@ impl Worker {
         let now = Instant::now();
         self.exporter.tidy();
         self.core.ask_what_is_hidden();
-        let said = self.overload.look(self.link.ledger.left_out(), now);
-        self.say_of_overload(said);
+        self.look_at_overload(now);
         if now >= self.next_housekeeping {
             self.next_housekeeping = now + HOUSEKEEPING;
             self.exporter.housekeeping();
@@ -216,64 +214,26 @@ impl Worker {
         }
     }
 
+    fn look_at_overload(&mut self, now: Instant) {
+        let is_full = self.delivery.is_full();
+        if is_full {
+            // Nothing is taken, and so nothing told.
+            self.link.outboxes.tell(&self.link.ledger);
+        }
+        let said = self.overload.look(self.link.ledger.left_out(), is_full, now);
+        self.say_of_overload(said);
+    }
+
+    /// Nothing is taken any more.
+    fn finish_overload(&mut self) {
+        self.link.outboxes.tell(&self.link.ledger);
+        let said = self.overload.finish(self.link.ledger.left_out(), Instant::now());
+        self.say_of_overload(said);
+    }
+
     fn say_of_overload(&self, said: Option<String>) {
         self.link.ledger.set_overloaded(self.overload.is_now());
         said.into_iter().for_each(|said| crate::diagnose(format_args!("{said}")));
-    }
-
-    /// Takes what is in the outboxes, and a share of the exceptions: more may come faster than they can be made.
-    fn drain(&mut self) {
-        if self.pace.rests_until().is_none() || !self.flushes.is_empty() {
-            // A round in which all is taken that was recorded before it is what a flush waits for.
-            self.take_records(if self.flushes.is_empty() { FROM_ONE } else { usize::MAX });
-        }
-        // Outboxes first, exceptions after: so the exception of a span that has left is already here. (In a storm, of which this takes a share, a span may go without its event; the record comes.)
-        self.take_exceptions(EXCEPTIONS_A_TURN);
-    }
-
-    fn begin_round(&mut self) {
-        self.round = self.link.outboxes.all();
-        self.rounds += 1;
-    }
-
-    /// Takes so many bytes from each outbox, as far as there is room for what comes of it. Records that find none wait where they are: a lane that has to drop what it was given, while it sends, has been given too much.
-    fn take_records(&mut self, from_one: usize) {
-        if self.round.is_empty() {
-            self.begin_round();
-        }
-        let (before, mut has_more) = (self.taken.len(), false);
-        while self.taken.len() < KEEP_TAKEN.min(before + A_TURN) && !self.delivery.is_full() {
-            let Some(outbox) = self.round.pop() else { break };
-            has_more |= self.link.outboxes.take(outbox, from_one, &mut self.taken, &self.link.ledger);
-        }
-        if (has_more || !self.round.is_empty()) && !self.delivery.is_full() {
-            // Not before what was taken has become requests.
-            self.link.waker.wake();
-        }
-    }
-
-    /// Takes all there is, rest or no rest, room or no room.
-    fn take_all(&mut self) {
-        self.begin_round();
-        for outbox in std::mem::take(&mut self.round) {
-            self.link.outboxes.take(outbox, usize::MAX, &mut self.taken, &self.link.ledger);
-        }
-        self.take_exceptions(self.link.express.len());
-    }
-
-    fn take_exceptions(&mut self, exceptions: usize) {
-        for _ in 0..exceptions {
-            let Some(mut draft) = self.link.express.pop() else { break };
-            self.link.ledger.accepted(Signal::Exceptions, 1);
-            self.write_ahead(&mut draft);
-            self.naming.push(draft);
-        }
-        while let Some(ticket) = self.link.kept.pop() {
-            self.link.ledger.accepted(Signal::Exceptions, 1);
-            self.link.ledger.spooled(Signal::Exceptions, 1);
-            self.delivery.take_kept(Signal::Exceptions, ticket, 1);
-        }
-        self.make(false);
     }
 
     /// Makes the requests of exceptions that need not wait for names, and then of the records that were taken with them. `at_once`: none may wait.
@@ -283,7 +243,7 @@ impl Worker {
             self.exporter.resolver_returns(None);
             self.make_known(at_once);
         }
-        let held_enough = self.taken.len() > KEEP_TAKEN || self.naming.waited() > HOLD || !self.flushes.is_empty();
+        let held_enough = self.taken.len() >= KEEP_TAKEN || self.naming.waited() > HOLD || self.is_flushing();
         if self.naming.is_empty() || (held_enough && !self.taken.is_empty()) {
             if self.held.len() > KEEP_TAKEN {
                 // More than can be held: they carry their exception without names.
@@ -402,92 +362,9 @@ impl Worker {
         }
     }
 
-    fn send_due(&mut self) {
-        let now = Instant::now();
-        let due = |since: &mut Option<Instant>, count: u64, delay: Duration| {
-            if count == 0 {
-                *since = None;
-                return false;
-            }
-            now.duration_since(*since.get_or_insert(now)) >= delay
-        };
-        if due(&mut self.since[0], self.exporter.logs.count(), self.config.log_delay) {
-            self.send_logs();
-        }
-        if due(&mut self.since[1], self.exporter.spans.count(), self.config.span_delay) {
-            self.send_spans();
-        }
-        // At the end they have been read for the last time.
-        let is_ending = self.flushes.iter().any(|flush| flush.last && flush.watermark.is_some());
-        if now >= self.next_metrics && !is_ending {
-            self.next_metrics = now + self.config.metric_interval;
-            self.send_metrics();
-        }
-    }
-
-    fn send_all(&mut self) {
-        self.send_logs();
-        self.send_spans();
-        self.send_metrics();
-    }
-
-    fn send_logs(&mut self) {
-        let count = self.exporter.logs.count();
-        if count > 0 {
-            self.since[0] = None;
-            let missing = self.overload.missing(0, self.link.ledger.left_out(), count);
-            let request = self.exporter.logs.request(&self.of_resource, SCHEMA_URL, missing);
-            #[cfg(feature = "testing")]
-            if let Some(sink) = &self.config.sink {
-                sink.logs(decoded(request));
-                return self.link.ledger.delivered(Signal::Logs, count);
-            }
-            self.send(Signal::Logs, count, request, exporter::print_logs);
-        }
-    }
-
-    fn send_spans(&mut self) {
-        let count = self.exporter.spans.count();
-        if count > 0 {
-            self.since[1] = None;
-            let missing = self.overload.missing(1, self.link.ledger.left_out(), count);
-            let request = self.exporter.spans.request(&self.of_resource, SCHEMA_URL, missing);
-            #[cfg(feature = "testing")]
-            if let Some(sink) = &self.config.sink {
-                sink.spans(decoded(request));
-                return self.link.ledger.delivered(Signal::Spans, count);
-            }
-            self.send(Signal::Spans, count, request, exporter::print_spans);
-        }
-    }
-
-    fn send_metrics(&mut self) {
-        if let Some((count, request)) = self.core.meters.collect(&self.resource, SCHEMA_URL) {
-            self.link.ledger.accepted(Signal::Metrics, count);
-            #[cfg(feature = "testing")]
-            if let Some(sink) = &self.config.sink {
-                sink.metrics(request);
-                return self.link.ledger.delivered(Signal::Metrics, count);
-            }
-            self.send(Signal::Metrics, count, request.encode_to_vec().into(), exporter::print_metrics);
-        }
-    }
-
-    fn send<T: Message + Default>(&self, signal: Signal, count: u64, request: Bytes, print: impl FnOnce(&T)) {
-        match &self.config.destinations[signal as usize] {
-            Destination::Otlp(_) => self.delivery.submit(signal, request, count, None),
-            Destination::Console => {
-                print(&decoded(request));
-                self.link.ledger.delivered(signal, count);
-            }
-            Destination::Nowhere => self.link.ledger.delivered(signal, count),
-        }
-    }
-
     async fn abandon(&mut self) {
         self.core.close();
         self.take_all();
-        self.make(true);
         self.send_all();
         let watermark = self.delivery.watermark();
         let patience = tokio::time::sleep(Duration::from_secs(2));
@@ -499,10 +376,6 @@ impl Worker {
             }
         }
         self.delivery.give_up();
+        self.finish_overload();
     }
-}
-
-/// What is shown or captured, not sent.
-fn decoded<T: Message + Default>(request: Bytes) -> T {
-    T::decode(request).unwrap_or_default()
 }

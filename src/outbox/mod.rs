@@ -106,9 +106,14 @@ pub(crate) struct Outboxes {
 }
 
 impl Outboxes {
-    /// Outboxes of `bytes` each.
+    /// Outboxes of so many bytes each at most: a ring has a power of two of words.
     pub(crate) fn new(bytes: usize) -> Self {
-        Self { capacity: bytes / 8, spare: Mutex::default(), all: Mutex::new(Some(Vec::new())) }
+        Self { capacity: 1 << (bytes / 8).max(1).ilog2(), spare: Mutex::default(), all: Mutex::new(Some(Vec::new())) }
+    }
+
+    /// Bytes of each.
+    pub(crate) fn capacity(&self) -> usize {
+        self.capacity * 8
     }
 
     /// A thread's first record: allocates its ring, or takes that of a thread that has ended. `None` once the worker has ended.
@@ -130,8 +135,8 @@ impl Outboxes {
         self.all.lock().unwrap_or_else(PoisonError::into_inner).clone().unwrap_or_default()
     }
 
-    /// Moves a thread's records to `out`, so many bytes of them or a little more; tells the ledger what is not among them, and forgets the ring if it is empty and the thread has ended. Says whether there are others.
-    pub(crate) fn take(&self, outbox: Arc<Outbox>, most: usize, out: &mut Vec<u8>, ledger: &Ledger) -> bool {
+    /// Moves a thread's records to `out`, so many bytes of them or a little more; tells the ledger what is not among them, and forgets the ring if it is empty and the thread has ended. Gives the outbox back if there are others.
+    pub(crate) fn take(&self, outbox: Arc<Outbox>, most: usize, out: &mut Vec<u8>, ledger: &Ledger) -> Option<Arc<Outbox>> {
         // The list's and this one. Looked at before the ring: a thread that ends after this has its last records taken next time.
         let has_ended = Arc::strong_count(&outbox) == 2;
         if has_ended {
@@ -140,7 +145,9 @@ impl Outboxes {
         }
         let has_more = outbox.take(most, out);
         outbox.missed.tell(ledger);
-        let has_ended = has_ended && !has_more;
+        if has_more {
+            return Some(outbox);
+        }
         if has_ended && let Some(all) = self.all.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
             all.retain(|known| !Arc::ptr_eq(known, &outbox));
         }
@@ -152,7 +159,7 @@ impl Outboxes {
             outbox.ring.give_back();
             spare.push(outbox.ring);
         }
-        has_more
+        None
     }
 
     /// Frees what those outboxes had grown by from which nothing was taken since this was last asked for.
@@ -250,7 +257,7 @@ mod tests {
             let lengths = || (0..20).map(move |number| 1 + (round + number) % 11);
             lengths().for_each(|words| producer.push(&record(words), Signal::Logs));
             let mut taken = Vec::new();
-            while outboxes.take(outbox.clone(), 20 * 8, &mut out, &ledger) {
+            while outboxes.take(outbox.clone(), 20 * 8, &mut out, &ledger).is_some() {
                 assert!((20 * 8..31 * 8).contains(&out.len()), "{} bytes", out.len());
                 taken.append(&mut out);
             }

@@ -40,20 +40,23 @@ impl Worker {
         self.make(false);
     }
 
+    /// A flush waits for what was recorded before it to be taken.
+    pub(super) fn is_flushing(&self) -> bool {
+        self.flushes.iter().any(|flush| flush.watermark.is_none())
+    }
+
     /// Answers the flushes that are done or out of time. `true`: the last one was a shutdown.
     pub(super) fn settle(&mut self) -> bool {
         let now = Instant::now();
         if self.flushes.iter().any(|flush| flush.last && now >= flush.deadline) {
             // What raced the closing is accounted for, too.
             self.take_all();
-            self.make(true);
             self.send_all();
         }
         for index in 0..self.flushes.len() {
             let Flush { watermark: None, at_once, round, exceptions, .. } = self.flushes[index] else { continue };
             if now >= at_once {
                 self.take_all();
-                self.make(true);
             }
             let is_taken = self.rounds > round || self.round.is_empty();
             if !self.naming.waits_for(exceptions) && self.taken.is_empty() && is_taken {

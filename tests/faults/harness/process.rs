@@ -45,6 +45,7 @@ pub fn cases() -> Vec<Case> {
     for step in ["worker::turn", "lane::attempt"] {
         cases.push(case(format!("process: a fault of our own at {step}"), move || own_fault(step)));
     }
+    cases.push(case("process: names are found while callers never rest", names_in_a_storm));
     cases.push(case("process: clocks that lie", lying_clock));
     cases
 }
@@ -104,6 +105,18 @@ fn fork(transport: &'static str) -> String {
         received.exceptions().map(|exception| exception.resource["service.instance.id"].as_str().to_owned()).collect();
     assert_eq!(instances.len(), 2, "the child is an instance of its own");
     format!("the child delivers 7 of 7, flush in {} ms; the parent goes on", child["flush"]["ms"])
+}
+
+/// Report 15: a worker that always has more to take still sees that names have been found.
+fn names_in_a_storm() -> String {
+    let world = World::new("http");
+    // What is sent does not hold the worker up: the newest takes the place of the oldest.
+    world.set(Mode::Refuse);
+    let mut program = Program::start(&Setup { tells_names: true, ..world.setup() });
+    program.ask("failpoint naming::learn 1 delay");
+    let said = program.ask("storm 8");
+    assert_eq!(said["named"], true, "{said}");
+    format!("after {} ms", said["ms"])
 }
 
 /// The child has files of its own, and does not keep the parent's from being taken over.

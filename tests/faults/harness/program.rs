@@ -2,6 +2,11 @@
 
 use std::{
     io::{BufRead as _, Write as _},
+    ops::ControlFlow,
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -29,6 +34,8 @@ pub struct Setup {
     pub client: Option<(String, String)>,
     pub proxy: Option<String>,
     pub from_env: bool,
+    /// Its exceptions tell whether they have names: see `storm`.
+    pub tells_names: bool,
     /// Sees everything there is to see.
     pub unfiltered: bool,
     pub outbox: Option<usize>,
@@ -58,6 +65,8 @@ pub fn run(setup: &str) {
         match words[0] {
             // kind, how many, how many a second (0: as fast as can be), bytes of padding
             "emit" => say(&emit(words[1], number(2), number(3), number(4) as usize)),
+            // threads: they log without rest, and meanwhile an exception is made; does it have names?
+            "storm" => say(&storm(number(1))),
             "panic" => {
                 let text = format!("panic {}", number(1));
                 let outcome = std::thread::Builder::new().name("panics".to_owned()).spawn(move || panic!("{text}")).unwrap().join();
@@ -242,6 +251,12 @@ impl Ours {
         if let Some(bytes) = setup.outbox {
             builder = builder.with_outbox_memory(bytes);
         }
+        if setup.tells_names {
+            builder = builder.with_before_send(|exception| {
+                let _ = NAMED.set(exception.frames().iter().any(|frame| frame.function().contains("storm")));
+                ControlFlow::Continue(())
+            });
+        }
         let guard = if setup.unfiltered {
             use crumbtrail::Route;
             use tracing_subscriber::prelude::*;
@@ -347,6 +362,29 @@ fn emit(kind: &str, count: u64, rate: u64, padding: usize) -> Value {
     json!({ "emitted": count, "p50_ns": at(0.5), "p99_ns": at(0.99), "max_ns": at(1.0), "memory": memory() })
 }
 
+/// Whether the first exception had names.
+static NAMED: OnceLock<bool> = OnceLock::new();
+
+fn storm(threads: u64) -> Value {
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                // To be told as texts, by the worker: more work for it than for who records them.
+                let n = u128::MAX;
+                while !is_over.load(Ordering::Relaxed) {
+                    info!(a = n, b = n, c = n, d = n, e = n, f = n, g = n, h = n, i = n, j = n, k = n, l = n, "log");
+                }
+            });
+        }
+        error!("exception in a storm");
+        let began = Instant::now();
+        let named = NAMED.wait();
+        is_over.store(true, Ordering::Relaxed);
+        json!({ "named": named, "ms": began.elapsed().as_millis() as u64 })
+    })
+}
+
 /// Resident bytes.
 fn memory() -> u64 {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
@@ -366,6 +404,8 @@ fn failpoint(name: &str, occasion: u64, what: &str) {
                 std::thread::park();
             }
             "panic" => panic!("a fault at a named step"),
+            // Longer than records are held for names, shorter than exceptions wait for them.
+            "delay" => std::thread::sleep(Duration::from_secs(3)),
             other => panic!("{other} is no outcome"),
         }
     })

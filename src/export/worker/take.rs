@@ -1,0 +1,84 @@
+//! Taking. Comes in: what the outboxes and the express lane hold. Goes out: records, and exceptions that wait for names.
+
+use super::{KEEP_TAKEN, Worker};
+use crate::ledger::Signal;
+
+/// Bytes that are taken from an outbox at a time, and in one turn from all: few enough to be in the processor's cache until they are encoded, and no outbox waits until another is empty.
+const FROM_ONE: usize = 64 << 10;
+const A_TURN: usize = 512 << 10;
+/// Exceptions made in one turn at most.
+const EXCEPTIONS_A_TURN: usize = 64;
+
+impl Worker {
+    /// Takes what is in the outboxes, and a share of the exceptions: more may come faster than they can be made.
+    pub(super) fn drain(&mut self) {
+        if self.is_flushing() {
+            // A round in which all is taken that was recorded before it is what a flush waits for.
+            self.take_records(usize::MAX);
+        } else if self.pace.rests_until().is_none() {
+            self.take_records(FROM_ONE);
+        }
+        // Outboxes first, exceptions after: so the exception of a span that has left is already here. (In a storm, of which this takes a share, a span may go without its event; the record comes.)
+        self.take_exceptions(EXCEPTIONS_A_TURN);
+    }
+
+    pub(super) fn begin_round(&mut self) {
+        self.round = self.link.outboxes.all();
+        self.rounds += 1;
+        self.has_more = false;
+    }
+
+    /// Takes so many bytes from each outbox, as far as there is room for what comes of it. Records that find none wait where they are: a lane that has to drop what it was given, while it sends, has been given too much.
+    pub(super) fn take_records(&mut self, from_one: usize) {
+        if self.round.is_empty() {
+            self.begin_round();
+        }
+        let most = KEEP_TAKEN.min(self.taken.len() + A_TURN);
+        while self.taken.len() < most && !self.delivery.is_full() {
+            let Some(outbox) = self.round.pop() else { break };
+            self.has_more |= self.link.outboxes.take(outbox, from_one, &mut self.taken, &self.link.ledger).is_some();
+        }
+        if (self.has_more || !self.round.is_empty()) && !self.delivery.is_full() {
+            // Not before what was taken has become requests.
+            self.link.waker.wake();
+        }
+    }
+
+    /// Takes and makes all there is, rest or no rest, names or no names, room or no room; a part at a time, as all of it is more memory than anybody promised.
+    pub(super) fn take_all(&mut self) {
+        self.begin_round();
+        while let Some(outbox) = self.round.pop() {
+            // Who goes on recording meanwhile does not keep us.
+            let (mut outbox, mut left) = (Some(outbox), self.link.outboxes.capacity());
+            while let Some(from) = outbox.take().filter(|_| left > 0) {
+                let before = self.taken.len();
+                outbox = self.link.outboxes.take(from, left.min(A_TURN), &mut self.taken, &self.link.ledger);
+                left = left.saturating_sub(self.taken.len() - before);
+                if self.taken.len() >= A_TURN {
+                    self.make_all();
+                }
+            }
+        }
+        self.make_all();
+    }
+
+    fn make_all(&mut self) {
+        self.take_exceptions(self.link.express.len());
+        self.make(true);
+    }
+
+    pub(super) fn take_exceptions(&mut self, exceptions: usize) {
+        for _ in 0..exceptions {
+            let Some(mut draft) = self.link.express.pop() else { break };
+            self.link.ledger.accepted(Signal::Exceptions, 1);
+            self.write_ahead(&mut draft);
+            self.naming.push(draft);
+        }
+        while let Some(ticket) = self.link.kept.pop() {
+            self.link.ledger.accepted(Signal::Exceptions, 1);
+            self.link.ledger.spooled(Signal::Exceptions, 1);
+            self.delivery.take_kept(Signal::Exceptions, ticket, 1);
+        }
+        self.make(false);
+    }
+}
