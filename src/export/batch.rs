@@ -23,7 +23,7 @@ use super::{
 /// A request is sent before it grows beyond this, encoded: receivers' limits begin at 4 MiB, backends' at 1 MiB.
 pub(crate) const MAX_BYTES: usize = 1_000_000;
 
-/// Memory of records that the scopes of a batch keep, all together.
+/// Memory of records that the scopes of a batch keep, all together; of this, or of one batch twice.
 const KEEP: usize = 3 * MAX_BYTES;
 
 /// What can be in a batch.
@@ -191,12 +191,13 @@ impl<T: InScope> Batch<T> {
             request.extend_from_slice(&part.records);
         }
         bytes(&mut request, bytes_key(3), schema_url.as_bytes());
-        // Their memory stays for the next: a service logs from the same places again. But what one of many scopes has once needed is not kept for all.
+        // Their memory stays for the next: a service logs from the same places again. But where that is more than a batch needs, a scope keeps no more than twice what it has just had: what each of many has once needed is not kept for all.
         let kept: usize = self.scopes.iter().map(|scope| scope.records.capacity()).sum();
         for scope in &mut self.scopes {
+            let held = scope.records.len();
             scope.records.clear();
             if kept > KEEP {
-                scope.records.shrink_to(KEEP / 8);
+                scope.records.shrink_to(2 * held);
             }
         }
         self.others.clear();
@@ -275,6 +276,27 @@ mod tests {
             assert!(spans.scopes.len() == 1 && spans.others.is_empty(), "of scopes with made-up names nothing is kept");
             let times: Vec<u64> = request.resource_logs[0].scope_logs[0].log_records.iter().map(|log| log.time_unix_nano).collect();
             assert_eq!(times, (0..100).map(|number| round * 1_000 + number).collect::<Vec<_>>());
+        }
+    }
+
+    /// Report 15: its memory has a bound, be there many scopes of which each had its hour.
+    #[test]
+    fn what_many_scopes_once_needed_is_not_kept_for_all() {
+        const NAMES: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", "h"];
+        let mut logs = Batch::<LogRecord>::default();
+        for round in 0..4 {
+            for name in NAMES {
+                let scope = logs.scope(name);
+                while !logs.is_full(u64::MAX) {
+                    logs.write(scope, |out| {
+                        out.extend_from_slice(&[7; 1_000]);
+                        Some(())
+                    });
+                }
+                let _ = logs.request(&[], "", None);
+                let kept: usize = logs.scopes.iter().map(|scope| scope.records.capacity()).sum();
+                assert!(kept <= KEEP, "{kept} bytes, round {round}, {name}");
+            }
         }
     }
 }

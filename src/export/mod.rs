@@ -238,10 +238,10 @@ impl Exporter {
     #[inline]
     fn write(&mut self, record: &Record<'_>, observed: u64) -> Option<()> {
         let index = record.callsite as usize;
-        if self.sites.0.get(index).is_none_or(Option::is_none) {
+        if matches!(self.sites.0.get(index), None | Some(Known::Unmet)) {
             self.meet(record)?;
         }
-        let known = self.sites.0.get(index)?.as_ref()?.as_ref()?;
+        let Known::Direct(known) = self.sites.0.get(index)? else { return None };
         match record.kind {
             Kind::Event => self.logs.write(known.scope, |out| direct::write_log(record, known, observed, out)),
             Kind::Span => self.spans.write(known.scope, |out| direct::write_span(record, known, out)),
@@ -260,9 +260,9 @@ impl Exporter {
         };
         let index = record.callsite as usize;
         if self.sites.0.len() <= index {
-            self.sites.0.resize_with(index + 1, || None);
+            self.sites.0.resize_with(index + 1, || Known::Unmet);
         }
-        self.sites.0[index] = Some(known);
+        self.sites.0[index] = known.map_or(Known::ByMessage, Known::Direct);
         Some(())
     }
 
@@ -339,9 +339,17 @@ pub(crate) struct AtOnce {
     pub(crate) withholds: bool,
 }
 
-/// What is known of callsites, by id; of those whose records go the other way, that.
+/// What is known of callsites, by id.
 #[derive(Default)]
-struct Sites(Vec<Option<Option<Site>>>);
+struct Sites(Vec<Known>);
+
+enum Known {
+    /// No record of it has come.
+    Unmet,
+    Direct(Site),
+    /// Its records go the other way.
+    ByMessage,
+}
 
 /// The worker's copy of the callsite table.
 pub(crate) struct Callsites {
@@ -386,3 +394,6 @@ fn write_ids(ids: SpanIds, trace: &mut Vec<u8>, span: &mut Vec<u8>) {
         span.extend_from_slice(&ids.span.to_be_bytes());
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -28,7 +28,7 @@ impl Spares {
         self.is_used = true;
         let spare = self.back.pop().filter(|spare| spare.capacity() >= bytes);
         // Sizes differ a little from one to the next.
-        spare.unwrap_or_else(|| Vec::with_capacity(bytes.next_power_of_two().max(LEAST)))
+        spare.unwrap_or_else(|| Vec::with_capacity((bytes + bytes / 8).max(LEAST)))
     }
 
     /// The bytes of a buffer, which comes back when nobody has them any more.
@@ -82,7 +82,7 @@ mod tests {
         let other = spares.take(10_000);
         assert_ne!(other.as_ptr(), address);
         drop(copy);
-        let again = spares.take(12_000);
+        let again = spares.take(11_000);
         assert_eq!((again.as_ptr(), again.len()), (address, 0));
         drop(spares.lend(again));
         assert!(!spares.give_back(), "it was used");

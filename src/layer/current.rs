@@ -2,6 +2,9 @@
 //!
 //! User code never runs while this is borrowed; a re-entrant event (a `Debug` that logs) finds it free.
 
+mod outgoing;
+mod shed;
+
 use std::{
     cell::{Cell, RefCell},
     sync::{Arc, Weak},
@@ -9,18 +12,14 @@ use std::{
 
 use tokio::task;
 
+use self::shed::Shedding;
 #[cfg(feature = "tower")]
 use super::detached;
 use crate::{
     exception::{self, echo::Recent},
-    fork,
     layer::{core::Core, slab, span::SharedSpan},
-    ledger::{Lost, Signal},
     outbox::Producer,
-    trail::{
-        SharedTrail, Trail,
-        record::{self, Kind, SpanIds, flag, records},
-    },
+    trail::{SharedTrail, Trail, record::SpanIds},
 };
 
 /// How deep events may nest: an event, and the events that formatting its fields logs. Deeper ones are dropped and counted.
@@ -71,8 +70,7 @@ pub(crate) struct Instance {
     /// Made with the first record that is exported; and of which link.
     outbox: Option<Producer>,
     generation: u32,
-    /// What is to be left out, and is not yet: see [`Instance::sheds`].
-    owed: Cell<f32>,
+    shedding: Shedding,
     states: Vec<SharedSpan>,
     trails: Vec<SharedTrail>,
     /// In the slab, for this thread's next spans.
@@ -271,102 +269,13 @@ impl Instance {
             recent: Default::default(),
             outbox: None,
             generation: 0,
-            owed: Cell::new(0.0),
+            shedding: Shedding::default(),
             states: Vec::with_capacity(SPARES),
             trails: Vec::with_capacity(SPARES),
             free_places: Vec::with_capacity(slab::OWN + 1),
             told: Recent::new(),
             ended: None,
         }
-    }
-
-    /// Hands a record to the worker. It is counted if there is no room for it, or no worker any more.
-    #[inline]
-    pub(crate) fn push(&mut self, record: &[u8], signal: Signal, core: &Arc<Core>) {
-        if self.outbox.is_none() || self.generation != fork::generation() {
-            self.register(core);
-        }
-        match &mut self.outbox {
-            Some(outbox) => outbox.push(record, signal),
-            None => core.ledger().dropped(signal, Lost::QueueOverflow, 1),
-        }
-    }
-
-    /// Whether a request that begins now is to be left out whole, because more is recorded here than is sent: one whole request is worth more than parts of two. So are logs outside of requests, one by one.
-    ///
-    /// While the outbox has room, none is. From when it is half full on, as many are as it is fuller than that, evenly; all of them when it is three quarters full: the rest is for requests under way. So it fills to where just that is left out which cannot be sent.
-    #[inline]
-    pub(crate) fn sheds(&self) -> bool {
-        const FIRST: f32 = 0.5;
-        const ALL: f32 = 0.75;
-        let level = self.level();
-        if level <= FIRST {
-            return false;
-        }
-        let owed = self.owed.get() + ((level - FIRST) / (ALL - FIRST)).min(1.0);
-        let sheds = owed >= 1.0;
-        self.owed.set(if sheds { owed - 1.0 } else { owed });
-        sheds
-    }
-
-    /// Whether anything is left out.
-    #[inline]
-    pub(crate) fn is_short_of_room(&self) -> bool {
-        self.level() > 0.5
-    }
-
-    /// How full the outbox is.
-    #[inline]
-    fn level(&self) -> f32 {
-        // A forked child's outbox is still to come; that of its parent is not emptied here.
-        self.outbox.as_ref().filter(|_| self.generation == fork::generation()).map_or(0.0, Producer::level)
-    }
-
-    /// Counts records of a request that was left out.
-    #[inline]
-    pub(crate) fn miss(&mut self, signal: Signal, count: u64, core: &Core) {
-        if count == 0 {
-            return;
-        }
-        match self.outbox.as_ref().filter(|_| self.generation == fork::generation()) {
-            Some(outbox) => outbox.miss(signal, Lost::Overload, count),
-            None => core.ledger().dropped(signal, Lost::Overload, count),
-        }
-    }
-
-    /// Leaves a span that has ended in its trail, should its trace be kept; or sends it, if it has been kept just now.
-    pub(crate) fn hold(&mut self, trail: &Trail, record: &[u8], core: &Arc<Core>) {
-        if trail.hold(record) {
-            return;
-        }
-        if trail.kept() == 0 {
-            self.miss(Signal::Spans, trail.left_out().of_one(), core);
-        } else {
-            let mut span = record.to_vec();
-            record::add_flags(&mut span, trail.kept());
-            self.push(&span, Signal::Spans, core);
-        }
-    }
-
-    /// Keeps the spans of a trace that is not sampled: those that its trail holds go now, others as they end.
-    #[cold]
-    pub(crate) fn keep(&mut self, trail: &Trail, why: u8, core: &Arc<Core>) {
-        if !trail.keep(why) {
-            return;
-        }
-        for span in records(&trail.read(usize::MAX)).filter(|record| record.kind == Kind::Span) {
-            let mut span = span.as_bytes().to_vec();
-            record::add_flags(&mut span, why | flag::SAMPLED);
-            self.push(&span, Signal::Spans, core);
-        }
-    }
-
-    #[cold]
-    fn register(&mut self, core: &Arc<Core>) {
-        let link = core.link_here();
-        // What a thread of a forked child has put into its outbox before is its parent's, whose worker takes it.
-        self.outbox = link.outboxes.register(&link.waker);
-        self.generation = fork::generation();
     }
 
     /// The innermost span that is entered here, after [`let_go_of_closed`](Self::let_go_of_closed).

@@ -83,10 +83,9 @@ impl Slab {
         let handles = place.handles.load(Ordering::Relaxed);
         place.handles.store(handles.wrapping_add(1 << 32), Ordering::Relaxed);
         own.push(number(id));
-        if own.len() > OWN
-            && let Some(mut free) = self.free.try_lock()
-        {
-            free.extend(own.drain(..OWN / 2));
+        if own.len() > OWN {
+            // Once in many, and held for a copy of as many numbers.
+            self.free.lock().extend(own.drain(..OWN / 2));
         }
         Some(parent).filter(|parent| *parent != 0)
     }
@@ -235,7 +234,7 @@ mod tests {
                 }
             });
         }
-        // A thread that finds another at the list does not wait for it: so there may be somewhat more than are ever open at once.
-        assert!(slab.fresh.load(Ordering::Relaxed) < 50 * 100, "{:?} of 50 * 4 * 100", slab.fresh);
+        // Those open at once, and those that threads keep for themselves.
+        assert!(slab.fresh.load(Ordering::Relaxed) <= 4 * 100 + 4 * OWN as u32, "{:?}", slab.fresh);
     }
 }

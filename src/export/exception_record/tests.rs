@@ -15,14 +15,9 @@ use crate::{
     export::{
         Callsites,
         exception::{Names, from_draft},
+        tests::core,
     },
-    layer::{
-        Routes,
-        core::{Core, CoreConfig},
-    },
-    sampling::Sampler,
     scope::ScopeData,
-    scrub::Scrubber,
     stack::{in_app::OwnCrates, resolve::Bases},
     trail::{
         encode::{Encoder, Limits},
@@ -35,35 +30,6 @@ impl std::fmt::Debug for Draft {
         let (what, bytes) = ((&self.body, &self.links, &self.place, &self.thread_name), (&self.event, &self.crumbs, &self.open_spans));
         f.debug_tuple("Draft").field(&what).field(&bytes).field(&self.frames).finish()
     }
-}
-
-fn core() -> Arc<Core> {
-    let config = CoreConfig {
-        exit_timeout: std::time::Duration::ZERO,
-        routes: Routes::new([&"test".to_owned()], false),
-        sampler: Sampler::default(),
-        event_limits: Limits::default(),
-        span_limits: Limits::default(),
-        propagators: Default::default(),
-        #[cfg(feature = "tower")]
-        meters: Arc::new(crate::metrics::Meters::new(Default::default())),
-        stacktraces: true,
-        exports_spans: true,
-        trail_bytes: 1 << 16,
-        outbox_bytes: 1 << 16,
-        scrubber: Arc::new(Scrubber::default()),
-        baggage: Vec::new(),
-        user_on: [false; 2],
-        enrichment: Default::default(),
-        rate: ExceptionRate::default(),
-        has_hooks: false,
-        #[cfg(feature = "testing")]
-        takes_scoped_panics: false,
-        #[cfg(feature = "tracing-opentelemetry")]
-        interop: Default::default(),
-        start: Box::new(|_, _| Ok(())),
-    };
-    Arc::new_cyclic(|this| Core::new(config, this))
 }
 
 /// Fields under every name that is looked at, as an event or a span has them.

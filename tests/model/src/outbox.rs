@@ -67,6 +67,29 @@ fn an_empty_ring_begins_anew_under_a_consumers_eyes() {
     });
 }
 
+/// Records of two words, taken one at a time: what is looked at to find where one ends is not being written.
+#[test]
+fn some_are_taken_whole_while_others_come() {
+    loom::model(|| {
+        let ring = loom::sync::Arc::new(SpscRing::new(4));
+        let consumer = {
+            let ring = ring.clone();
+            loom::thread::spawn(move || {
+                let mut bytes = Vec::new();
+                (0..2).for_each(|_| _ = ring.take(1, &mut bytes));
+                assert!(bytes.len() <= 2 * 2 * 8 && bytes.len() % (2 * 8) == 0, "whole records, one at a time");
+                bytes
+            })
+        };
+        let mut near = Near::default();
+        // A record begins with its length in words.
+        let record = |number: u64| [number << 16 | 2, number].map(u64::to_le_bytes);
+        let pushed: Vec<u64> = (1..=3).filter(|number| ring.push(&mut near, &record(*number)).is_some()).collect();
+        let words = words(&ring, consumer.join().unwrap());
+        assert_eq!(words, pushed.iter().flat_map(|number| [number << 16 | 2, *number]).collect::<Vec<_>>());
+    });
+}
+
 /// Pushes records of so many words beside a consumer that gives back what it can.
 fn pushed_beside_one_who_gives_back(ring: SpscRing, lengths: &[usize]) {
     let ring = loom::sync::Arc::new(ring);
