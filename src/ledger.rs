@@ -223,7 +223,7 @@ impl Stats {
         self.suppressed
     }
 
-    /// Requests are left out because more is recorded than can be exported, or were within the last five seconds. See [Overload](crate#overload).
+    /// Requests are left out because more is recorded than can be exported, or were within the last five seconds, or were and there is no room yet. See [Overload](crate#overload).
     pub fn is_overloaded(&self) -> bool {
         self.is_overloaded
     }

@@ -110,10 +110,12 @@ fn what_overflows_is_counted() {
     let stats = pipeline.telemetry.stats();
     let logs = stats.signal(Signal::Logs);
     assert_eq!(logs.accepted(), emitted);
-    assert_eq!(logs.delivered() + logs.lost_to(Lost::QueueOverflow) + logs.lost_to(Lost::Overload), emitted, "{stats}");
-    let warnings = pipeline.receiver.received().logs.iter().filter(|log| log.severity_text == "WARN").count() as u64;
-    assert!(warnings * 2 >= logs.delivered(), "{warnings} of {stats}");
-    assert_eq!(logs.delivered(), pipeline.receiver.received().logs.len() as u64);
+    let received = pipeline.receiver.received().logs;
+    let warnings = received.iter().filter(|log| log.severity_text == "WARN").count() as u64;
+    let others = received.len() as u64 - warnings;
+    assert_eq!(warnings + logs.lost_to(Lost::QueueOverflow), emitted / 2, "{stats}");
+    assert_eq!(others + logs.lost_to(Lost::Overload), emitted / 2, "{stats}");
+    assert!(warnings >= others, "{warnings} of {stats}");
 }
 
 #[test]

@@ -15,7 +15,7 @@ impl Builder {
         self
     }
 
-    /// The most memory of each thread's outbox, in bytes; 1 MiB by default. It is taken 16 KiB at a time, when more waits for the worker than before, and given back when the thread falls silent. More lets a burst wait instead of being [left out](crate#overload).
+    /// The most memory of each thread's outbox, in bytes, rounded down to a power of two, 64 KiB at least; 1 MiB by default. It is taken 16 KiB at a time, when more waits for the worker than before, and given back when the thread falls silent. More lets a burst wait instead of being [left out](crate#overload).
     pub fn with_outbox_memory(mut self, bytes: usize) -> Self {
         self.outbox_memory = bytes.max(64 << 10);
         self
@@ -47,7 +47,7 @@ impl Builder {
 
     /// A ceiling on what the worker takes of all processors together for logs and spans; 1, none, by default. On Unix.
     ///
-    /// It counts its thread's own time, and rests after each turn until it is within its share, a second at most, whether others need the processors or not. What does not fit is left out, see [Overload](crate#overload): a hello-world service that is saturated loses 95 % of its logs and spans to a share of 0.01 on two processors. Exceptions, metrics and flushes do not wait.
+    /// It counts its thread's own time, and rests after each turn until it is within its share, a second at most, whether others need the processors or not. What does not fit is left out, see [Overload](crate#overload): a hello-world service that is saturated loses nine in ten of its logs and spans to a share of 0.01 on two processors. Exceptions, metrics and flushes do not wait.
     pub fn with_worker_share(mut self, share: f64) -> Self {
         // NaN, too, is the default.
         self.worker_share = if share.is_nan() { WORKER_SHARE } else { share.clamp(0.000_1, 1.0) };

@@ -51,7 +51,7 @@ impl Overload {
     pub(super) fn finish(&mut self, left_out: Counts, now: Instant) -> Option<String> {
         let said = self.look(left_out, true, now);
         let lost = self.begun.take().and_then(|begun| self.end(&begun, now));
-        lost.map(|lost| format!("more was recorded than could be exported until the end; {lost}")).or(said)
+        lost.map(|lost| format!("more was recorded than could be exported; {lost}")).or(said)
     }
 
     /// It lasts.
@@ -104,7 +104,7 @@ mod tests {
         assert!(overload.is_now());
         assert_eq!(
             overload.finish([14, 12], begun + 82 * S).unwrap(),
-            "more was recorded than could be exported until the end; in 2.0 s 5 logs and 2 spans were left out"
+            "more was recorded than could be exported; in 2.0 s 5 logs and 2 spans were left out"
         );
         assert!(!overload.is_now() && overload.finish([14, 12], begun + 90 * S).is_none());
     }
