@@ -1,6 +1,6 @@
-//! Logs to the official Collector over loopback, crumbtrail and the stock pipeline (opentelemetry-appender-tracing, batch processor, opentelemetry-otlp with its defaults) side by side in one run: what is lost at a given rate from one producer, and what the threads behind it cost.
+//! Logs and spans to the official Collector over loopback, crumbtrail and the stock pipeline (opentelemetry-appender-tracing, tracing-opentelemetry, batch processors, opentelemetry-otlp with its defaults) side by side in one run: what is lost at a given rate from one producer, and what the threads behind it cost.
 //!
-//! `cargo bench --bench delivery` (with `--features grpc` for both transports) prints the table and writes `target/bench/delivery.json`. Needs the Collector: `OTELCOL_BIN`, or what `.ci/collector` has built. Each contender is a process of its own; the Collector's own count says what arrived. "Worker" is the CPU time of the process but for the producer's thread.
+//! `cargo bench --bench delivery` (with `--features grpc` for both transports of logs) prints the table and writes `target/bench/delivery.json`. Needs the Collector: `OTELCOL_BIN`, or what `.ci/collector` has built. Each contender is a process of its own; the Collector's own count says what arrived. "Worker" is the CPU time of the process but for the producer's thread.
 
 use std::{
     net::TcpListener,
@@ -11,14 +11,21 @@ use std::{
 
 use opentelemetry_otlp::WithExportConfig as _;
 use serde::{Deserialize, Serialize};
-use tracing::info;
+use tracing::{info, info_span};
 use tracing_subscriber::{layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
 /// Records a second.
 const RATES: [u64; 2] = [50_000, 200_000];
 const SECONDS: u64 = 4;
 const ROUNDS: usize = 3;
-const CONTENDERS: [&str; 4] = ["crumbtrail, http", "stock, http", "crumbtrail, grpc", "stock, grpc"];
+const CONTENDERS: [&str; 6] = [
+    "crumbtrail, logs, http",
+    "stock, logs, http",
+    "crumbtrail, logs, grpc",
+    "stock, logs, grpc",
+    "crumbtrail, spans, http",
+    "stock, spans, http",
+];
 
 #[derive(Clone, Serialize, Deserialize)]
 struct Row {
@@ -50,7 +57,7 @@ fn main() {
             (row.emitted, row.lost) = rounds.iter().fold((0, 0), |sum, round| (sum.0 + round.emitted, sum.1 + round.lost));
             row.counted_lost = rounds.iter().map(|round| round.counted_lost).sum();
             println!(
-                "{:>7} /s  {:<18} lost {:>7} of {} ({:.2} %){}   worker {:>5.0} ns a record   producer {:>4.0} ns",
+                "{:>7} /s  {:<24} lost {:>7} of {} ({:.2} %){}   worker {:>5.0} ns a record   producer {:>4.0} ns",
                 row.rate,
                 row.contender,
                 row.lost,
@@ -96,7 +103,8 @@ fn round(binary: &PathBuf, contender: &str, rate: u64) -> Row {
         .output()
         .expect("a contender");
     let mut row: Row = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{contender}: {error}"));
-    row.lost = row.emitted.saturating_sub(accepted(metrics).expect("the collector's count"));
+    let arrived = if has_spans(contender) { accepted(metrics).map(|(_, spans)| spans) } else { accepted(metrics).map(|(logs, _)| logs) };
+    row.lost = row.emitted.saturating_sub(arrived.expect("the collector's count"));
     drop(collector);
     row
 }
@@ -110,19 +118,30 @@ impl Drop for Ended {
     }
 }
 
-/// Log records the Collector says it took. `None`: it does not answer yet.
-fn accepted(port: u16) -> Option<u64> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
-    let text = runtime.block_on(async { reqwest::get(format!("http://127.0.0.1:{port}/metrics")).await.ok()?.text().await.ok() })?;
-    let lines = text.lines().filter(|line| line.starts_with("otelcol_receiver_accepted_log_records"));
-    Some(lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum::<f64>() as u64)
+fn has_spans(contender: &str) -> bool {
+    contender.contains("spans")
 }
 
-/// A service of one thread that logs at a steady rate, in bursts of a millisecond.
+/// Log records and spans the Collector says it took. `None`: it does not answer yet.
+fn accepted(port: u16) -> Option<(u64, u64)> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
+    let text = runtime.block_on(async { reqwest::get(format!("http://127.0.0.1:{port}/metrics")).await.ok()?.text().await.ok() })?;
+    let sum = |name: &str| {
+        let lines = text.lines().filter(|line| line.starts_with(name));
+        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum::<f64>() as u64
+    };
+    Some((sum("otelcol_receiver_accepted_log_records"), sum("otelcol_receiver_accepted_spans")))
+}
+
+/// A service of one thread that logs, or opens spans, at a steady rate, in bursts of a millisecond.
 fn produce(contender: &str, rate: u64) {
     let endpoint = std::env::var("CRUMBTRAIL_BENCH_ENDPOINT").expect("an endpoint");
     let grpc = contender.ends_with("grpc");
-    let finish: Box<dyn FnOnce() -> Option<u64>> = if contender.starts_with("stock") {
+    let work = if has_spans(contender) { span } else { log };
+    let signal = if has_spans(contender) { crumbtrail::Signal::Spans } else { crumbtrail::Signal::Logs };
+    let finish: Box<dyn FnOnce() -> Option<u64>> = if contender == "stock, spans, http" {
+        stock_spans(&endpoint)
+    } else if contender.starts_with("stock") {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
         let exporter = {
             let _entered = runtime.enter();
@@ -153,7 +172,7 @@ fn produce(contender: &str, rate: u64) {
         let guard = builder.install().expect("installed");
         Box::new(move || {
             let _ = guard.telemetry().shutdown(Duration::from_secs(20));
-            Some(guard.telemetry().stats().signal(crumbtrail::Signal::Logs).lost())
+            Some(guard.telemetry().stats().signal(signal).lost())
         })
     };
     // Connections and code paths are warm.
@@ -182,8 +201,28 @@ fn produce(contender: &str, rate: u64) {
     println!("{}", serde_json::to_string(&row).expect("JSON"));
 }
 
-fn work(number: u64) {
+fn stock_spans(endpoint: &str) -> Box<dyn FnOnce() -> Option<u64>> {
+    use opentelemetry::trace::TracerProvider as _;
+    let binary = opentelemetry_otlp::Protocol::HttpBinary;
+    let exporter = opentelemetry_otlp::SpanExporter::builder().with_http().with_protocol(binary);
+    let exporter = exporter.with_endpoint(format!("{endpoint}/v1/traces")).build().expect("an exporter");
+    let provider = opentelemetry_sdk::trace::SdkTracerProvider::builder().with_batch_exporter(exporter).build();
+    let quiet: tracing_subscriber::filter::Targets = "delivery=info".parse().expect("targets");
+    use tracing_subscriber::Layer as _;
+    tracing_subscriber::registry().with(tracing_opentelemetry::layer().with_tracer(provider.tracer("bench")).with_filter(quiet)).init();
+    Box::new(move || {
+        let _ = provider.shutdown();
+        None
+    })
+}
+
+fn log(number: u64) {
     info!(number, user = "someone", amount = 12.5, "an order was placed");
+}
+
+/// A request of its own, each.
+fn span(number: u64) {
+    drop(info_span!("place an order", number, user = "someone", amount = 12.5));
 }
 
 fn cpu(clock: rustix::time::ClockId) -> Duration {

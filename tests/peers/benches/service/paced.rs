@@ -25,15 +25,17 @@ struct Situation {
     is_pinned: bool,
     quota: Option<u32>,
     gzip: bool,
+    /// So many records a second are all that the receiver takes.
+    receiver: Option<u32>,
     /// No service: a batch job of so many threads that log so many lines together; as many as they can, if the rate is 0.
     batch: u32,
 }
 
 const fn requests(name: &'static str, rate: u32) -> Situation {
-    Situation { name, rate, has_hogs: false, is_pinned: false, quota: None, gzip: false, batch: 0 }
+    Situation { name, rate, has_hogs: false, is_pinned: false, quota: None, gzip: false, receiver: None, batch: 0 }
 }
 
-const SITUATIONS: [Situation; 15] = [
+const SITUATIONS: [Situation; 16] = [
     requests("idle", 5_000),
     requests("idle", 6_000),
     requests("idle", 20_000),
@@ -45,6 +47,8 @@ const SITUATIONS: [Situation; 15] = [
     Situation { has_hogs: true, ..requests("a hog per CPU", 5_000) },
     Situation { has_hogs: true, ..requests("a hog per CPU", 20_000) },
     Situation { has_hogs: true, gzip: true, ..requests("a hog per CPU, gzip", 2_000) },
+    // Twice what can be carried: a request makes six records.
+    Situation { receiver: Some(60_000), ..requests("receiver of 60,000/s", 20_000) },
     Situation { is_pinned: true, batch: 1, ..requests("log lines, one CPU", 19_000) },
     Situation { batch: 1, ..requests("all lines of 1 thread", 0) },
     Situation { batch: 2, ..requests("all lines of 2 threads", 0) },
@@ -73,9 +77,14 @@ pub(super) struct Row {
 
 /// Prints a table, in the order of the situations.
 pub(super) fn rows(sink: &Sink) -> Vec<Row> {
-    println!("{:<22}{:>9}  {:<28}{:>12}{:>8}{:>10}{:>10}{:>9}", "paced", "rate/s", "", "answered/s", "CPU", "p50 µs", "p99 µs", "lost");
+    println!(
+        "{:<22}{:>9}  {:<28}{:>12}{:>8}{:>10}{:>10}{:>12}{:>11}  lost",
+        "paced", "rate/s", "", "answered/s", "CPU", "p50 µs", "p99 µs", "arrived/s", "worker ns"
+    );
     let mut rows = Vec::new();
     for situation in SITUATIONS {
+        let slow = situation.receiver.map(Sink::slow);
+        let sink = slow.as_ref().unwrap_or(sink);
         for contender in CONTENDERS.into_iter().filter(|contender| situation.batch == 0 || *contender != "bare") {
             let runs: Option<Vec<Row>> = (0..ROUNDS).map(|_| run(&situation, contender, sink)).collect();
             let Some(runs) = runs else {
