@@ -170,7 +170,17 @@ fn diagnose(message: std::fmt::Arguments<'_>) {
     let _ = writeln!(std::io::stderr(), "crumbtrail: {message}");
 }
 
-/// The README's examples compile.
-#[cfg(doctest)]
-#[doc = include_str!("../README.md")]
-struct Readme;
+/// The README's examples, and those of the pages that it leads to. Each stands as it is read, so they need the features that they show.
+#[cfg(all(doctest, feature = "testing", feature = "axum", feature = "anyhow", feature = "signal"))]
+mod pages {
+    #[doc = include_str!("../README.md")]
+    struct Readme;
+    #[doc = include_str!("../docs/GUIDE.md")]
+    struct Guide;
+    #[doc = include_str!("../docs/SERVICES.md")]
+    struct Services;
+    #[doc = include_str!("../docs/PRIVACY.md")]
+    struct Privacy;
+    #[doc = include_str!("../docs/DELIVERY.md")]
+    struct Delivery;
+}
