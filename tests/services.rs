@@ -1,7 +1,7 @@
 //! The example's services, real ones over loopback, into the official Collector: one trace through all of them, and the error where it happened. And what metrics say of them, whatever is sampled.
 #![allow(dead_code, reason = "the example's own clients are not needed")]
 
-#[path = "../examples/checkout/shop/mod.rs"]
+#[path = "../examples/checkout/src/shop/mod.rs"]
 mod shop;
 mod support;
 

@@ -3,6 +3,7 @@
 //! Its own threads, its own runtime: it works beside whatever the code under test does to its runtime.
 
 mod peer;
+#[cfg(feature = "proxy")]
 mod proxy;
 mod script;
 mod server;
@@ -15,8 +16,10 @@ use std::{
 };
 
 pub use peer::Peer;
+#[cfg(feature = "proxy")]
 pub use proxy::{Mode, Proxy};
 pub use script::{Answer, Arrival};
+#[cfg(feature = "proxy")]
 pub use tokio_rustls::rustls;
 pub use view::{Attributes, Log, Metric, Point, Received, Span, Value};
 

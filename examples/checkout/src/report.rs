@@ -140,7 +140,7 @@ fn render_crumb(paint: Paint, failed: u64, crumb: &Value) -> String {
 fn is_own(function: &str, place: &str) -> bool {
     let name = function.trim_start_matches(['<', '&']);
     let named = name.starts_with("checkout::") || !function.contains("::");
-    named && place.contains("examples/checkout/")
+    named && place.contains("examples/checkout/src/")
 }
 
 /// `2026-11-22T20:08:53.000123Z` → nanoseconds since midnight.
