@@ -166,7 +166,7 @@ fn produce(contender: &str, rate: u64) {
         })
     } else {
         let builder = crumbtrail::builder(crumbtrail::service!()).with_endpoint(endpoint).with_console(false);
-        let builder = builder.with_exporter(crumbtrail::Signal::Metrics, crumbtrail::Exporter::None);
+        let builder = builder.with_metrics_exporter(crumbtrail::Exporter::None);
         #[cfg(feature = "grpc")]
         let builder = if grpc { builder.with_protocol(crumbtrail::Protocol::Grpc) } else { builder };
         let guard = builder.install().expect("installed");

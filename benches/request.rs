@@ -317,20 +317,17 @@ mod stock {
 }
 
 fn crumbtrail_install(contender: &str) -> (Box<dyn Fn()>, Box<dyn std::any::Any>) {
-    use crumbtrail::{Exporter, Route, Sampler, Signal};
+    use crumbtrail::{Exporter, Route, Sampler};
     // The worker makes everything it would send, down to the decision where to; nothing leaves.
     let mut builder = crumbtrail::builder(crumbtrail::service!().with_crate("request"))
         // Every error gets its full record: that is what is measured.
         .with_exception_rate(crumbtrail::ExceptionRate::unlimited())
-        .with_exporter(Signal::Logs, Exporter::None)
-        .with_exporter(Signal::Spans, Exporter::None)
-        .with_exporter(Signal::Metrics, Exporter::None);
+        .with_logs_exporter(Exporter::None)
+        .with_traces_exporter(Exporter::None)
+        .with_metrics_exporter(Exporter::None);
     let receiver = crumbtrail_receiver::Receiver::start().expect("a receiver");
     if contender != "crumbtrail_trail_only" {
-        builder = builder
-            .with_exporter(Signal::Logs, Exporter::Otlp)
-            .with_exporter(Signal::Spans, Exporter::Otlp)
-            .with_endpoint(receiver.http_endpoint());
+        builder = builder.with_logs_exporter(Exporter::Otlp).with_traces_exporter(Exporter::Otlp).with_endpoint(receiver.http_endpoint());
     }
     if contender == "crumbtrail_unsampled" {
         builder = builder.with_sampler(Sampler::always_off());

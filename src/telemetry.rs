@@ -3,7 +3,11 @@
 use std::{
     fmt,
     panic::Location,
-    sync::{Arc, OnceLock, PoisonError, Weak, mpsc},
+    sync::{
+        Arc, OnceLock, PoisonError, Weak,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
     time::{Duration, Instant},
 };
 
@@ -25,7 +29,7 @@ use crate::{
 
 /// A handle to running telemetry: cheap to clone, all clones are one. From [`Builder::build`](crate::Builder::build).
 ///
-/// It runs until [`shutdown`](Self::shutdown), or until the [`Guard`] is dropped, or until the last handle and layer are gone; then what is left is sent within 2 s, in the background.
+/// It runs until [`shutdown`](Self::shutdown), or until the last [`Guard`] is dropped, or until the last handle and layer are gone; then what is left is sent within 2 s, in the background.
 #[derive(Clone)]
 pub struct Telemetry {
     inner: Arc<Inner>,
@@ -35,6 +39,8 @@ struct Inner {
     core: Arc<Core>,
     alive: Arc<Alive>,
     extras: Extras,
+    /// How many guards there are.
+    guards: AtomicUsize,
 }
 
 /// What only the handle needs.
@@ -62,7 +68,7 @@ impl Telemetry {
             (core.start)(&core, core.links.newest()).map_err(InitError::Thread)?;
             crate::ending::look_after(&core);
         }
-        Ok(Self { inner: Arc::new(Inner { core, alive, extras }) })
+        Ok(Self { inner: Arc::new(Inner { core, alive, extras, guards: AtomicUsize::new(0) }) })
     }
 
     /// The layer, for a subscriber of your own:
@@ -208,9 +214,9 @@ impl Telemetry {
         &self.inner.extras.warnings
     }
 
-    /// A guard that shuts this telemetry down when dropped.
+    /// A guard; dropping the last one of them shuts this telemetry down, and blocks meanwhile. See [`Guard`].
     pub fn guard(&self) -> Guard {
-        Guard { telemetry: self.clone() }
+        Guard::new(self.clone())
     }
 
     /// Whether the worker has answered, and what.
@@ -243,7 +249,18 @@ impl Telemetry {
     }
 }
 
-/// Keeps telemetry running; shuts it down when dropped, within the [shutdown timeout](crate::Builder::with_shutdown_timeout). Bind it to a name in `main`.
+/// Keeps telemetry running. Bind it to a name in `main`.
+///
+/// When it is dropped, and no other guard of the same telemetry is left, the telemetry is shut down: what was recorded is delivered, which blocks the dropping thread for the [shutdown timeout](crate::Builder::with_shutdown_timeout) at most.
+///
+/// ```
+/// let telemetry = crumbtrail::builder(crumbtrail::service!()).build()?;
+/// let in_main = telemetry.guard();
+/// drop(telemetry.guard());
+/// assert!(telemetry.flush(std::time::Duration::from_secs(2)).is_ok(), "it runs as long as there is a guard");
+/// drop(in_main);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// Dropping says on stderr what could not be delivered; [`Telemetry::shutdown`] returns it instead.
 #[must_use = "telemetry ends when the guard is dropped; bind it: `let _telemetry = …`"]
@@ -253,6 +270,11 @@ pub struct Guard {
 }
 
 impl Guard {
+    fn new(telemetry: Telemetry) -> Self {
+        telemetry.inner.guards.fetch_add(1, Ordering::Relaxed);
+        Self { telemetry }
+    }
+
     /// The telemetry it guards.
     pub fn telemetry(&self) -> &Telemetry {
         &self.telemetry
@@ -264,6 +286,9 @@ impl Drop for Guard {
         // A guard is kept by what does not return before the program ends.
         if std::thread::panicking() && std::thread::current().name() == Some("main") {
             self.telemetry.inner.core.main_ends();
+        }
+        if self.telemetry.inner.guards.fetch_sub(1, Ordering::AcqRel) > 1 {
+            return;
         }
         if let Err(error) = self.telemetry.shutdown(self.telemetry.inner.extras.shutdown_timeout) {
             crate::diagnose(format_args!("{error}"));

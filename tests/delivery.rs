@@ -222,7 +222,7 @@ fn a_disabled_sdk_does_nothing_at_all() {
 
 #[test]
 fn a_signal_may_go_nowhere() {
-    let pipeline = Pipeline::new(|builder, _| builder.with_exporter(Signal::Logs, Exporter::None));
+    let pipeline = Pipeline::new(|builder, _| builder.with_logs_exporter(Exporter::None));
     pipeline.run(work);
     let received = pipeline.received();
     assert_eq!((received.logs.len(), received.spans.len()), (0, 1));

@@ -121,8 +121,8 @@ fn builder() -> Builder {
         .with_attribute("deployment.note", careless())
         .with_process_arguments(true)
         .with_baggage(["allowed"])
-        .with_user_on(Signal::Logs, true)
-        .with_user_on(Signal::Spans, true)
+        .with_user_on_logs(true)
+        .with_user_on_spans(true)
 }
 
 fn assert_clean(what: &str, text: &str) {
@@ -166,7 +166,7 @@ fn nothing_planted_is_on_the_network() {
 fn nothing_planted_is_on_disk() {
     let directory = tempfile::tempdir().unwrap();
     let builder = builder().with_endpoint("http://127.0.0.1:1").with_state_dir(directory.path().join("state"));
-    let builder = builder.with_spooled(Signal::Logs, true).with_spooled(Signal::Spans, true).with_spooled(Signal::Metrics, true);
+    let builder = builder.with_spooled_logs(true).with_spooled_spans(true).with_spooled_metrics(true);
     let telemetry = builder.build().unwrap();
     run(&telemetry);
     let _ = telemetry.shutdown(Duration::from_secs(2));
@@ -188,8 +188,8 @@ const VARIABLE: &str = "CRUMBTRAIL_PRIVACY_CONSOLE";
 #[test]
 fn nothing_planted_is_on_the_console() {
     if std::env::var_os(VARIABLE).is_some() {
-        let signals = [Signal::Logs, Signal::Spans, Signal::Metrics];
-        let builder = signals.into_iter().fold(builder(), |builder, signal| builder.with_exporter(signal, Exporter::Console));
+        let console = Exporter::Console;
+        let builder = builder().with_logs_exporter(console).with_traces_exporter(console).with_metrics_exporter(console);
         let telemetry = builder.build().unwrap();
         std::panic::set_hook(Box::new(|_| {}));
         run(&telemetry);
@@ -286,7 +286,7 @@ fn a_rule_that_panics_over_a_scope_blocks_nothing() {
 
 #[test]
 fn a_secret_at_a_limit_is_known_for_one() {
-    let pipeline = support::Pipeline::new(|builder, _| builder.with_attribute_limits(Signal::Logs, 128, 24));
+    let pipeline = support::Pipeline::new(|builder, _| builder.with_log_attribute_limits(128, 24));
     pipeline.run(|| {
         let _request = info_span!("request").entered();
         info!(url = "postgres://app:hunter2-canary@db", bytes = "token=hunter2-canary and more".as_bytes(), "limits");

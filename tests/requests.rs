@@ -8,7 +8,6 @@ use std::{
     sync::{Arc, Mutex, mpsc},
 };
 
-use crumbtrail::Signal;
 use support::{PATIENCE, Pipeline, breadcrumbs, messages};
 use tokio::task::yield_now;
 use tracing::{Instrument, Span, debug, error, info, info_span, warn};
@@ -439,8 +438,7 @@ fn a_long_request_keeps_its_newest_breadcrumbs_and_its_open_spans() {
 /// Records are made in memory that the ones before have used.
 #[test]
 fn a_record_has_nothing_of_the_one_before() {
-    let pipeline =
-        Pipeline::new(|builder, _| builder.with_attribute_limits(Signal::Spans, 5, 100).with_attribute_limits(Signal::Logs, 3, 100));
+    let pipeline = Pipeline::new(|builder, _| builder.with_span_attribute_limits(5, 100).with_log_attribute_limits(3, 100));
     let remote = crumbtrail::propagation::extract(|name| match name {
         "traceparent" => Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
         "tracestate" => Some("vendor=1"),

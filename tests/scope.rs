@@ -4,7 +4,7 @@ mod support;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use crumbtrail::{AttributeValue, FlagEvaluation, Scope, Signal, User, testing};
+use crumbtrail::{AttributeValue, FlagEvaluation, Scope, User, testing};
 use rand::{RngExt as _, SeedableRng as _, rngs::SmallRng};
 use serde::Serialize;
 use support::Pipeline;
@@ -140,7 +140,7 @@ fn logs_and_spans_say_who_they_are_for_when_asked() {
             info!("by hand");
         });
     };
-    let (_, captured) = testing::capture_with(testing::builder().with_user_on(Signal::Logs, true).with_user_on(Signal::Spans, true), work);
+    let (_, captured) = testing::capture_with(testing::builder().with_user_on_logs(true).with_user_on_spans(true), work);
     let user_of = |body: &str| captured.log(body).attribute("user.id").map(ToString::to_string);
     assert_eq!(user_of("from the root span").as_deref(), Some("42"));
     assert_eq!(user_of("nobody yet"), None);

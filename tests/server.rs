@@ -13,7 +13,7 @@ use axum::{
     routing::get,
 };
 use crumbtrail::{
-    Builder, MetricTemporality, Route, Sampler, Scrubber, Signal, User,
+    Builder, MetricTemporality, Route, Sampler, Scrubber, User,
     tower::{RequestBuilderExt as _, ServerLayer},
 };
 use crumbtrail_receiver::{Log, Point, Received, Span};
@@ -154,7 +154,7 @@ fn a_request_says_the_same_to_us_alone_and_among_others() {
     let configurations: [fn(Builder) -> Builder; 10] = [
         |builder| builder,
         |builder| builder.with_scrubber(Scrubber::none()),
-        |builder| builder.with_attribute_limits(Signal::Spans, 5, 6),
+        |builder| builder.with_span_attribute_limits(5, 6),
         |builder| builder.with_scrubber(Scrubber::default().with_denied("cartcode")),
         |builder| builder.with_route(Route::Spans, "info,crumbtrail::server=off".parse().unwrap()),
         |builder| {

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::{Builder, LimitSettings};
-use crate::Signal;
 
 /// Of all processors.
 pub(super) const WORKER_SHARE: f64 = 1.0;
@@ -21,27 +20,39 @@ impl Builder {
         self
     }
 
-    /// How long a log record or span may wait for others to share its request: 1 s for logs, 5 s for spans. Exceptions do not wait, metrics have an [interval](Self::with_metric_interval).
-    pub fn with_export_delay(mut self, signal: Signal, delay: Duration) -> Self {
-        if let Some(index) = log_or_span(signal) {
-            self.delays[index] = Some(delay);
-        }
+    /// How long a log record may wait for others to share its request (`OTEL_BLRP_SCHEDULE_DELAY`); 1 s by default. Exceptions do not wait.
+    pub fn with_log_schedule_delay(mut self, delay: Duration) -> Self {
+        self.delays[0] = Some(delay);
         self
     }
 
-    /// Log records or spans in one request at most; 4,096 by default. A request is also sent before it grows beyond 1 MB.
-    pub fn with_max_export_batch(mut self, signal: Signal, records: u64) -> Self {
-        if let Some(index) = log_or_span(signal) {
-            self.max_batch[index] = Some(records.max(1));
-        }
+    /// How long a span may wait for others to share its request (`OTEL_BSP_SCHEDULE_DELAY`); 5 s by default.
+    pub fn with_span_schedule_delay(mut self, delay: Duration) -> Self {
+        self.delays[1] = Some(delay);
         self
     }
 
-    /// Attributes of a log record or span at most, 128 by default, `code.*` among them; and characters of one text, by default as many as 8 KiB hold, which is also the most. What is over is dropped and counted in the record, or cut, which `crumbtrail.truncated` says. Names, kinds, statuses and a log's body are no attributes. Exceptions have [limits of their own](crate#concepts).
-    pub fn with_attribute_limits(mut self, signal: Signal, count: usize, value_characters: usize) -> Self {
-        if let Some(index) = log_or_span(signal) {
-            self.attribute_limits[index] = LimitSettings { count: Some(count), length: Some(value_characters) };
-        }
+    /// Log records in one request at most (`OTEL_BLRP_MAX_EXPORT_BATCH_SIZE`); 4,096 by default, 1 at least. A request is also sent before it grows beyond 1 MB.
+    pub fn with_max_log_batch_size(mut self, records: u64) -> Self {
+        self.max_batch[0] = Some(records.max(1));
+        self
+    }
+
+    /// Spans in one request at most (`OTEL_BSP_MAX_EXPORT_BATCH_SIZE`); 4,096 by default, 1 at least. A request is also sent before it grows beyond 1 MB.
+    pub fn with_max_span_batch_size(mut self, spans: u64) -> Self {
+        self.max_batch[1] = Some(spans.max(1));
+        self
+    }
+
+    /// Attributes of a log record at most, 128 by default, `code.*` among them; and characters of one text, by default as many as 8 KiB hold, which is also the most. What is over is dropped and counted in the record, or cut, which `crumbtrail.truncated` says. The body is no attribute. Exceptions keep to 128 attributes and 32 KiB.
+    pub fn with_log_attribute_limits(mut self, count: usize, value_characters: usize) -> Self {
+        self.attribute_limits[0] = LimitSettings { count: Some(count), length: Some(value_characters) };
+        self
+    }
+
+    /// Attributes of a span at most, and characters of one text, as [of a log record](Self::with_log_attribute_limits). Names, kinds and statuses are no attributes.
+    pub fn with_span_attribute_limits(mut self, count: usize, value_characters: usize) -> Self {
+        self.attribute_limits[1] = LimitSettings { count: Some(count), length: Some(value_characters) };
         self
     }
 
@@ -72,14 +83,5 @@ impl Builder {
     pub fn with_exit_timeout(mut self, timeout: Duration) -> Self {
         self.exit_timeout = timeout;
         self
-    }
-}
-
-/// Only these two are gathered into batches by time and number.
-pub(super) fn log_or_span(signal: Signal) -> Option<usize> {
-    match signal {
-        Signal::Logs => Some(0),
-        Signal::Spans => Some(1),
-        Signal::Exceptions | Signal::Metrics => None,
     }
 }

@@ -134,21 +134,39 @@ impl Builder {
         self
     }
 
-    /// Whether another signal than exceptions goes to disk, too, when it cannot be delivered; none does by default. Logs and spans are written a batch at a time, from the first failure on and at shutdown.
-    pub fn with_spooled(mut self, signal: Signal, spooled: bool) -> Self {
-        if let Some(index) = (signal as usize).checked_sub(1) {
-            self.spooled[index] = spooled;
-        }
+    /// Whether log records that cannot be delivered go to disk, as exceptions always do where there is a [state directory](Self::with_state_dir); not by default. They are written a batch at a time, from the first failure on and at shutdown.
+    pub fn with_spooled_logs(mut self, spooled: bool) -> Self {
+        self.spooled[0] = spooled;
         self
     }
 
-    /// Where a signal goes. [`Signal::Exceptions`] and [`Signal::Logs`] are the logs of OpenTelemetry and go together.
-    pub fn with_exporter(mut self, signal: Signal, exporter: Exporter) -> Self {
-        self.exporters[match signal {
-            Signal::Exceptions | Signal::Logs => 0,
-            Signal::Spans => 1,
-            Signal::Metrics => 2,
-        }] = Some(exporter);
+    /// Whether spans that cannot be delivered go to disk; not by default. See [logs](Self::with_spooled_logs).
+    pub fn with_spooled_spans(mut self, spooled: bool) -> Self {
+        self.spooled[1] = spooled;
+        self
+    }
+
+    /// Whether metrics that cannot be delivered go to disk; not by default. See [logs](Self::with_spooled_logs).
+    pub fn with_spooled_metrics(mut self, spooled: bool) -> Self {
+        self.spooled[2] = spooled;
+        self
+    }
+
+    /// Where logs go, and exceptions, which are log records (`OTEL_LOGS_EXPORTER`).
+    pub fn with_logs_exporter(mut self, exporter: Exporter) -> Self {
+        self.exporters[0] = Some(exporter);
+        self
+    }
+
+    /// Where spans go (`OTEL_TRACES_EXPORTER`).
+    pub fn with_traces_exporter(mut self, exporter: Exporter) -> Self {
+        self.exporters[1] = Some(exporter);
+        self
+    }
+
+    /// Where metrics go (`OTEL_METRICS_EXPORTER`).
+    pub fn with_metrics_exporter(mut self, exporter: Exporter) -> Self {
+        self.exporters[2] = Some(exporter);
         self
     }
 }

@@ -1,7 +1,6 @@
 //! Beside OpenTelemetry's own API, see [`interop`](crate::interop).
 
 use super::{Builder, Exporter};
-use crate::ledger::Signal;
 
 impl Builder {
     /// Whether `tracing-opentelemetry`'s `OpenTelemetrySpanExt` works on crumbtrail's spans, see [`interop`](crate::interop); not by default. There must be no `OpenTelemetryLayer` beside it.
@@ -26,7 +25,7 @@ impl Builder {
     pub fn with_foreign_context(mut self, foreign: bool) -> Self {
         self.interop.foreign_context = foreign;
         if foreign {
-            self = self.with_exporter(Signal::Spans, Exporter::None);
+            self = self.with_traces_exporter(Exporter::None);
         }
         self
     }

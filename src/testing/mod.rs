@@ -106,8 +106,8 @@ impl Collection {
     #[expect(clippy::expect_used, reason = "a test without a thread for its telemetry cannot go on")]
     fn new(builder: Builder) -> Self {
         let sink = Arc::<Sink>::default();
-        let nowhere = [crate::Signal::Logs, crate::Signal::Spans, crate::Signal::Metrics];
-        let builder = nowhere.into_iter().fold(builder, |builder, signal| builder.with_exporter(signal, Exporter::Otlp));
+        let otlp = Exporter::Otlp;
+        let builder = builder.with_logs_exporter(otlp).with_traces_exporter(otlp).with_metrics_exporter(otlp);
         let telemetry = builder.with_sink(sink.clone()).build().expect("the telemetry of a test");
         crate::exception::panic::install_scoped_hook();
         // A test's code may well reach a callsite on a thread without it first.

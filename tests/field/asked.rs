@@ -40,8 +40,7 @@ fn logs_have_the_fields_of_their_spans_that_are_asked_for() {
 /// Report E: for Jaeger without a log store.
 #[test]
 fn events_are_events_of_their_span() {
-    let pipeline =
-        Pipeline::new(|builder, _| builder.with_events_on_spans(true).with_exporter(crumbtrail::Signal::Logs, crumbtrail::Exporter::None));
+    let pipeline = Pipeline::new(|builder, _| builder.with_events_on_spans(true).with_logs_exporter(crumbtrail::Exporter::None));
     pipeline.run(|| {
         let _order = info_span!("order").entered();
         info!(amount = 7, currency = "EUR", token = "hunter2", "card charged");

@@ -317,9 +317,7 @@ fn trace_context_is_taken_by_the_letter() {
 /// Report C8: limits concern attributes and count characters.
 #[test]
 fn limits_are_of_attributes() {
-    use crumbtrail::Signal;
-    let pipeline =
-        Pipeline::new(|builder, _| builder.with_attribute_limits(Signal::Spans, 3, 3).with_attribute_limits(Signal::Logs, 128, 3));
+    let pipeline = Pipeline::new(|builder, _| builder.with_span_attribute_limits(3, 3).with_log_attribute_limits(128, 3));
     pipeline.run(|| {
         let span = tracing::info_span!(
             "plain",

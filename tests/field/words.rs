@@ -48,7 +48,7 @@ fn links_that_do_not_fit_are_counted() {
 /// Report A8: one value, one form.
 #[test]
 fn roles_are_a_list_wherever_they_are() {
-    let builder = testing::builder().with_user_on(crumbtrail::Signal::Logs, true).with_user_on(crumbtrail::Signal::Spans, true);
+    let builder = testing::builder().with_user_on_logs(true).with_user_on_spans(true);
     let (_, captured) = testing::capture_with(builder, || {
         let _request = info_span!("request").entered();
         crumbtrail::set_user(User::new("1").with_roles(["admin", "ops"]));

@@ -202,8 +202,8 @@ impl Ours {
         let mut builder = crumbtrail::builder(crumbtrail::service!().with_name("program").with_crate("faults"))
             .with_console(false)
             .with_exception_rate(crumbtrail::ExceptionRate::unlimited())
-            .with_export_delay(Signal::Logs, Duration::from_millis(200))
-            .with_export_delay(Signal::Spans, Duration::from_millis(200))
+            .with_log_schedule_delay(Duration::from_millis(200))
+            .with_span_schedule_delay(Duration::from_millis(200))
             .with_metric_interval(Duration::from_secs(2));
         if setup.from_env {
             builder = builder.from_env();
@@ -233,9 +233,9 @@ impl Ours {
         if let Some(timeout) = setup.timeout_ms {
             builder = builder.with_timeout(Duration::from_millis(timeout));
         }
-        for signal in [Signal::Logs, Signal::Spans, Signal::Metrics] {
-            builder = builder.with_spooled(signal, setup.spooled.iter().any(|name| name == signal.as_str()));
-        }
+        let is_spooled = |signal: Signal| setup.spooled.iter().any(|name| name == signal.as_str());
+        builder = builder.with_spooled_logs(is_spooled(Signal::Logs));
+        builder = builder.with_spooled_spans(is_spooled(Signal::Spans)).with_spooled_metrics(is_spooled(Signal::Metrics));
         for (name, value) in &setup.headers {
             builder = builder.with_header(name, value);
         }

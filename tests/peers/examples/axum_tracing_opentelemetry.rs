@@ -5,19 +5,17 @@
 
 use axum::{Router, body::Body, http::Request, routing::get};
 use axum_tracing_opentelemetry::middleware::{OtelAxumLayer, OtelInResponseLayer};
-use crumbtrail::{Exporter, Signal};
+use crumbtrail::Exporter;
 use tower::ServiceExt as _;
 use tracing::{error, info};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let builder = [Signal::Logs, Signal::Spans].into_iter().fold(crumbtrail::builder(crumbtrail::service!()), |builder, signal| {
-        // For a look: a line each, on stdout. Without this it goes to OTEL_EXPORTER_OTLP_ENDPOINT.
-        builder.with_exporter(signal, Exporter::Console)
-    });
+    // For a look: a line each, on stdout. Without this it goes to OTEL_EXPORTER_OTLP_ENDPOINT.
+    let console = Exporter::Console;
+    let builder = crumbtrail::builder(crumbtrail::service!()).with_logs_exporter(console).with_traces_exporter(console);
     // The one line that makes `OpenTelemetrySpanExt` work; and OpenTelemetry's propagator, which that crate asks.
-    let _telemetry =
-        builder.with_exporter(Signal::Metrics, Exporter::None).with_span_extensions(true).with_opentelemetry_globals(true).install()?;
+    let _telemetry = builder.with_metrics_exporter(Exporter::None).with_span_extensions(true).with_opentelemetry_globals(true).install()?;
 
     let handler = || async {
         info!("loading");

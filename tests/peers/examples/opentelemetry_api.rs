@@ -3,7 +3,7 @@
 //!
 //! `cargo run -p crumbtrail-peers --example opentelemetry_api` prints what it sent.
 
-use crumbtrail::{Exporter, Signal};
+use crumbtrail::Exporter;
 use opentelemetry::{
     KeyValue, global,
     trace::{Span as _, Tracer as _},
@@ -12,9 +12,9 @@ use tracing::info_span;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let _telemetry = crumbtrail::builder(crumbtrail::service!())
-        .with_exporter(Signal::Logs, Exporter::Console)
-        .with_exporter(Signal::Spans, Exporter::Console)
-        .with_exporter(Signal::Metrics, Exporter::None)
+        .with_logs_exporter(Exporter::Console)
+        .with_traces_exporter(Exporter::Console)
+        .with_metrics_exporter(Exporter::None)
         .with_opentelemetry_globals(true)
         .install()?;
     let _request = info_span!("request", otel.kind = "server").entered();

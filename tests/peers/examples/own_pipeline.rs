@@ -3,7 +3,7 @@
 //!
 //! `cargo run -p crumbtrail-peers --example own_pipeline` prints both ids.
 
-use crumbtrail::{Exporter, Signal};
+use crumbtrail::Exporter;
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider};
 use tracing::{error, info, info_span};
@@ -16,8 +16,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let telemetry = crumbtrail::builder(crumbtrail::service!())
         .with_foreign_context(true)
-        .with_exporter(Signal::Logs, Exporter::Console)
-        .with_exporter(Signal::Metrics, Exporter::None)
+        .with_logs_exporter(Exporter::Console)
+        .with_metrics_exporter(Exporter::None)
         .build()?;
     tracing_subscriber::registry().with(tracing_opentelemetry::layer().with_tracer(provider.tracer("own"))).with(telemetry.layer()).init();
     telemetry.install_panic_hook();
