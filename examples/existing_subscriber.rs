@@ -8,7 +8,7 @@ use tracing::{error, info, info_span, trace};
 use tracing_subscriber::{EnvFilter, prelude::*};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let telemetry = crumbtrail::builder(crumbtrail::service!()).from_env().build()?;
+    let telemetry = crumbtrail::builder(crumbtrail::service!()).with_env().build()?;
     tracing_subscriber::registry()
         // `RUST_LOG` is for the text output: as a layer of its own it would take its share from all.
         .with(tracing_subscriber::fmt::layer().with_filter(EnvFilter::builder().parse_lossy("trace")))

@@ -15,7 +15,7 @@ use tracing_subscriber::{Layer, filter::Targets, registry::LookupSpan};
 use crate::{
     console::{Console, Output},
     delivery::{Compression, Credentials, Protocol},
-    env::{Environment, LimitSettings, Settings},
+    env::{EnvVars, LimitSettings, Settings},
     error::InitError,
     exception::storm::ExceptionRate,
     export::{
@@ -38,7 +38,7 @@ use crate::{
     service::Service,
     spool,
     stack::in_app::OwnCrates,
-    telemetry::{Extras, Guard, Telemetry},
+    telemetry::{Extras, Telemetry, TelemetryGuard},
     trail::encode::Limits,
 };
 
@@ -60,7 +60,7 @@ pub enum Exporter {
 /// use crumbtrail::{Route, Sampler};
 ///
 /// let telemetry = crumbtrail::builder(crumbtrail::service!())
-///     .from_env()
+///     .with_env()
 ///     .with_sampler(Sampler::ratio(0.1).parent_based())
 ///     .with_route(Route::Breadcrumbs, "info,my_service=trace".parse()?)
 ///     .build()?;
@@ -196,12 +196,12 @@ impl fmt::Debug for Builder {
 
 impl Builder {
     /// Reads the `OTEL_*` variables of this process, and `GIT_COMMIT_SHA` or `VCS_REF`. A bad value is diagnosed once and the default used.
-    pub fn from_env(self) -> Self {
-        self.from_environment(&Environment::of_process())
+    pub fn with_env(self) -> Self {
+        self.with_env_vars(&EnvVars::of_process())
     }
 
-    /// Reads variables from data, see [`from_env`](Self::from_env).
-    pub fn from_environment(mut self, environment: &Environment) -> Self {
+    /// Reads variables from data, see [`with_env`](Self::with_env).
+    pub fn with_env_vars(mut self, environment: &EnvVars) -> Self {
         self.settings = Settings::read(environment);
         self
     }
@@ -213,7 +213,7 @@ impl Builder {
     }
 
     /// The environment the service runs in: `production`, `staging`, … (`deployment.environment.name`). Where nothing says, `production`, or `development` in a build with debug assertions.
-    pub fn with_environment(self, name: impl Into<String>) -> Self {
+    pub fn with_deployment_environment(self, name: impl Into<String>) -> Self {
         self.with_attribute("deployment.environment.name", name)
     }
 
@@ -410,7 +410,7 @@ impl Builder {
     ///
     /// # Errors
     /// As [`build`](Self::build), and when a global subscriber is installed already.
-    pub fn install(self) -> Result<Guard, InitError> {
+    pub fn install(self) -> Result<TelemetryGuard, InitError> {
         let (panic_hook, metrics_recorder) = (self.panic_hook, self.metrics_recorder);
         let output = self.console.or(self.settings.console).unwrap_or_default().resolve();
         let telemetry = self.build_with(output)?;

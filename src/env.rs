@@ -29,30 +29,30 @@ use crate::{
 /// Environment variables, copied.
 ///
 /// ```
-/// use crumbtrail::{Environment, service};
+/// use crumbtrail::{EnvVars, service};
 ///
-/// let environment = Environment::from_iter([("OTEL_TRACES_SAMPLER", "sometimes")]);
-/// let telemetry = crumbtrail::builder(service!()).from_environment(&environment).build()?;
+/// let environment = EnvVars::from_iter([("OTEL_TRACES_SAMPLER", "sometimes")]);
+/// let telemetry = crumbtrail::builder(service!()).with_env_vars(&environment).build()?;
 /// assert_eq!(telemetry.warnings()[0].variable(), "OTEL_TRACES_SAMPLER");
 /// # Ok::<(), crumbtrail::InitError>(())
 /// ```
 #[derive(Clone, Default)]
-pub struct Environment(BTreeMap<String, OsString>);
+pub struct EnvVars(BTreeMap<String, OsString>);
 
-impl Environment {
+impl EnvVars {
     /// Those of this process.
     pub fn of_process() -> Self {
         std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value))).collect()
     }
 }
 
-impl<K: Into<String>, V: Into<OsString>> FromIterator<(K, V)> for Environment {
+impl<K: Into<String>, V: Into<OsString>> FromIterator<(K, V)> for EnvVars {
     fn from_iter<I: IntoIterator<Item = (K, V)>>(variables: I) -> Self {
         Self(variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
     }
 }
 
-impl fmt::Debug for Environment {
+impl fmt::Debug for EnvVars {
     /// Names only: values hold keys.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.0.keys()).finish()
@@ -183,7 +183,7 @@ pub(crate) const UNUSED: [&str; 14] = [
 
 impl Settings {
     /// Reads the environment (OpenTelemetry specification, "Environment Variable Specification" and "OTLP Exporter Configuration").
-    pub(crate) fn read(environment: &Environment) -> Self {
+    pub(crate) fn read(environment: &EnvVars) -> Self {
         let mut reader = Reader { environment, warnings: Vec::new() };
         let mut settings = Self {
             disabled: reader.boolean("OTEL_SDK_DISABLED").unwrap_or(false),
@@ -226,7 +226,7 @@ impl Settings {
 
 /// Looks variables up and notes what is wrong with them.
 struct Reader<'a> {
-    environment: &'a Environment,
+    environment: &'a EnvVars,
     warnings: Vec<Warning>,
 }
 
@@ -316,7 +316,7 @@ fn routes(reader: &mut Reader<'_>) -> Vec<(Route, Targets)> {
 }
 
 /// Ours, or a directory in the first that systemd has made for the service (`StateDirectory=`).
-fn state_dir(environment: &Environment) -> Option<PathBuf> {
+fn state_dir(environment: &EnvVars) -> Option<PathBuf> {
     let given = |name: &str| environment.0.get(name).filter(|value| !value.is_empty());
     let ours = given("CRUMBTRAIL_STATE_DIR").map(PathBuf::from);
     ours.or_else(|| Some(std::env::split_paths(given("STATE_DIRECTORY")?).next()?.join("crumbtrail")))

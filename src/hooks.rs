@@ -2,7 +2,7 @@
 
 use std::{fmt, ops::ControlFlow, sync::Arc};
 
-use crate::{Breadcrumb, Exception, Lost, fork::Once, scrub::Scrubber, unwind::guarded};
+use crate::{Breadcrumb, Exception, LossReason, fork::Once, scrub::Scrubber, unwind::guarded};
 
 type BeforeSend = Arc<dyn Fn(&mut Exception) -> ControlFlow<()> + Send + Sync>;
 type BeforeBreadcrumb = Arc<dyn Fn(&mut Breadcrumb) -> ControlFlow<()> + Send + Sync>;
@@ -38,7 +38,7 @@ impl Hooks {
     ///
     /// # Errors
     /// Why there is to be no record.
-    pub(crate) fn apply(&self, exception: &mut Exception) -> Result<(), Lost> {
+    pub(crate) fn apply(&self, exception: &mut Exception) -> Result<(), LossReason> {
         if let Some(hook) = &self.before_breadcrumb {
             let before = exception.breadcrumbs.len();
             exception.breadcrumbs.retain(|crumb| match guarded(|| hook(crumb)) {
@@ -53,10 +53,10 @@ impl Hooks {
         let Some(hook) = &self.before_send else { return Ok(()) };
         match guarded(|| hook(exception)) {
             Some(ControlFlow::Continue(())) => Ok(()),
-            Some(ControlFlow::Break(())) => Err(Lost::Filtered),
+            Some(ControlFlow::Break(())) => Err(LossReason::Filtered),
             None => {
                 say_once("before_send");
-                Err(Lost::CallbackError)
+                Err(LossReason::CallbackError)
             }
         }
     }
@@ -66,10 +66,10 @@ impl Hooks {
 ///
 /// # Errors
 /// A rule panicked.
-pub(crate) fn finish_scrubbing(exception: &mut Exception, scrubber: &Scrubber) -> Result<(), Lost> {
+pub(crate) fn finish_scrubbing(exception: &mut Exception, scrubber: &Scrubber) -> Result<(), LossReason> {
     let texts = exception.causes.iter_mut().map(|cause| &mut cause.message).chain(&mut exception.thread_name);
     for text in texts {
-        *text = scrubber.text(text).map_err(|_| Lost::ScrubberFailed)?.into_owned();
+        *text = scrubber.text(text).map_err(|_| LossReason::ScrubberFailed)?.into_owned();
     }
     Ok(())
 }

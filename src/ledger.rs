@@ -36,7 +36,7 @@ impl Signal {
 /// Why a record was not delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Lost {
+pub enum LossReason {
     /// A bounded queue in memory was full: more was recorded than could be sent.
     QueueOverflow,
     /// A log record or span of a request that was left out whole, because more was recorded than could be exported when it began; or a log record outside of requests. See [Overload](crate#overload).
@@ -69,7 +69,7 @@ pub enum Lost {
     InternalError,
 }
 
-impl Lost {
+impl LossReason {
     pub(crate) const ALL: [Self; 15] = [
         Self::QueueOverflow,
         Self::Overload,
@@ -123,7 +123,7 @@ struct Line {
     recovered: AtomicU64,
     delivered: AtomicU64,
     spooled: AtomicU64,
-    lost: [AtomicU64; Lost::ALL.len()],
+    lost: [AtomicU64; LossReason::ALL.len()],
 }
 
 impl Ledger {
@@ -133,7 +133,7 @@ impl Ledger {
     }
 
     /// Records that never reached the worker: the program emitted them, so they count as accepted, too.
-    pub(crate) fn dropped(&self, signal: Signal, reason: Lost, count: u64) {
+    pub(crate) fn dropped(&self, signal: Signal, reason: LossReason, count: u64) {
         self.accepted(signal, count);
         self.lost(signal, reason, count);
     }
@@ -162,13 +162,13 @@ impl Ledger {
     }
 
     /// Accepted records that are gone.
-    pub(crate) fn lost(&self, signal: Signal, reason: Lost, count: u64) {
+    pub(crate) fn lost(&self, signal: Signal, reason: LossReason, count: u64) {
         self.lines[signal as usize].lost[reason as usize].fetch_add(count, Ordering::Relaxed);
     }
 
     /// Logs and spans that were left out for want of room.
     pub(crate) fn left_out(&self) -> [u64; 2] {
-        [Signal::Logs, Signal::Spans].map(|signal| self.lines[signal as usize].lost[Lost::Overload as usize].load(Ordering::Relaxed))
+        [Signal::Logs, Signal::Spans].map(|signal| self.lines[signal as usize].lost[LossReason::Overload as usize].load(Ordering::Relaxed))
     }
 
     /// Some are, or have been just now.
@@ -182,7 +182,7 @@ impl Ledger {
                 let line = &self.lines[signal as usize];
                 SignalStats {
                     // Read in this order, a record on its way from one state to the next shows as pending, never twice.
-                    lost: Lost::ALL.map(|reason| line.lost[reason as usize].load(Ordering::Relaxed)),
+                    lost: LossReason::ALL.map(|reason| line.lost[reason as usize].load(Ordering::Relaxed)),
                     delivered: line.delivered.load(Ordering::Relaxed),
                     spooled: line.spooled.load(Ordering::Relaxed),
                     recovered: line.recovered.load(Ordering::Relaxed),
@@ -228,7 +228,7 @@ impl Stats {
         self.is_overloaded
     }
 
-    /// Panics of our own that were caught. What they cost is among the [`Lost::InternalError`]; please report them.
+    /// Panics of our own that were caught. What they cost is among the [`LossReason::InternalError`]; please report them.
     pub fn faults(&self) -> u64 {
         self.faults
     }
@@ -252,7 +252,7 @@ impl fmt::Display for Stats {
             if line.pending() > 0 {
                 write!(f, ", {} pending", line.pending())?;
             }
-            for reason in Lost::ALL.into_iter().filter(|reason| line.lost_to(*reason) > 0) {
+            for reason in LossReason::ALL.into_iter().filter(|reason| line.lost_to(*reason) > 0) {
                 write!(f, ", {} lost to {}", line.lost_to(reason), reason.as_str())?;
             }
             if signal == Signal::Exceptions && self.suppressed > 0 {
@@ -273,7 +273,7 @@ pub struct SignalStats {
     recovered: u64,
     delivered: u64,
     spooled: u64,
-    lost: [u64; Lost::ALL.len()],
+    lost: [u64; LossReason::ALL.len()],
 }
 
 impl SignalStats {
@@ -303,7 +303,7 @@ impl SignalStats {
     }
 
     /// Records lost for one reason.
-    pub fn lost_to(&self, reason: Lost) -> u64 {
+    pub fn lost_to(&self, reason: LossReason) -> u64 {
         self.lost[reason as usize]
     }
 
@@ -349,7 +349,7 @@ impl FlushReport {
 
 /// What the program dropped itself is no loss.
 fn lost_unasked(line: &SignalStats) -> u64 {
-    line.lost() - line.lost_to(Lost::Filtered)
+    line.lost() - line.lost_to(LossReason::Filtered)
 }
 
 impl fmt::Display for FlushReport {

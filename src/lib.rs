@@ -27,17 +27,17 @@
 //!
 //! # Overload
 //!
-//! Queues are bounded, so more may be recorded than can be exported. As long as there is room in a thread's outbox ([`Builder::with_outbox_memory`]) everything is exported. From when it is half full on, requests that begin on that thread are left out as wholes, rather than that many lose a part each: each with the same probability, the higher the fuller it is, all of them from three quarters on. So it settles where just that is left out which cannot be carried. What is left out are spans, and logs below WARN, counted as [`Lost::Overload`]; so are logs below WARN outside of requests, one by one. A log is only left out where its thread has no room: a request that goes on for long, or on another thread, may have logs without spans. Those whom such a request calls are told that the trace is not sampled. Its trail is kept as ever: an exception in it arrives, with its breadcrumbs, and with [`Sampler::keep_errors`] so does its trace. Metrics count every request.
+//! Queues are bounded, so more may be recorded than can be exported. As long as there is room in a thread's outbox ([`Builder::with_outbox_memory`]) everything is exported. From when it is half full on, requests that begin on that thread are left out as wholes, rather than that many lose a part each: each with the same probability, the higher the fuller it is, all of them from three quarters on. So it settles where just that is left out which cannot be carried. What is left out are spans, and logs below WARN, counted as [`LossReason::Overload`]; so are logs below WARN outside of requests, one by one. A log is only left out where its thread has no room: a request that goes on for long, or on another thread, may have logs without spans. Those whom such a request calls are told that the trace is not sampled. Its trail is kept as ever: an exception in it arrives, with its breadcrumbs, and with [`Sampler::keep_errors`] so does its trace. Metrics count every request.
 //!
 //! While it lasts, [`Stats::is_overloaded`] is true, and the instrumentation scopes of what is exported have the attribute `crumbtrail.left_out.ratio` (a double, 0 to 1): of all logs, or spans, that the process has recorded since the request before, the share that is missing. A line on stderr says when it begins, and another when it has ended, if it did not end less than a minute before.
 //!
-//! Exceptions have a queue of their own. A record that finds no room at all is dropped ([`Lost::QueueOverflow`]), be it a warning. The memory of `n` threads that record is at most `n` outboxes; that of worker and queues some 130 MB, of which 56 MB are exceptions.
+//! Exceptions have a queue of their own. A record that finds no room at all is dropped ([`LossReason::QueueOverflow`]), be it a warning. The memory of `n` threads that record is at most `n` outboxes; that of worker and queues some 130 MB, of which 56 MB are exceptions.
 //!
 //! # Ending
 //!
 //! | how the process ends | what is sent of what was recorded last |
 //! |---|---|
-//! | `main` returns and drops the [`Guard`], also by a panic | all, within the [shutdown timeout](Builder::with_shutdown_timeout) |
+//! | `main` returns and drops the [`TelemetryGuard`], also by a panic | all, within the [shutdown timeout](Builder::with_shutdown_timeout) |
 //! | [`exit`], `std::process::exit`; `main` returns and leaves the guard in a static | all, within the [exit timeout](Builder::with_exit_timeout) |
 //! | a panic where panics abort, or while another unwinds, or in an `extern "C"` function | all: the panic hook waits, within the exit timeout |
 //! | `std::process::abort`, `_exit`, a signal that kills, power | nothing. With a [state directory](Builder::with_state_dir) the next process sends what is on disk |
@@ -105,14 +105,14 @@ pub use crate::{
     console::{Console, ConsoleFormat},
     delivery::{Compression, Protocol},
     ending::exit,
-    env::{Environment, Warning},
+    env::{EnvVars, Warning},
     error::{FlushError, InitError},
     exception::{
         Capture, CaptureParts, Cause, DynError, ErrorId, ErrorReport, Exception, Mechanism, ParseErrorIdError, Reported, ResultExt,
         StdError, capture, last_error_id, storm::ExceptionRate,
     },
     layer::Route,
-    ledger::{FlushReport, Lost, Signal, SignalStats, Stats},
+    ledger::{FlushReport, LossReason, Signal, SignalStats, Stats},
     main_error::MainError,
     metrics::MetricTemporality,
     sampling::Sampler,
@@ -120,7 +120,7 @@ pub use crate::{
     scrub::Scrubber,
     service::Service,
     stack::resolve::Frame,
-    telemetry::{Guard, Telemetry},
+    telemetry::{Telemetry, TelemetryGuard},
 };
 
 #[cfg(feature = "anyhow")]
@@ -134,15 +134,15 @@ pub use crate::exception::RootCause;
 #[cfg(all(feature = "signal", unix))]
 pub use crate::signal::{ShutdownSignal, shutdown_signal, until_signal};
 
-/// Sets everything up from the environment and installs it: [`builder`]`(service).`[`from_env`](Builder::from_env)`().`[`install`](Builder::install)`()`.
+/// Sets everything up from the environment and installs it: [`builder`]`(service).`[`with_env`](Builder::with_env)`().`[`install`](Builder::install)`()`.
 ///
 /// # Errors
 /// A global subscriber is installed already, or the worker thread could not be started.
-pub fn init(service: Service) -> Result<Guard, InitError> {
-    builder(service).from_env().install()
+pub fn init(service: Service) -> Result<TelemetryGuard, InitError> {
+    builder(service).with_env().install()
 }
 
-/// One layer more for a subscriber that there is: [`builder`]`(service).`[`from_env`](Builder::from_env)`().`[`into_layer`](Builder::into_layer)`()`. Panics and what the `metrics` facade is told are included.
+/// One layer more for a subscriber that there is: [`builder`]`(service).`[`with_env`](Builder::with_env)`().`[`into_layer`](Builder::into_layer)`()`. Panics and what the `metrics` facade is told are included.
 ///
 /// ```
 /// use tracing_subscriber::prelude::*;
@@ -161,7 +161,7 @@ pub fn layer<S>(service: Service) -> Result<impl tracing_subscriber::Layer<S> + 
 where
     S: tracing_core::Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a> + Send + Sync,
 {
-    builder(service).from_env().into_layer()
+    builder(service).with_env().into_layer()
 }
 
 /// Says something about ourselves: on stderr, never through `tracing`, and not at all if stderr is closed.

@@ -29,7 +29,7 @@ use crate::{
 
 /// A handle to running telemetry: cheap to clone, all clones are one. From [`Builder::build`](crate::Builder::build).
 ///
-/// It runs until [`shutdown`](Self::shutdown), or until the last [`Guard`] is dropped, or until the last handle and layer are gone; then what is left is sent within 2 s, in the background.
+/// It runs until [`shutdown`](Self::shutdown), or until the last [`TelemetryGuard`] is dropped, or until the last handle and layer are gone; then what is left is sent within 2 s, in the background.
 #[derive(Clone)]
 pub struct Telemetry {
     inner: Arc<Inner>,
@@ -214,9 +214,9 @@ impl Telemetry {
         &self.inner.extras.warnings
     }
 
-    /// A guard; dropping the last one of them shuts this telemetry down, and blocks meanwhile. See [`Guard`].
-    pub fn guard(&self) -> Guard {
-        Guard::new(self.clone())
+    /// A guard; dropping the last one of them shuts this telemetry down, and blocks meanwhile. See [`TelemetryGuard`].
+    pub fn guard(&self) -> TelemetryGuard {
+        TelemetryGuard::new(self.clone())
     }
 
     /// Whether the worker has answered, and what.
@@ -265,11 +265,11 @@ impl Telemetry {
 /// Dropping says on stderr what could not be delivered; [`Telemetry::shutdown`] returns it instead.
 #[must_use = "telemetry ends when the guard is dropped; bind it: `let _telemetry = …`"]
 #[derive(Debug)]
-pub struct Guard {
+pub struct TelemetryGuard {
     telemetry: Telemetry,
 }
 
-impl Guard {
+impl TelemetryGuard {
     fn new(telemetry: Telemetry) -> Self {
         telemetry.inner.guards.fetch_add(1, Ordering::Relaxed);
         Self { telemetry }
@@ -281,7 +281,7 @@ impl Guard {
     }
 }
 
-impl Drop for Guard {
+impl Drop for TelemetryGuard {
     fn drop(&mut self) {
         // A guard is kept by what does not return before the program ends.
         if std::thread::panicking() && std::thread::current().name() == Some("main") {
@@ -304,7 +304,12 @@ pub(crate) fn installed_core() -> Option<Arc<Core>> {
 }
 
 /// Makes everything global.
-pub(crate) fn install(telemetry: Telemetry, panic_hook: bool, output: Option<Output>, metrics_recorder: bool) -> Result<Guard, InitError> {
+pub(crate) fn install(
+    telemetry: Telemetry,
+    panic_hook: bool,
+    output: Option<Output>,
+    metrics_recorder: bool,
+) -> Result<TelemetryGuard, InitError> {
     let dispatch = match output {
         #[cfg(feature = "console")]
         Some(output) => {

@@ -12,7 +12,7 @@ use std::{
     thread,
 };
 
-use crumbtrail::{Environment, Protocol};
+use crumbtrail::{EnvVars, Protocol};
 use crumbtrail_receiver::{Answer, Receiver};
 use support::{PATIENCE, Pipeline};
 use tracing::{error, info};
@@ -108,7 +108,7 @@ fn requests_go_through_a_proxy() {
                 let variables = [("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector.example:4318"), ("HTTP_PROXY", &proxy)];
                 builder
                     .with_endpoint("http://collector.example:4318")
-                    .from_environment(&Environment::from_iter(variables))
+                    .with_env_vars(&EnvVars::from_iter(variables))
                     .with_proxy_from_env(true)
             } else {
                 builder.with_endpoint("http://collector.example:4318").with_proxy(proxy)
@@ -129,8 +129,8 @@ fn the_environments_proxy_is_not_used_otherwise() {
     for (asked_for, exempt) in [(false, ""), (true, "127.0.0.1")] {
         let pipeline = Pipeline::new(|builder, receiver| {
             let nobody = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("an address");
-            let environment = Environment::from_iter([("HTTP_PROXY", format!("http://{nobody}")), ("NO_PROXY", exempt.to_owned())]);
-            builder.from_environment(&environment).with_endpoint(receiver.http_endpoint()).with_proxy_from_env(asked_for)
+            let environment = EnvVars::from_iter([("HTTP_PROXY", format!("http://{nobody}")), ("NO_PROXY", exempt.to_owned())]);
+            builder.with_env_vars(&environment).with_endpoint(receiver.http_endpoint()).with_proxy_from_env(asked_for)
         });
         pipeline.run(|| error!("directly"));
         assert_eq!(pipeline.exception("directly").text("exception.message"), "directly");

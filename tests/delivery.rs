@@ -6,7 +6,7 @@ use std::time::Duration;
 
 #[cfg(feature = "grpc")]
 use crumbtrail::Protocol;
-use crumbtrail::{Compression, Environment, Exporter, Lost, Sampler, Signal, propagation::SpanContext};
+use crumbtrail::{Compression, EnvVars, Exporter, LossReason, Sampler, Signal, propagation::SpanContext};
 use support::{PATIENCE, Pipeline};
 use tracing::{error, info, info_span, warn};
 
@@ -113,8 +113,8 @@ fn what_overflows_is_counted() {
     let received = pipeline.receiver.received().logs;
     let warnings = received.iter().filter(|log| log.severity_text == "WARN").count() as u64;
     let others = received.len() as u64 - warnings;
-    assert_eq!(warnings + logs.lost_to(Lost::QueueOverflow), emitted / 2, "{stats}");
-    assert_eq!(others + logs.lost_to(Lost::Overload), emitted / 2, "{stats}");
+    assert_eq!(warnings + logs.lost_to(LossReason::QueueOverflow), emitted / 2, "{stats}");
+    assert_eq!(others + logs.lost_to(LossReason::Overload), emitted / 2, "{stats}");
     assert!(warnings >= others, "{warnings} of {stats}");
 }
 
@@ -125,7 +125,7 @@ fn a_refused_request_is_lost_and_said_to_be() {
     pipeline.run(work);
     let error = pipeline.telemetry.flush(PATIENCE).unwrap_err();
     assert_eq!((error.undelivered(), error.report().lost() >= 3), (0, true), "{error}");
-    assert_eq!(pipeline.telemetry.stats().signal(Signal::Exceptions).lost_to(Lost::Rejected), 1);
+    assert_eq!(pipeline.telemetry.stats().signal(Signal::Exceptions).lost_to(LossReason::Rejected), 1);
 }
 
 #[test]
@@ -156,7 +156,7 @@ fn an_unreachable_receiver_costs_a_bounded_shutdown_and_every_loss_is_counted() 
     assert!(error.undelivered() >= 3, "{error}");
     let stats = pipeline.telemetry.stats();
     for signal in [Signal::Exceptions, Signal::Logs, Signal::Spans] {
-        assert_eq!(stats.signal(signal).lost_to(Lost::Shutdown), 1, "{stats}");
+        assert_eq!(stats.signal(signal).lost_to(LossReason::Shutdown), 1, "{stats}");
     }
     assert_eq!(pipeline.telemetry.shutdown(Duration::from_secs(1)).map(|report| report.lost()), Ok(0), "a second call does nothing");
     pipeline.run(work);
@@ -167,7 +167,7 @@ fn an_unreachable_receiver_costs_a_bounded_shutdown_and_every_loss_is_counted() 
 fn the_environment_decides_what_code_does_not() {
     let receiver = crumbtrail_receiver::Receiver::start().unwrap();
     let endpoint = receiver.http_endpoint();
-    let environment = Environment::from_iter([
+    let environment = EnvVars::from_iter([
         ("OTEL_SERVICE_NAME", "from-the-environment"),
         ("OTEL_RESOURCE_ATTRIBUTES", "team=payments,deployment.environment.name=staging"),
         ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", &format!("{endpoint}/v1/logs")),
@@ -179,7 +179,7 @@ fn the_environment_decides_what_code_does_not() {
         ("VCS_REF", "abc123"),
         ("OTEL_BSP_SCHEDULE_DELAY", "soon"),
     ]);
-    let telemetry = crumbtrail::builder(crumbtrail::service!()).from_environment(&environment).build().unwrap();
+    let telemetry = crumbtrail::builder(crumbtrail::service!()).with_env_vars(&environment).build().unwrap();
     assert_eq!(telemetry.warnings().len(), 1, "{:?}", telemetry.warnings());
     {
         use tracing_subscriber::layer::SubscriberExt;
@@ -214,8 +214,8 @@ fn the_environment_decides_what_code_does_not() {
 
 #[test]
 fn a_disabled_sdk_does_nothing_at_all() {
-    let environment = Environment::from_iter([("OTEL_SDK_DISABLED", "true")]);
-    let pipeline = Pipeline::new(|builder, _| builder.from_environment(&environment));
+    let environment = EnvVars::from_iter([("OTEL_SDK_DISABLED", "true")]);
+    let pipeline = Pipeline::new(|builder, _| builder.with_env_vars(&environment));
     pipeline.run(work);
     assert_eq!(pipeline.received().requests, 0);
 }
@@ -326,7 +326,7 @@ fn a_span_that_ends_with_its_thread_is_counted_and_leaves_nothing_behind() {
     let stats = pipeline.telemetry.stats();
     let spans = stats.signal(Signal::Spans);
     let arrived = received.spans.iter().filter(|span| span.name == "held to the end").count() as u64;
-    assert_eq!(arrived + spans.lost_to(Lost::ThreadEnding), threads, "{stats}");
+    assert_eq!(arrived + spans.lost_to(LossReason::ThreadEnding), threads, "{stats}");
     assert_eq!(received.spans.iter().filter(|span| span.name == "afterwards").count(), 50);
     let roots: std::collections::BTreeSet<_> = received.exceptions().map(|exception| &exception.trace_id).collect();
     assert_eq!(roots.len(), 50, "no span took over what another left");

@@ -34,7 +34,7 @@ fn declined(code: u32) -> Declined {
 /// Report A9, too: the span's event names the same type, however long names take.
 #[test]
 fn the_record_has_exactly_the_documented_attributes() {
-    let pipeline = Pipeline::new(|builder, _| builder.with_environment("test"));
+    let pipeline = Pipeline::new(|builder, _| builder.with_deployment_environment("test"));
     pipeline.run(|| {
         let _request = info_span!("request", user.id = "42", route = "/pay").entered();
         info!("charging");
@@ -259,8 +259,8 @@ fn span_fields_of_tracing_opentelemetry_mean_the_same() {
 
 #[test]
 fn logs_may_be_the_only_signal_of_an_exception() {
-    let environment = crumbtrail::Environment::from_iter([("OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN", "logs")]);
-    let pipeline = Pipeline::new(|builder, _| builder.from_environment(&environment));
+    let environment = crumbtrail::EnvVars::from_iter([("OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN", "logs")]);
+    let pipeline = Pipeline::new(|builder, _| builder.with_env_vars(&environment));
     pipeline.run(|| info_span!("logs only").in_scope(|| error!("no span event")));
     assert_eq!(pipeline.exceptions("no span event").len(), 1);
     let span = pipeline.span("logs only");

@@ -10,7 +10,7 @@ use std::{
     time::Instant,
 };
 
-use crumbtrail::{Guard, MetricTemporality, Telemetry};
+use crumbtrail::{MetricTemporality, Telemetry, TelemetryGuard};
 use crumbtrail_receiver::{Metric, Received, Receiver};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use support::PATIENCE;
@@ -162,7 +162,7 @@ fn a_child_counts_from_its_own_start(temporality: MetricTemporality) {
     }
 }
 
-fn start(receiver: &Receiver, configure: impl FnOnce(crumbtrail::Builder) -> crumbtrail::Builder) -> (Telemetry, Guard) {
+fn start(receiver: &Receiver, configure: impl FnOnce(crumbtrail::Builder) -> crumbtrail::Builder) -> (Telemetry, TelemetryGuard) {
     let builder = crumbtrail::builder(crumbtrail::service!().with_name("forks").with_crate(env!("CARGO_CRATE_NAME")))
         .with_endpoint(receiver.http_endpoint())
         .with_metric_interval(std::time::Duration::from_millis(50));

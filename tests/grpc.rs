@@ -87,7 +87,7 @@ impl Service<Request<Body>> for Stock {
     }
 }
 
-type Traced = crumbtrail::tower::Client<Channel>;
+type Traced = crumbtrail::tower::ClientService<Channel>;
 
 async fn check(client: &mut client::Grpc<Traced>, id: u64, path: &'static str) -> Result<u64, Code> {
     client.ready().await.expect("connected");

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use crumbtrail::{Lost, Mechanism, Signal, User, testing};
+use crumbtrail::{LossReason, Mechanism, Signal, User, testing};
 use crumbtrail_receiver::Receiver;
 use support::{PATIENCE, Pipeline};
 use tracing::{error, info, info_span};
@@ -87,7 +87,10 @@ fn what_a_hook_drops_or_panics_over_is_counted_and_nothing_else_happens() {
     assert_eq!(messages, ["kept"]);
     let stats = pipeline.telemetry.stats();
     let line = stats.signal(Signal::Exceptions);
-    assert_eq!((line.lost_to(Lost::Filtered), line.lost_to(Lost::CallbackError), line.delivered(), line.pending()), (1, 1, 1, 0));
+    assert_eq!(
+        (line.lost_to(LossReason::Filtered), line.lost_to(LossReason::CallbackError), line.delivered(), line.pending()),
+        (1, 1, 1, 0)
+    );
     assert_eq!((seen.load(Ordering::SeqCst), stats.faults()), (3, 0), "once for each exception");
     pipeline.telemetry.flush(PATIENCE).unwrap();
 }

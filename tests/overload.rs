@@ -10,7 +10,7 @@ use std::{
     time::Instant,
 };
 
-use crumbtrail::{Lost, Sampler, Signal};
+use crumbtrail::{LossReason, Sampler, Signal};
 use crumbtrail_receiver::{Received, Value};
 use support::{PATIENCE, Pipeline, breadcrumbs};
 use tracing::{error, info, info_span, warn};
@@ -131,8 +131,8 @@ fn requests_are_left_out_whole_and_counted() {
 
     let stats = pipeline.telemetry.stats();
     let (spans, logs) = (stats.signal(Signal::Spans), stats.signal(Signal::Logs));
-    assert_eq!((spans.lost_to(Lost::Overload), logs.lost_to(Lost::Overload)), (2 * left_out + 1, left_out + 1), "{stats}");
-    assert_eq!((spans.lost_to(Lost::QueueOverflow), logs.lost_to(Lost::QueueOverflow)), (0, 0), "{stats}");
+    assert_eq!((spans.lost_to(LossReason::Overload), logs.lost_to(LossReason::Overload)), (2 * left_out + 1, left_out + 1), "{stats}");
+    assert_eq!((spans.lost_to(LossReason::QueueOverflow), logs.lost_to(LossReason::QueueOverflow)), (0, 0), "{stats}");
     assert_eq!(spans.accepted(), 2 * (REQUESTS + 30) + 1);
     assert_eq!((spans.pending(), logs.pending()), (0, 0));
 }
@@ -155,7 +155,7 @@ fn a_failing_trace_is_kept_also_then() {
     let spans = stats.signal(Signal::Spans);
     assert_eq!((spans.accepted(), spans.pending()), (2 * REQUESTS, 0), "kept or missing, each is counted once: {stats}");
     assert_eq!(spans.delivered(), received.spans.len() as u64);
-    assert!(spans.lost_to(Lost::Overload) > 0);
+    assert!(spans.lost_to(LossReason::Overload) > 0);
 }
 
 /// A span that outlives its root, on another thread.
@@ -178,7 +178,7 @@ fn a_straggler_of_a_request_that_was_left_out_is_counted_too() {
         let stats = pipeline.telemetry.stats();
         let spans = stats.signal(Signal::Spans);
         assert_eq!(spans.accepted(), 2_002, "{stats}");
-        assert_eq!(spans.accepted(), spans.delivered() + spans.lost_to(Lost::Overload), "{stats}");
+        assert_eq!(spans.accepted(), spans.delivered() + spans.lost_to(LossReason::Overload), "{stats}");
         assert!(!received.spans.iter().any(|span| ["root", "straggler"].contains(&&*span.name)));
     }
 }
@@ -215,7 +215,7 @@ fn what_is_left_out_is_left_out_evenly_and_the_scope_says_how_much() {
     let stats = pipeline.telemetry.stats();
     assert!(stats.is_overloaded() && stats.to_string().ends_with("overloaded: more is recorded than can be exported"), "{stats}");
     let spans = stats.signal(Signal::Spans);
-    let expected = spans.lost_to(Lost::Overload) as f64 / spans.accepted() as f64;
+    let expected = spans.lost_to(LossReason::Overload) as f64 / spans.accepted() as f64;
     let of_spans: Vec<_> = received.spans.iter().filter_map(|span| ratio(&span.scope_attributes)).collect();
     assert!(!of_spans.is_empty() && of_spans.iter().all(|ratio| (ratio - expected).abs() < 0.05), "{expected}: {of_spans:?}");
     let of_logs = received.logs.iter().filter(|log| log.body == "loaded").find_map(|log| ratio(&log.scope_attributes));

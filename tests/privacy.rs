@@ -4,7 +4,7 @@ mod support;
 
 use std::{error::Error, fmt, process::Command, time::Duration};
 
-use crumbtrail::{Breadcrumb, Builder, Exporter, FlagEvaluation, Lost, Scope, Scrubber, Signal, User, testing};
+use crumbtrail::{Breadcrumb, Builder, Exporter, FlagEvaluation, LossReason, Scope, Scrubber, Signal, User, testing};
 use crumbtrail_receiver::Receiver;
 use serde_json::json;
 use support::PATIENCE;
@@ -262,8 +262,8 @@ fn a_rule_that_panics_costs_the_record_and_is_counted() {
     assert!(!format!("{received:?}").contains("poison"), "{received:?}");
     assert_eq!((received.logs.len(), received.spans.len()), (1, 1), "{received:#?}");
     let stats = telemetry.stats();
-    assert_eq!(stats.signal(Signal::Logs).lost_to(Lost::ScrubberFailed), 1);
-    assert_eq!(stats.signal(Signal::Exceptions).lost_to(Lost::ScrubberFailed), 2);
+    assert_eq!(stats.signal(Signal::Logs).lost_to(LossReason::ScrubberFailed), 1);
+    assert_eq!(stats.signal(Signal::Exceptions).lost_to(LossReason::ScrubberFailed), 2);
 }
 
 /// A rule's panic goes through the panic hook, which looks at the scope.

@@ -349,7 +349,7 @@ impl Talking {
     }
 }
 
-fn init() -> crumbtrail::Guard {
+fn init() -> crumbtrail::TelemetryGuard {
     crumbtrail::init(crumbtrail::service!()).expect("installed")
 }
 
@@ -413,7 +413,7 @@ fn panics_while_it_unwinds() {
 }
 
 fn panics_before_there_is_a_guard() {
-    let telemetry = crumbtrail::builder(crumbtrail::service!()).from_env().build().expect("telemetry");
+    let telemetry = crumbtrail::builder(crumbtrail::service!()).with_env().build().expect("telemetry");
     telemetry.install_panic_hook();
     let _guard = if std::hint::black_box(true) { panic!("too early") } else { telemetry.guard() };
 }
@@ -421,7 +421,7 @@ fn panics_before_there_is_a_guard() {
 /// Its own crate is let through, all others are not.
 fn fails_below_a_filter() {
     use tracing_subscriber::{filter::Targets, prelude::*};
-    let guard = crumbtrail::builder(crumbtrail::service!()).from_env().build().expect("telemetry").guard();
+    let guard = crumbtrail::builder(crumbtrail::service!()).with_env().build().expect("telemetry").guard();
     let own = Targets::new().with_target("process", tracing::Level::DEBUG);
     tracing_subscriber::registry().with(own).with(guard.telemetry().layer()).init();
     for _ in 0..2 {
@@ -453,7 +453,7 @@ fn fails_beside_a_layer_that_wants_everything() {
         }
     }
 
-    let guard = crumbtrail::builder(crumbtrail::service!()).from_env().build().expect("telemetry").guard();
+    let guard = crumbtrail::builder(crumbtrail::service!()).with_env().build().expect("telemetry").guard();
     tracing_subscriber::registry().with(Everything).with(guard.telemetry().layer()).init();
     tracing::error!("failed");
     guard.telemetry().flush(PATIENCE).expect("delivered");
@@ -487,11 +487,11 @@ fn reports_errors_after_their_spans() {
 
 /// While a hook holds the worker up.
 fn records_more_than_is_exported() {
-    use crumbtrail::{Lost, Signal};
+    use crumbtrail::{LossReason, Signal};
     let (is_there, there) = std::sync::mpsc::channel();
     let (open, gate) = std::sync::mpsc::channel::<()>();
     let gate = std::sync::Mutex::new(gate);
-    let builder = crumbtrail::builder(crumbtrail::service!()).from_env().with_console(false).with_outbox_memory(64 << 10);
+    let builder = crumbtrail::builder(crumbtrail::service!()).with_env().with_console(false).with_outbox_memory(64 << 10);
     let builder = builder.with_before_send(move |_| {
         let _ = is_there.send(());
         let _ = gate.lock().expect("nobody panicked").recv();
@@ -508,7 +508,7 @@ fn records_more_than_is_exported() {
     telemetry.flush(PATIENCE).expect("delivered");
     drop(guard);
     for signal in [Signal::Logs, Signal::Spans] {
-        println!("{} {}", signal.as_str(), telemetry.stats().signal(signal).lost_to(Lost::Overload));
+        println!("{} {}", signal.as_str(), telemetry.stats().signal(signal).lost_to(LossReason::Overload));
     }
 }
 
@@ -555,7 +555,7 @@ fn fails_as_a_command_does() {
 }
 
 #[inline(never)]
-fn fails_in_its_own_function(guard: &crumbtrail::Guard) {
+fn fails_in_its_own_function(guard: &crumbtrail::TelemetryGuard) {
     tracing::error!("it fails");
     guard.telemetry().flush(PATIENCE).expect("delivered");
 }

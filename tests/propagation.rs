@@ -5,7 +5,7 @@ mod support;
 use std::collections::BTreeMap;
 
 use crumbtrail::{
-    Environment, Sampler,
+    EnvVars, Sampler,
     propagation::{self, Propagator},
 };
 use support::Pipeline;
@@ -140,11 +140,11 @@ fn formats_are_chosen_in_code_or_by_the_environment() {
     assert_eq!(written.keys().collect::<Vec<_>>(), ["b3", "uber-trace-id"]);
     assert!(written["b3"].starts_with(TRACE) && written["b3"].ends_with("-1"), "{written:?}");
 
-    let environment = Environment::from_iter([("OTEL_PROPAGATORS", "b3multi,b3")]);
-    let by_variable = Pipeline::new(|builder, _| builder.from_environment(&environment));
+    let environment = EnvVars::from_iter([("OTEL_PROPAGATORS", "b3multi,b3")]);
+    let by_variable = Pipeline::new(|builder, _| builder.with_env_vars(&environment));
     assert_eq!(outgoing(&by_variable).keys().collect::<Vec<_>>(), ["b3", "x-b3-sampled", "x-b3-spanid", "x-b3-traceid"]);
 
-    let environment = Environment::from_iter([("OTEL_PROPAGATORS", "none")]);
-    let none = Pipeline::new(|builder, _| builder.from_environment(&environment));
+    let environment = EnvVars::from_iter([("OTEL_PROPAGATORS", "none")]);
+    let none = Pipeline::new(|builder, _| builder.with_env_vars(&environment));
     assert!(outgoing(&none).is_empty());
 }

@@ -73,7 +73,7 @@ impl Builder {
         self
     }
 
-    /// How long dropping the [`Guard`](crate::Guard) may wait for delivery; 2 s by default.
+    /// How long dropping the [`TelemetryGuard`](crate::TelemetryGuard) may wait for delivery; 2 s by default.
     pub fn with_shutdown_timeout(mut self, timeout: Duration) -> Self {
         self.shutdown_timeout = timeout;
         self

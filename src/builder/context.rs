@@ -71,7 +71,7 @@ impl Builder {
 
     /// Whether events in a span that are logs or breadcrumbs are events of that span, too, for a backend that
     /// has traces and no logs; not by default. An event's message is its name there. Costs such an event its
-    /// JSON text. A span has as many as its [limit](crate::Environment) allows, 128 by default, and what fits
+    /// JSON text. A span has as many as its [limit](crate::EnvVars) allows, 128 by default, and what fits
     /// into 32 KiB; the rest is counted. Exceptions are there in any case.
     ///
     /// ```
@@ -108,7 +108,7 @@ impl Builder {
         self
     }
 
-    /// Sees every exception before it is sent; may change it, set its group, or drop it by `Break` (counted as [`Lost::Filtered`](crate::Lost::Filtered)). Runs on the worker's thread, once for each exception, after secrets are out; what it logs is not recorded. Should it panic, that record is dropped and counted as [`Lost::CallbackError`](crate::Lost::CallbackError), and nothing else happens.
+    /// Sees every exception before it is sent; may change it, set its group, or drop it by `Break` (counted as [`LossReason::Filtered`](crate::LossReason::Filtered)). Runs on the worker's thread, once for each exception, after secrets are out; what it logs is not recorded. Should it panic, that record is dropped and counted as [`LossReason::CallbackError`](crate::LossReason::CallbackError), and nothing else happens.
     ///
     /// With a hook, the first form of a record, which is on disk before its stack has names, says only which defect it is: should the process end just then, no hook has seen more.
     ///

@@ -420,10 +420,10 @@ fn secure(endpoint: &Uri) -> Uri {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::env::Environment;
+    use crate::env::EnvVars;
 
     fn logs(variables: &[(&str, &str)], change: impl FnOnce(Builder) -> Builder) -> (LaneConfig, Vec<Warning>) {
-        let builder = crate::builder(crate::service!()).from_environment(&Environment::from_iter(variables.iter().copied()));
+        let builder = crate::builder(crate::service!()).with_env_vars(&EnvVars::from_iter(variables.iter().copied()));
         let mut warnings = Vec::new();
         match change(builder).destinations(&mut warnings).expect("destinations") {
             [_, Destination::Otlp(config), _, _] => (*config, warnings),
@@ -468,8 +468,8 @@ mod tests {
     #[test]
     fn a_certificate_that_cannot_be_read_is_an_error() {
         for (variable, what) in [("OTEL_EXPORTER_OTLP_CERTIFICATE", "certificate"), ("OTEL_EXPORTER_OTLP_LOGS_CLIENT_KEY", "client key")] {
-            let environment = Environment::from_iter([(variable, "/nonexistent")]);
-            let error = crate::builder(crate::service!()).from_environment(&environment).destinations(&mut Vec::new()).err();
+            let environment = EnvVars::from_iter([(variable, "/nonexistent")]);
+            let error = crate::builder(crate::service!()).with_env_vars(&environment).destinations(&mut Vec::new()).err();
             let text = error.map(|error| error.to_string()).unwrap_or_default();
             assert!(text.contains(what) && text.contains(variable) && text.contains("/nonexistent"), "{text}");
         }
@@ -490,8 +490,8 @@ mod tests {
     #[cfg(not(feature = "grpc"))]
     #[test]
     fn a_protocol_that_is_not_built_in_is_refused() {
-        let environment = Environment::from_iter([("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")]);
-        let by_variable = crate::builder(crate::service!()).from_environment(&environment);
+        let environment = EnvVars::from_iter([("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")]);
+        let by_variable = crate::builder(crate::service!()).with_env_vars(&environment);
         let by_code = crate::builder(crate::service!()).with_protocol(Protocol::Grpc);
         for builder in [by_variable, by_code] {
             let refused = builder.destinations(&mut Vec::new()).err();

@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     layer::core::Core,
-    ledger::{Lost, Signal, Stats},
+    ledger::{LossReason, Signal, Stats},
     text::cut,
 };
 
@@ -19,7 +19,7 @@ pub(crate) struct Outage {
     pub(crate) lasted: Duration,
     /// What was wrong, as far as it was said.
     pub(crate) reasons: Vec<String>,
-    pub(crate) lost: Vec<(Signal, Lost, u64)>,
+    pub(crate) lost: Vec<(Signal, LossReason, u64)>,
 }
 
 /// What the lanes have met. Shared by them, on the worker's thread.
@@ -109,7 +109,7 @@ impl Health {
         }
         let Some(trouble) = slot.take() else { return };
         let after = self.core.stats();
-        let lines = Signal::ALL.into_iter().flat_map(|signal| Lost::ALL.into_iter().map(move |reason| (signal, reason)));
+        let lines = Signal::ALL.into_iter().flat_map(|signal| LossReason::ALL.into_iter().map(move |reason| (signal, reason)));
         let lost = lines.filter_map(|(signal, reason)| {
             let count = after.signal(signal).lost_to(reason).saturating_sub(trouble.before.signal(signal).lost_to(reason));
             (count > 0).then_some((signal, reason, count))

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     failpoint::step,
     layer::core::Core,
-    ledger::{Lost, Signal},
+    ledger::{LossReason, Signal},
     spool::{Chain, Entry, Moment, Ticket},
 };
 
@@ -184,7 +184,7 @@ impl Lane {
                 // What is on disk is the next process's.
                 Some(_) => {}
                 None => {
-                    self.core.ledger().lost(self.signal, Lost::Shutdown, parcel.records - known);
+                    self.core.ledger().lost(self.signal, LossReason::Shutdown, parcel.records - known);
                     lost += parcel.records - known;
                 }
             }
@@ -227,14 +227,14 @@ impl Lane {
         for mut parcel in self.queue.borrow_mut().finish() {
             let known = accounted.min(parcel.records);
             (accounted, parcel.records) = (accounted - known, parcel.records - known);
-            self.lose(parcel, Lost::InternalError);
+            self.lose(parcel, LossReason::InternalError);
         }
         self.progress.notify_one();
     }
 
     fn put(&self, body: Option<Bytes>, records: u64, ticket: Option<Ticket>) {
         for evicted in self.queue.borrow_mut().push(body, records, ticket) {
-            self.core.ledger().lost(self.signal, Lost::QueueOverflow, evicted.records);
+            self.core.ledger().lost(self.signal, LossReason::QueueOverflow, evicted.records);
         }
         self.filled.notify_one();
     }
@@ -251,7 +251,7 @@ impl Lane {
             if evicted.is_empty() {
                 return None;
             }
-            evicted.into_iter().for_each(|parcel| self.lose(parcel, Lost::SpoolOverflow));
+            evicted.into_iter().for_each(|parcel| self.lose(parcel, LossReason::SpoolOverflow));
         }
         chain.append(entry)
     }
@@ -280,9 +280,9 @@ impl Lane {
             self.lose(
                 parcel,
                 match why {
-                    Gone::Damaged => Lost::Damaged,
-                    Gone::Expired if on_disk => Lost::Expired,
-                    Gone::Expired => Lost::NetworkError,
+                    Gone::Damaged => LossReason::Damaged,
+                    Gone::Expired if on_disk => LossReason::Expired,
+                    Gone::Expired => LossReason::NetworkError,
                 },
             );
             self.progress.notify_one();
@@ -290,7 +290,7 @@ impl Lane {
         self.queue.borrow_mut().take(gone)
     }
 
-    fn lose(&self, parcel: Parcel, reason: Lost) {
+    fn lose(&self, parcel: Parcel, reason: LossReason) {
         if let Some(ticket) = parcel.ticket {
             self.core.ledger().unspooled(self.signal, parcel.records);
             ticket.settle();
@@ -313,7 +313,7 @@ impl Lane {
                     self.dislikes_all.set(false);
                     self.backoff.borrow_mut().is_accepted();
                     self.account(on_disk, piece.records - rejected, None);
-                    self.account(on_disk, rejected, Some(Lost::Rejected));
+                    self.account(on_disk, rejected, Some(LossReason::Rejected));
                     self.health.is_well(self.signal);
                     continue;
                 }
@@ -323,7 +323,7 @@ impl Lane {
                 Err(Failure::Unauthorized { why }) => (None, why, false, true),
                 Err(Failure::Permanent { why }) => {
                     self.health.refuses(self.signal, &shown(&self.config.endpoint), &why);
-                    self.account(on_disk, piece.records, Some(Lost::Rejected));
+                    self.account(on_disk, piece.records, Some(LossReason::Rejected));
                     continue;
                 }
                 Err(Failure::Content { why, too_large }) => {
@@ -336,7 +336,7 @@ impl Lane {
                         }
                         None => {
                             self.health.refuses(self.signal, &shown(&self.config.endpoint), &why);
-                            self.account(on_disk, piece.records, Some(if too_large { Lost::TooLarge } else { Lost::Rejected }));
+                            self.account(on_disk, piece.records, Some(if too_large { LossReason::TooLarge } else { LossReason::Rejected }));
                         }
                     }
                     continue;
@@ -369,7 +369,7 @@ impl Lane {
             pieces.push(piece);
             if self.queue.borrow().in_hand_is_expired() {
                 let left = pieces.drain(..).map(|piece| piece.records).sum();
-                self.account(on_disk, left, Some(if on_disk { Lost::Expired } else { Lost::NetworkError }));
+                self.account(on_disk, left, Some(if on_disk { LossReason::Expired } else { LossReason::NetworkError }));
             }
         }
         if !whole && !some_delivered {
@@ -440,7 +440,7 @@ impl Lane {
     }
 
     /// Enters a part of the load in hand into the ledger: delivered, or lost for a reason.
-    fn account(&self, on_disk: bool, records: u64, lost: Option<Lost>) {
+    fn account(&self, on_disk: bool, records: u64, lost: Option<LossReason>) {
         let ledger = &self.core.ledger();
         if on_disk {
             ledger.unspooled(self.signal, records);

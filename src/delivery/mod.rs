@@ -33,7 +33,7 @@ pub(crate) use self::{
 use self::{health::Health, lane::Lane};
 use crate::{
     layer::core::Core,
-    ledger::{Lost, Signal},
+    ledger::{LossReason, Signal},
     spool::{Adopted, Spool, Ticket},
 };
 
@@ -85,7 +85,7 @@ impl Delivery {
     pub(crate) fn submit(&self, signal: Signal, body: Bytes, records: u64, earlier: Option<Ticket>) {
         match &self.lanes[signal as usize] {
             Some(lane) => lane.submit(body, records, earlier),
-            None => self.core.ledger().lost(signal, Lost::InternalError, records),
+            None => self.core.ledger().lost(signal, LossReason::InternalError, records),
         }
     }
 
@@ -105,7 +105,7 @@ impl Delivery {
     pub(crate) fn recover(&self, spool: &Spool) {
         spool.adopt(&mut |signal, found| match (&self.lanes[signal as usize], found) {
             (Some(lane), Adopted::Request(ticket, records)) => lane.recover(ticket, records),
-            (Some(_), Adopted::Damaged(records)) => self.core.ledger().dropped(signal, Lost::Damaged, records),
+            (Some(_), Adopted::Damaged(records)) => self.core.ledger().dropped(signal, LossReason::Damaged, records),
             // This process sends no such signal: it stays where it is.
             (None, _) => {}
         });

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use super::Environment;
+use super::EnvVars;
 
 /// Which of them are looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub(super) fn parse(text: &str) -> Result<Detectors, String> {
 }
 
 /// `root`: where `proc` and `var` are.
-pub(super) fn detect(environment: &Environment, root: &Path, wanted: Detectors) -> Vec<(String, String)> {
+pub(super) fn detect(environment: &EnvVars, root: &Path, wanted: Detectors) -> Vec<(String, String)> {
     let mut place = Place { environment, root, found: Vec::new() };
     if wanted.container {
         place.container();
@@ -51,7 +51,7 @@ pub(super) fn detect(environment: &Environment, root: &Path, wanted: Detectors) 
 }
 
 struct Place<'a> {
-    environment: &'a Environment,
+    environment: &'a EnvVars,
     root: &'a Path,
     found: Vec<(String, String)>,
 }
@@ -199,7 +199,7 @@ mod tests {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, text).unwrap();
         }
-        detect(&Environment::from_iter(variables.iter().copied()), root.path(), parse(detectors).unwrap())
+        detect(&EnvVars::from_iter(variables.iter().copied()), root.path(), parse(detectors).unwrap())
     }
 
     fn value<'a>(found: &'a [(String, String)], key: &str) -> &'a str {

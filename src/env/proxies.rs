@@ -4,7 +4,7 @@ use std::fmt;
 
 use http::Uri;
 
-use super::Environment;
+use super::EnvVars;
 use crate::delivery::Proxy;
 
 /// Their rules are those of hyper-util, and so of reqwest.
@@ -26,10 +26,10 @@ impl fmt::Debug for Proxies {
 
 impl Proxies {
     pub(crate) fn of_process() -> Self {
-        Self::read(&Environment::of_process())
+        Self::read(&EnvVars::of_process())
     }
 
-    pub(super) fn read(environment: &Environment) -> Self {
+    pub(super) fn read(environment: &EnvVars) -> Self {
         let text = |name: &str| Some(environment.0.get(name)?.to_str()?.to_owned()).filter(|text| !text.is_empty());
         let either = |large: &str, small: &str| text(small).or_else(|| text(large));
         // In a CGI program HTTP_PROXY is a header of the client's.
@@ -82,7 +82,7 @@ mod tests {
             ("http_proxy", "http://plain.internal:8080"),
             ("NO_PROXY", "10.0.0.0/8,.corp.example,collector"),
         ];
-        let proxies = Proxies::read(&Environment::from_iter(environment));
+        let proxies = Proxies::read(&EnvVars::from_iter(environment));
         let of =
             |address: &'static str| proxies.of(&Uri::from_static(address)).map(|proxy| (proxy.address.to_string(), proxy.authorization));
         let (address, authorization) = of("https://otlp.vendor.example/v1/logs").expect("there is one");

@@ -78,7 +78,7 @@ fn samplers_are_case_insensitive() {
 #[test]
 fn secrets_are_not_shown() {
     let variables = [("OTEL_EXPORTER_OTLP_HEADERS", "api-key=hunter2"), ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://user:hunter2@ho st")];
-    let environment: Environment = variables.into_iter().collect();
+    let environment: EnvVars = variables.into_iter().collect();
     let settings = Settings::read(&environment);
     assert!(!format!("{environment:?} {settings:?}").contains("hunter2"), "{settings:?}");
 }
@@ -109,7 +109,7 @@ fn metrics_are_told_as_the_environment_says() {
             ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", temporality),
             ("OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION", aggregation),
         ];
-        let settings = Settings::read(&Environment::from_iter(variables));
+        let settings = Settings::read(&EnvVars::from_iter(variables));
         (settings.temporality, settings.exponential_histograms, settings.warnings.len())
     };
     assert_eq!(read("Delta", "base2_exponential_bucket_histogram"), (Some(MetricTemporality::Delta), Some(true), 0));
@@ -120,7 +120,7 @@ fn metrics_are_told_as_the_environment_says() {
 #[test]
 fn known_propagators_are_used_and_unknown_ones_told() {
     let read = |text: &str| {
-        let settings = Settings::read(&Environment::from_iter([("OTEL_PROPAGATORS", text)]));
+        let settings = Settings::read(&EnvVars::from_iter([("OTEL_PROPAGATORS", text)]));
         (settings.propagators, settings.warnings.len())
     };
     assert_eq!(read("B3, xray,baggage"), (Some([Propagator::B3, Propagator::Baggage].into_iter().collect()), 1));

@@ -16,7 +16,7 @@ use crate::{
     Breadcrumb,
     clock::now,
     layer::{self, SharedSpan, core::Core},
-    ledger::{Lost, Signal},
+    ledger::{LossReason, Signal},
     scope,
     stack::{
         statics::Template,
@@ -236,7 +236,7 @@ fn capture_as<Kind>(
     // The program's code: `Display`, `source`.
     // It may capture itself: that is bounded as events within events are.
     if !layer::nested(|| _ = guarded(|| error.describe(&mut parts))) {
-        core.ledger().dropped(Signal::Exceptions, Lost::Reentrant, 1);
+        core.ledger().dropped(Signal::Exceptions, LossReason::Reentrant, 1);
         core.storm.count_other();
         return id;
     }
@@ -248,7 +248,7 @@ fn capture_as<Kind>(
         match core.scrubber.text(text) {
             Ok(clean) => *text = cut(&clean, MAX_MESSAGE).to_owned(),
             Err(_) => {
-                core.ledger().dropped(Signal::Exceptions, Lost::ScrubberFailed, 1);
+                core.ledger().dropped(Signal::Exceptions, LossReason::ScrubberFailed, 1);
                 core.storm.count_other();
                 return id;
             }
@@ -257,7 +257,7 @@ fn capture_as<Kind>(
     // The program's rules for secrets run in it.
     let said = guarded(|| scope::clean_tags(&core.scrubber, std::mem::take(&mut parts.said.tags)));
     let Some(tags) = said else {
-        core.ledger().dropped(Signal::Exceptions, Lost::ScrubberFailed, 1);
+        core.ledger().dropped(Signal::Exceptions, LossReason::ScrubberFailed, 1);
         core.storm.count_other();
         return id;
     };

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     layer::{self, SpanState, core::Core},
-    ledger::{Lost, Signal},
+    ledger::{LossReason, Signal},
     outbox::Weight as _,
     stack,
 };
@@ -168,9 +168,9 @@ fn send(core: &Arc<Core>, mut draft: Box<Draft>) {
         Some(Ok(())) => link.waker.wake(),
         Some(Err(ticket)) => {
             ticket.settle();
-            link.ledger.dropped(Signal::Exceptions, Lost::QueueOverflow, 1);
+            link.ledger.dropped(Signal::Exceptions, LossReason::QueueOverflow, 1);
         }
-        None => link.ledger.dropped(Signal::Exceptions, Lost::QueueOverflow, 1),
+        None => link.ledger.dropped(Signal::Exceptions, LossReason::QueueOverflow, 1),
     }
 }
 

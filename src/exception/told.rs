@@ -6,7 +6,7 @@ use super::{ErrorId, Link, MAX_MESSAGE, Mechanism, Raised, group::Fnv, raise};
 use crate::{
     clock::now,
     layer::{SpanState, core::Core},
-    ledger::{Lost, Signal},
+    ledger::{LossReason, Signal},
     text::cut,
 };
 
@@ -23,7 +23,7 @@ pub(crate) fn tell_text(
     let type_name = type_name.as_str();
     let template = template.map(|template| core.scrubber.scrub(template).into_owned());
     let (Ok(message), id) = (core.scrubber.text(message), ErrorId::new()) else {
-        core.ledger().dropped(Signal::Exceptions, Lost::ScrubberFailed, 1);
+        core.ledger().dropped(Signal::Exceptions, LossReason::ScrubberFailed, 1);
         return core.storm.count_other();
     };
     let link = Link {

@@ -43,7 +43,7 @@ use crate::{
     exception::Draft,
     hooks::{self, Hooks},
     layer::core::Core,
-    ledger::{Lost, Signal},
+    ledger::{LossReason, Signal},
     spool::{Ticket, Writer},
     stack::{
         in_app::OwnCrates,
@@ -124,7 +124,7 @@ impl Exporter {
     ///
     /// # Errors
     /// Why it is not to be sent.
-    pub(crate) fn exception(&mut self, draft: &Draft, named: bool) -> Result<Exception, Lost> {
+    pub(crate) fn exception(&mut self, draft: &Draft, named: bool) -> Result<Exception, LossReason> {
         let mut exception = self.model(draft, named);
         let cleaned = if draft.unfinished { hooks::finish_scrubbing(&mut exception, &self.core.scrubber) } else { Ok(()) };
         let outcome = cleaned.and_then(|()| self.hooks.apply(&mut exception));
@@ -218,7 +218,7 @@ impl Exporter {
             let signal = if record.kind == Kind::Span { Signal::Spans } else { Signal::Logs };
             accepted[usize::from(signal == Signal::Spans)] += 1;
             if !catch_unwind(AssertUnwindSafe(|| self.record(&record, observed))).unwrap_or(false) {
-                self.core.ledger().lost(signal, Lost::InternalError, 1);
+                self.core.ledger().lost(signal, LossReason::InternalError, 1);
             }
             if self.logs.is_full(max_batch[0]) || self.spans.is_full(max_batch[1]) {
                 break;

@@ -30,7 +30,7 @@ use crate::{
     exception::{Draft, ErrorId},
     failpoint::step,
     layer::core::Core,
-    ledger::{Lost, Signal},
+    ledger::{LossReason, Signal},
     link::{Command, Link},
     outbox::Outbox,
     spool::Spool,
@@ -294,7 +294,7 @@ impl Worker {
             rest = self.exporter.records(rest, observed, &self.config.max_batch, hold);
             if rest.len() == before {
                 // Not a record: cannot be, and must not keep us here.
-                self.link.ledger.dropped(Signal::Logs, Lost::InternalError, 1);
+                self.link.ledger.dropped(Signal::Logs, LossReason::InternalError, 1);
                 rest = &[];
                 break;
             }
@@ -336,7 +336,7 @@ impl Worker {
         }));
         let made = made.unwrap_or_else(|_| {
             self.core.fault("making an exception record");
-            Err(Lost::InternalError)
+            Err(LossReason::InternalError)
         });
         match made {
             Ok((exception, request)) => {

@@ -48,7 +48,7 @@ use self::{
 use crate::{
     clock::now,
     exception::{self, Echo},
-    ledger::{Lost, Signal},
+    ledger::{LossReason, Signal},
     scope,
     trail::{
         callsite::{Callsite, feeds},
@@ -158,7 +158,7 @@ impl CrumbtrailLayer {
         }
         if encoder.failed() {
             thread.return_scratch(buf);
-            return self.lost(feeds, Lost::ScrubberFailed);
+            return self.lost(feeds, LossReason::ScrubberFailed);
         }
         let mut length = encoder.finish();
         if feeds & feeds::BRIDGE != 0 {
@@ -259,7 +259,7 @@ impl CrumbtrailLayer {
         thread.instance(core, |instance| instance.push(buf, Signal::Logs, core));
     }
 
-    fn lost(&self, feeds: u8, reason: Lost) {
+    fn lost(&self, feeds: u8, reason: LossReason) {
         if feeds & feeds::EXCEPTION != 0 {
             self.core.ledger().dropped(Signal::Exceptions, reason, 1);
             self.core.storm.count_other();
@@ -388,8 +388,8 @@ impl CrumbtrailLayer {
         }
         let reason = match current::with(|thread| self.event(thread, event)) {
             Ok(()) | Err(Closed::Ours) => return,
-            Err(Closed::TooDeep) => Lost::Reentrant,
-            Err(Closed::Ending) => Lost::ThreadEnding,
+            Err(Closed::TooDeep) => LossReason::Reentrant,
+            Err(Closed::Ending) => LossReason::ThreadEnding,
         };
         let (_, feeds) = self.look_up(event.metadata());
         self.lost(feeds, reason);
@@ -455,7 +455,7 @@ impl CrumbtrailLayer {
         state.mark_closed();
         let exported = self.core.exports_spans && state.current_ids().flags & flag::SAMPLED != 0;
         if current::at(|thread| self.close(thread, id, state)).is_none() && exported {
-            self.core.ledger().dropped(Signal::Spans, Lost::ThreadEnding, 1);
+            self.core.ledger().dropped(Signal::Spans, LossReason::ThreadEnding, 1);
         }
         parent.into_iter().for_each(|parent| self.let_go(parent));
     }

@@ -9,7 +9,7 @@ use opentelemetry::{
 
 use crate::{
     layer::core::Core,
-    ledger::{Lost, Signal, SignalStats},
+    ledger::{LossReason, Signal, SignalStats},
 };
 
 /// Registers them. They are read with all others; a signal that never had a record is left out.
@@ -37,7 +37,7 @@ pub(crate) fn self_metrics(meter: &Meter, core: &Arc<Core>) {
                 signals,
                 |line, observe| {
                     let unprocessed =
-                        Lost::ALL.into_iter().filter(|reason| is_before_export(*reason)).map(|reason| (line.lost_to(reason), reason));
+                        LossReason::ALL.into_iter().filter(|reason| is_before_export(*reason)).map(|reason| (line.lost_to(reason), reason));
                     let total: u64 = unprocessed.clone().map(|(count, _)| count).sum();
                     observe(line.accepted().saturating_sub(total), None);
                     unprocessed.for_each(|(count, reason)| observe(count, Some(reason)));
@@ -48,7 +48,7 @@ pub(crate) fn self_metrics(meter: &Meter, core: &Arc<Core>) {
         let _ =
             counter(meter, name, unit, "Records a receiver acknowledged, and those lost on the way.", core, signals, |line, observe| {
                 observe(line.delivered(), None);
-                let lost = Lost::ALL.into_iter().filter(|reason| !is_before_export(*reason));
+                let lost = LossReason::ALL.into_iter().filter(|reason| !is_before_export(*reason));
                 lost.for_each(|reason| observe(line.lost_to(reason), Some(reason)));
             });
         let of = Arc::downgrade(core);
@@ -81,7 +81,7 @@ pub(crate) fn self_metrics(meter: &Meter, core: &Arc<Core>) {
 }
 
 /// What a line of the ledger has to say: numbers, each with the reason of a loss or none.
-type Observe = fn(&SignalStats, &mut dyn FnMut(u64, Option<Lost>));
+type Observe = fn(&SignalStats, &mut dyn FnMut(u64, Option<LossReason>));
 
 fn counter(
     meter: &Meter,
@@ -113,15 +113,15 @@ fn counter(
 }
 
 /// Lost before it came to exporting.
-fn is_before_export(reason: Lost) -> bool {
-    matches!(reason, Lost::QueueOverflow | Lost::Overload | Lost::Reentrant | Lost::ThreadEnding)
+fn is_before_export(reason: LossReason) -> bool {
+    matches!(reason, LossReason::QueueOverflow | LossReason::Overload | LossReason::Reentrant | LossReason::ThreadEnding)
 }
 
-fn attributes(signal: Signal, reason: Option<Lost>) -> Vec<KeyValue> {
+fn attributes(signal: Signal, reason: Option<LossReason>) -> Vec<KeyValue> {
     let mut attributes = vec![KeyValue::new("otel.component.name", "crumbtrail"), KeyValue::new("crumbtrail.signal", signal.as_str())];
     attributes.extend(reason.map(|reason| {
         // The conventions' own word for it.
-        KeyValue::new("error.type", if reason == Lost::QueueOverflow { "queue_full" } else { reason.as_str() })
+        KeyValue::new("error.type", if reason == LossReason::QueueOverflow { "queue_full" } else { reason.as_str() })
     }));
     attributes
 }

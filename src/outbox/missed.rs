@@ -2,14 +2,14 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::ledger::{Ledger, Lost, Signal};
+use crate::ledger::{Ledger, LossReason, Signal};
 
 /// The signals and reasons there are.
-const LINES: [(Signal, Lost); 4] = [
-    (Signal::Logs, Lost::QueueOverflow),
-    (Signal::Logs, Lost::Overload),
-    (Signal::Spans, Lost::QueueOverflow),
-    (Signal::Spans, Lost::Overload),
+const LINES: [(Signal, LossReason); 4] = [
+    (Signal::Logs, LossReason::QueueOverflow),
+    (Signal::Logs, LossReason::Overload),
+    (Signal::Spans, LossReason::QueueOverflow),
+    (Signal::Spans, LossReason::Overload),
 ];
 
 /// Written by the thread that owns the outbox and by no other, so that counting takes no atomic operation: where most is lost, there is the least time.
@@ -23,8 +23,8 @@ pub(super) struct Missed {
 impl Missed {
     /// Only the owning thread calls this.
     #[inline]
-    pub(super) fn count(&self, signal: Signal, reason: Lost, count: u64) {
-        let line = usize::from(signal == Signal::Spans) * 2 + usize::from(reason == Lost::Overload);
+    pub(super) fn count(&self, signal: Signal, reason: LossReason, count: u64) {
+        let line = usize::from(signal == Signal::Spans) * 2 + usize::from(reason == LossReason::Overload);
         let counted = &self.counted[line];
         counted.store(counted.load(Ordering::Relaxed) + count, Ordering::Relaxed);
     }
@@ -60,8 +60,8 @@ mod tests {
             }
             assert_eq!((stats.signal(Signal::Logs).accepted(), stats.signal(Signal::Spans).accepted()), (3, 7));
         }
-        missed.count(Signal::Spans, Lost::Overload, 6);
+        missed.count(Signal::Spans, LossReason::Overload, 6);
         missed.tell(&ledger);
-        assert_eq!(ledger.stats(0, 0, 0).signal(Signal::Spans).lost_to(Lost::Overload), 10);
+        assert_eq!(ledger.stats(0, 0, 0).signal(Signal::Spans).lost_to(LossReason::Overload), 10);
     }
 }

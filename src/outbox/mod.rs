@@ -32,7 +32,7 @@ use self::{
     missed::Missed,
     ring::{Near, SpscRing},
 };
-use crate::ledger::{Ledger, Lost, Signal};
+use crate::ledger::{Ledger, LossReason, Signal};
 
 /// One thread's ring. The thread holds one `Arc`, the worker the other.
 pub(crate) struct Outbox {
@@ -62,7 +62,7 @@ impl Producer {
         // A record says its own length in so many bits.
         let fits = record.len() / 8 <= usize::from(u16::MAX);
         let used = if fits { outbox.ring.push(&mut self.near, record.as_chunks::<8>().0) } else { None };
-        let Some(used) = used else { return self.miss(signal, Lost::QueueOverflow, 1) };
+        let Some(used) = used else { return self.miss(signal, LossReason::QueueOverflow, 1) };
         if used > outbox.ring.capacity() / CALL && !outbox.called.load(Ordering::Relaxed) && !outbox.called.swap(true, Ordering::Relaxed) {
             outbox.waker.wake();
         }
@@ -70,7 +70,7 @@ impl Producer {
 
     /// Counts records that are not handed over.
     #[inline]
-    pub(crate) fn miss(&self, signal: Signal, reason: Lost, count: u64) {
+    pub(crate) fn miss(&self, signal: Signal, reason: LossReason, count: u64) {
         self.outbox.missed.count(signal, reason, count);
     }
 
@@ -292,6 +292,6 @@ mod tests {
         outboxes.all().into_iter().for_each(|outbox| _ = outboxes.take(outbox, usize::MAX, &mut out, &ledger));
         let spare: Vec<_> = outboxes.spare.lock().expect("nobody panicked").iter().map(SpscRing::allocated).collect();
         assert_eq!(spare, [1], "for the next thread");
-        assert_eq!(ledger.stats(0, 0, 0).signal(Signal::Logs).lost_to(Lost::QueueOverflow), 0);
+        assert_eq!(ledger.stats(0, 0, 0).signal(Signal::Logs).lost_to(LossReason::QueueOverflow), 0);
     }
 }

@@ -54,6 +54,6 @@ pub(crate) use self::{
 pub use self::reqwest::RequestBuilderExt;
 pub use self::{
     body::ObservedBody,
-    client::{Client, ClientFuture, ClientLayer, UrlTemplate},
-    server::{RequestInfo, Server, ServerFuture, ServerLayer},
+    client::{ClientFuture, ClientLayer, ClientService, UrlTemplate},
+    server::{RequestInfo, ServerFuture, ServerLayer, ServerService},
 };

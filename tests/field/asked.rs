@@ -127,8 +127,8 @@ fn routes_are_exchanged_while_the_service_runs() {
 /// What the environment has turned off stays off.
 #[test]
 fn a_disabled_sdk_is_not_woken_by_a_route() {
-    let environment = crumbtrail::Environment::from_iter([("OTEL_SDK_DISABLED", "true")]);
-    let pipeline = Pipeline::new(|builder, _| builder.from_environment(&environment));
+    let environment = crumbtrail::EnvVars::from_iter([("OTEL_SDK_DISABLED", "true")]);
+    let pipeline = Pipeline::new(|builder, _| builder.with_env_vars(&environment));
     pipeline.telemetry.reload(Route::Logs, Targets::new().with_default(Level::TRACE));
     pipeline.run(|| info!("nobody hears"));
     pipeline.telemetry.shutdown(crate::support::PATIENCE).expect("nothing to do");
@@ -138,12 +138,12 @@ fn a_disabled_sdk_is_not_woken_by_a_route() {
 /// Report 14.11: as `RUST_LOG` does for the text output.
 #[test]
 fn routes_can_be_set_by_the_environment() {
-    let environment = crumbtrail::Environment::from_iter([
+    let environment = crumbtrail::EnvVars::from_iter([
         ("CRUMBTRAIL_LOGS", "warn,field=debug"),
         ("CRUMBTRAIL_EXCEPTIONS", "off"),
         ("CRUMBTRAIL_SPANS", "not a=filter="),
     ]);
-    let pipeline = Pipeline::new(|builder, _| builder.from_environment(&environment));
+    let pipeline = Pipeline::new(|builder, _| builder.with_env_vars(&environment));
     let warnings: Vec<&str> = pipeline.telemetry.warnings().iter().map(|warning| warning.variable()).collect();
     assert_eq!(warnings, ["CRUMBTRAIL_SPANS"]);
     pipeline.run(|| {

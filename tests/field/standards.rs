@@ -132,8 +132,8 @@ async fn headers_of_the_next_call(router: impl FnOnce(Router) -> Router, headers
 /// Report C1: what is switched off is recording. What callers send along goes on.
 #[test]
 fn a_disabled_sdk_passes_context_on() {
-    let environment = crumbtrail::Environment::from_iter([("OTEL_SDK_DISABLED", "true")]);
-    let pipeline = Pipeline::new(|builder, _| builder.from_environment(&environment));
+    let environment = crumbtrail::EnvVars::from_iter([("OTEL_SDK_DISABLED", "true")]);
+    let pipeline = Pipeline::new(|builder, _| builder.with_env_vars(&environment));
     for dispatch in [pipeline.telemetry.dispatch(), registry_with(&pipeline)] {
         tracing::dispatcher::with_default(&dispatch, || {
             let headers = [("traceparent", PARENT), ("tracestate", "vendor=1"), ("baggage", "tenant=acme")];
@@ -433,7 +433,7 @@ fn a_unix_socket_is_an_endpoint() {
         let telemetry = crumbtrail::builder(crumbtrail::service!())
             .with_protocol(protocol)
             // Of all signals, and of one.
-            .from_environment(&crumbtrail::Environment::from_iter([
+            .with_env_vars(&crumbtrail::EnvVars::from_iter([
                 ("OTEL_EXPORTER_OTLP_ENDPOINT", format!("unix:{}", path.display())),
                 ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", format!("unix://{}", path.display())),
             ]))

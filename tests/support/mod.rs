@@ -5,7 +5,7 @@ pub mod collector;
 
 use std::{sync::OnceLock, time::Duration};
 
-use crumbtrail::{Builder, Guard, Telemetry};
+use crumbtrail::{Builder, Telemetry, TelemetryGuard};
 use crumbtrail_receiver::{Log, Received, Receiver, Span};
 
 /// Long enough for a busy machine; nothing here measures time.
@@ -14,7 +14,7 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Pipeline {
     pub receiver: Receiver,
     pub telemetry: Telemetry,
-    _guard: Option<Guard>,
+    _guard: Option<TelemetryGuard>,
 }
 
 impl Pipeline {

@@ -51,7 +51,7 @@ fn main() {
 
     #[cfg(feature = "crumbtrail")]
     let telemetry = {
-        let telemetry = crumbtrail::builder(crumbtrail::service!()).from_env().build().expect("telemetry");
+        let telemetry = crumbtrail::builder(crumbtrail::service!()).with_env().build().expect("telemetry");
         tracing_subscriber::registry().with(telemetry.layer()).with(text).init();
         telemetry
     };

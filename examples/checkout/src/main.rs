@@ -22,8 +22,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let receiver = if elsewhere { None } else { Some(Receiver::start()?) };
 
     let mut builder = crumbtrail::builder(crumbtrail::service!().with_name("shop"))
-        .from_env()
-        .with_environment("demo")
+        .with_env()
+        .with_deployment_environment("demo")
         .with_console(false)
         .with_baggage(["customer.plan"]);
     // Deployments stamp it at build time; this is for the demo.

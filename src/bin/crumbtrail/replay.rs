@@ -15,7 +15,7 @@ pub(crate) fn replay(directory: &Path, to: &str, timeout: Duration) -> Result<St
 /// As a service does it that finds the directory when it starts.
 fn to_endpoint(directory: &Path, endpoint: &str, timeout: Duration) -> Result<String, Box<dyn std::error::Error>> {
     spool::check(directory)?;
-    let telemetry = crumbtrail::builder(crumbtrail::service!()).from_env().with_endpoint(endpoint).with_state_dir(directory).build()?;
+    let telemetry = crumbtrail::builder(crumbtrail::service!()).with_env().with_endpoint(endpoint).with_state_dir(directory).build()?;
     let outcome = telemetry.flush(timeout);
     let stats = telemetry.stats();
     let sum = |of: fn(&crumbtrail::SignalStats) -> u64| {

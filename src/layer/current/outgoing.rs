@@ -6,7 +6,7 @@ use super::{Instance, shed};
 use crate::{
     fork,
     layer::core::Core,
-    ledger::{Lost, Signal},
+    ledger::{LossReason, Signal},
     outbox::Producer,
     trail::{
         Trail,
@@ -23,7 +23,7 @@ impl Instance {
         }
         match &mut self.outbox {
             Some(outbox) => outbox.push(record, signal),
-            None => core.ledger().dropped(signal, Lost::QueueOverflow, 1),
+            None => core.ledger().dropped(signal, LossReason::QueueOverflow, 1),
         }
     }
 
@@ -53,8 +53,8 @@ impl Instance {
             return;
         }
         match self.outbox.as_ref().filter(|_| self.generation == fork::generation()) {
-            Some(outbox) => outbox.miss(signal, Lost::Overload, count),
-            None => core.ledger().dropped(signal, Lost::Overload, count),
+            Some(outbox) => outbox.miss(signal, LossReason::Overload, count),
+            None => core.ledger().dropped(signal, LossReason::Overload, count),
         }
     }
 

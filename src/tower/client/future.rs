@@ -13,7 +13,7 @@ use pin_project_lite::pin_project;
 use crate::tower::{body::ObservedBody, exchange::Exchange};
 
 pin_project! {
-    /// The response to a [`Client`](super::Client), in its call's span.
+    /// The response to a [`ClientService`](super::ClientService), in its call's span.
     pub struct ClientFuture<F> {
         #[pin]
         inner: F,

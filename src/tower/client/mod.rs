@@ -44,20 +44,20 @@ impl ClientLayer {
 }
 
 impl<S> Layer<S> for ClientLayer {
-    type Service = Client<S>;
+    type Service = ClientService<S>;
 
-    fn layer(&self, inner: S) -> Client<S> {
-        Client { inner }
+    fn layer(&self, inner: S) -> ClientService<S> {
+        ClientService { inner }
     }
 }
 
 /// Made by [`ClientLayer`].
 #[derive(Clone, Debug)]
-pub struct Client<S> {
+pub struct ClientService<S> {
     inner: S,
 }
 
-impl<S, RequestBody, ResponseBody> Service<Request<RequestBody>> for Client<S>
+impl<S, RequestBody, ResponseBody> Service<Request<RequestBody>> for ClientService<S>
 where
     S: Service<Request<RequestBody>, Response = Response<ResponseBody>>,
     S::Error: Display,

@@ -26,7 +26,7 @@ use crate::{
 };
 
 pin_project! {
-    /// The response of a [`Server`](super::Server), in its request's span.
+    /// The response of a [`ServerService`](super::ServerService), in its request's span.
     pub struct ServerFuture<F> {
         // None: it panicked before there was one.
         #[pin]

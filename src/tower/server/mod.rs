@@ -12,7 +12,7 @@ use http::HeaderName;
 use tower_layer::Layer;
 
 pub(super) use self::request::rpc_method;
-pub use self::{future::ServerFuture, request::RequestInfo, service::Server};
+pub use self::{future::ServerFuture, request::RequestInfo, service::ServerService};
 #[cfg(feature = "actix-web-4")]
 pub(crate) use self::{
     future::observe_panic,
@@ -142,9 +142,9 @@ impl fmt::Debug for ServerLayer {
 }
 
 impl<S> Layer<S> for ServerLayer {
-    type Service = Server<S>;
+    type Service = ServerService<S>;
 
-    fn layer(&self, inner: S) -> Server<S> {
-        Server::new(inner, self.config.clone())
+    fn layer(&self, inner: S) -> ServerService<S> {
+        ServerService::new(inner, self.config.clone())
     }
 }

@@ -19,24 +19,24 @@ struct Observed;
 
 /// Made by [`ServerLayer`](super::ServerLayer).
 #[derive(Clone)]
-pub struct Server<S> {
+pub struct ServerService<S> {
     inner: S,
     config: Arc<Config>,
 }
 
-impl<S> Server<S> {
+impl<S> ServerService<S> {
     pub(super) fn new(inner: S, config: Arc<Config>) -> Self {
         Self { inner, config }
     }
 }
 
-impl<S: std::fmt::Debug> std::fmt::Debug for Server<S> {
+impl<S: std::fmt::Debug> std::fmt::Debug for ServerService<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Server").field(&self.inner).finish()
+        f.debug_tuple("ServerService").field(&self.inner).finish()
     }
 }
 
-impl<S, RequestBody, ResponseBody> Service<Request<RequestBody>> for Server<S>
+impl<S, RequestBody, ResponseBody> Service<Request<RequestBody>> for ServerService<S>
 where
     S: Service<Request<RequestBody>, Response = Response<ResponseBody>>,
     S::Error: Display + 'static,

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crumbtrail::{Builder, Compression, Guard, Protocol, Signal, Telemetry};
+use crumbtrail::{Builder, Compression, Protocol, Signal, Telemetry, TelemetryGuard};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tracing::{error, info, info_span};
@@ -194,7 +194,7 @@ impl Running for Gone {
 struct Ours {
     telemetry: Telemetry,
     setup: Builder,
-    guard: Guard,
+    guard: TelemetryGuard,
 }
 
 impl Ours {
@@ -206,7 +206,7 @@ impl Ours {
             .with_span_schedule_delay(Duration::from_millis(200))
             .with_metric_interval(Duration::from_secs(2));
         if setup.from_env {
-            builder = builder.from_env();
+            builder = builder.with_env();
         }
         if !setup.endpoint.is_empty() {
             builder = builder.with_endpoint(&setup.endpoint);

@@ -4,7 +4,7 @@ use std::{sync::OnceLock, time::Duration};
 
 use axum::{Router, body::Body, http::Request, routing::get};
 use axum_tracing_opentelemetry::middleware::{OtelAxumLayer, OtelInResponseLayer};
-use crumbtrail::{Builder, Guard, Telemetry, propagation::SpanContext};
+use crumbtrail::{Builder, Telemetry, TelemetryGuard, propagation::SpanContext};
 use crumbtrail_receiver::{Received, Receiver, Span};
 use opentelemetry::{
     Context, KeyValue, global,
@@ -22,7 +22,7 @@ const PARENT: &str = "00f067aa0ba902b7";
 struct Pipeline {
     receiver: Receiver,
     telemetry: Telemetry,
-    _guard: Option<Guard>,
+    _guard: Option<TelemetryGuard>,
 }
 
 impl Pipeline {

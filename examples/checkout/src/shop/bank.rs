@@ -49,7 +49,7 @@ pub(super) async fn open() -> std::io::Result<(SocketAddr, tokio::task::JoinHand
 /// The bank, from outside.
 #[derive(Clone)]
 pub(super) struct Bank {
-    client: tonic::client::Grpc<crumbtrail::tower::Client<Channel>>,
+    client: tonic::client::Grpc<crumbtrail::tower::ClientService<Channel>>,
 }
 
 impl Bank {

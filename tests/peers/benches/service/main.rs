@@ -159,7 +159,7 @@ fn service(contender: &str) -> (Router, Kept) {
     let router = Router::new().route("/hello/{name}", get(hello));
     match contender {
         "crumbtrail" | "crumbtrail_hundredth" => {
-            let builder = crumbtrail::builder(crumbtrail::service!()).from_env().with_console(false);
+            let builder = crumbtrail::builder(crumbtrail::service!()).with_env().with_console(false);
             let builder = if contender == "crumbtrail" { builder } else { builder.with_worker_share(0.01) };
             let guard = builder.install().expect("installed");
             (router.layer(ServerLayer::new()), Box::new(guard))
@@ -279,9 +279,10 @@ struct Account {
 
 impl Account {
     fn of(telemetry: &Kept) -> Self {
-        use crumbtrail::Lost;
-        const REASONS: [Lost; 5] = [Lost::Overload, Lost::QueueOverflow, Lost::NetworkError, Lost::Rejected, Lost::InternalError];
-        let stats = telemetry.downcast_ref::<crumbtrail::Guard>().map(|guard| guard.telemetry().stats());
+        use crumbtrail::LossReason;
+        const REASONS: [LossReason; 5] =
+            [LossReason::Overload, LossReason::QueueOverflow, LossReason::NetworkError, LossReason::Rejected, LossReason::InternalError];
+        let stats = telemetry.downcast_ref::<crumbtrail::TelemetryGuard>().map(|guard| guard.telemetry().stats());
         let lines = || stats.iter().flat_map(|stats| [Signal::Logs, Signal::Spans].map(|signal| stats.signal(signal)));
         let lost = REASONS.map(|reason| (reason.as_str().to_owned(), lines().map(|line| line.lost_to(reason)).sum()));
         Self {
