@@ -136,11 +136,14 @@ fn render_crumb(paint: Paint, failed: u64, crumb: &Value) -> String {
     format!("{before:>10}  {level:<5}  {message}  {}", paint.dim(&data.unwrap_or_default())).trim_end().to_owned()
 }
 
+/// Where the shop's sources are.
+const OWN: &str = "examples/checkout/src/";
+
 /// By name and file: a macro of a library expands into own functions, too.
 fn is_own(function: &str, place: &str) -> bool {
     let name = function.trim_start_matches(['<', '&']);
     let named = name.starts_with("checkout::") || !function.contains("::");
-    named && place.contains("examples/checkout/src/")
+    named && place.starts_with(OWN)
 }
 
 /// `2026-11-22T20:08:53.000123Z` → nanoseconds since midnight.
@@ -161,8 +164,7 @@ fn frames(stack: &str) -> Vec<(String, String)> {
         match (line.trim().strip_prefix("at "), line.split_once(": ")) {
             (Some(place), _) => {
                 if let Some(last) = frames.last_mut() {
-                    let place = place.strip_prefix(concat!(env!("CARGO_MANIFEST_DIR"), "/")).unwrap_or(place);
-                    place.clone_into(&mut last.1);
+                    place[place.find(OWN).unwrap_or_default()..].clone_into(&mut last.1);
                 }
             }
             (None, Some((_, function))) => frames.push((function.to_owned(), String::new())),
