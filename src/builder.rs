@@ -6,6 +6,7 @@ mod destination;
 #[cfg(feature = "tracing-opentelemetry")]
 mod interop;
 mod metrics;
+mod state_dir;
 
 use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc, time::Duration};
 

@@ -223,12 +223,14 @@ impl Stats {
         self.suppressed
     }
 
-    /// Requests are left out because more is recorded than can be exported, or were within the last five seconds, or were and there is no room yet. See [Overload](crate#overload).
+    /// Requests are left out because more is recorded than can be exported, or were within the last five
+    /// seconds, or were and there is no room yet. See [Overload](crate#overload).
     pub fn is_overloaded(&self) -> bool {
         self.is_overloaded
     }
 
-    /// Panics of our own that were caught. What they cost is among the [`LossReason::InternalError`]; please report them.
+    /// Panics of our own that were caught. What they cost is among the [`LossReason::InternalError`]; please
+    /// report them.
     pub fn faults(&self) -> u64 {
         self.faults
     }

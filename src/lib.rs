@@ -27,17 +27,32 @@
 //!
 //! # Overload
 //!
-//! Queues are bounded, so more may be recorded than can be exported. As long as there is room in a thread's outbox ([`Builder::with_outbox_memory`]) everything is exported. From when it is half full on, requests that begin on that thread are left out as wholes, rather than that many lose a part each: each with the same probability, the higher the fuller it is, all of them from three quarters on. So it settles where just that is left out which cannot be carried. What is left out are spans, and logs below WARN, counted as [`LossReason::Overload`]; so are logs below WARN outside of requests, one by one. A log is only left out where its thread has no room: a request that goes on for long, or on another thread, may have logs without spans. Those whom such a request calls are told that the trace is not sampled. Its trail is kept as ever: an exception in it arrives, with its breadcrumbs, and with [`Sampler::keep_errors`] so does its trace. Metrics count every request.
+//! Queues are bounded, so more may be recorded than can be exported. As long as there is room in a thread's
+//! outbox ([`Builder::with_outbox_memory`]) everything is exported. From when it is half full on, requests
+//! that begin on that thread are left out as wholes, rather than that many lose a part each: each with the
+//! same probability, the higher the fuller it is, all of them from three quarters on. So it settles where
+//! just that is left out which cannot be carried. What is left out are spans, and logs below WARN, counted as
+//! [`LossReason::Overload`]; so are logs below WARN outside of requests, one by one. A log is only left out
+//! where its thread has no room: a request that goes on for long, or on another thread, may have logs without
+//! spans. Those whom such a request calls are told that the trace is not sampled. Its trail is kept as ever:
+//! an exception in it arrives, with its breadcrumbs, and with [`Sampler::keep_errors`] so does its trace.
+//! Metrics count every request.
 //!
-//! While it lasts, [`Stats::is_overloaded`] is true, and the instrumentation scopes of what is exported have the attribute `crumbtrail.left_out.ratio` (a double, 0 to 1): of all logs, or spans, that the process has recorded since the request before, the share that is missing. A line on stderr says when it begins, and another when it has ended, if it did not end less than a minute before.
+//! While it lasts, [`Stats::is_overloaded`] is true, and the instrumentation scopes of what is exported have
+//! the attribute `crumbtrail.left_out.ratio` (a double, 0 to 1): of all logs, or spans, that the process has
+//! recorded since the request before, the share that is missing. A line on stderr says when it begins, and
+//! another when it has ended, if it did not end less than a minute before.
 //!
-//! Exceptions have a queue of their own. A record that finds no room at all is dropped ([`LossReason::QueueOverflow`]), be it a warning. The memory of `n` threads that record is at most `n` outboxes; that of worker and queues some 130 MB, of which 56 MB are exceptions.
+//! Exceptions have a queue of their own. A record that finds no room at all is dropped
+//! ([`LossReason::QueueOverflow`]), be it a warning. The memory of `n` threads that record is at most `n`
+//! outboxes; that of worker and queues some 130 MB, of which 56 MB are exceptions.
 //!
 //! # Ending
 //!
 //! | how the process ends | what is sent of what was recorded last |
 //! |---|---|
-//! | `main` returns and drops the [`TelemetryGuard`], also by a panic | all, within the [shutdown timeout](Builder::with_shutdown_timeout) |
+//! | `main` returns and drops the [`TelemetryGuard`], also by a panic | all, within the [shutdown
+//! timeout](Builder::with_shutdown_timeout) |
 //! | [`exit`], `std::process::exit`; `main` returns and leaves the guard in a static | all, within the [exit timeout](Builder::with_exit_timeout) |
 //! | a panic where panics abort, or while another unwinds, or in an `extern "C"` function | all: the panic hook waits, within the exit timeout |
 //! | `std::process::abort`, `_exit`, a signal that kills, power | nothing. With a [state directory](Builder::with_state_dir) the next process sends what is on disk |
@@ -134,7 +149,8 @@ pub use crate::exception::RootCause;
 #[cfg(all(feature = "signal", unix))]
 pub use crate::signal::{ShutdownSignal, shutdown_signal, until_signal};
 
-/// Sets everything up from the environment and installs it: [`builder`]`(service).`[`with_env`](Builder::with_env)`().`[`install`](Builder::install)`()`.
+/// Sets everything up from the environment and installs it:
+/// [`builder`]`(service).`[`with_env`](Builder::with_env)`().`[`install`](Builder::install)`()`.
 ///
 /// # Errors
 /// A global subscriber is installed already, or the worker thread could not be started.
@@ -142,7 +158,9 @@ pub fn init(service: Service) -> Result<TelemetryGuard, InitError> {
     builder(service).with_env().install()
 }
 
-/// One layer more for a subscriber that there is: [`builder`]`(service).`[`with_env`](Builder::with_env)`().`[`into_layer`](Builder::into_layer)`()`. Panics and what the `metrics` facade is told are included.
+/// One layer more for a subscriber that there is:
+/// [`builder`]`(service).`[`with_env`](Builder::with_env)`().`[`into_layer`](Builder::into_layer)`()`. Panics
+/// and what the `metrics` facade is told are included.
 ///
 /// ```
 /// use tracing_subscriber::prelude::*;
@@ -170,7 +188,8 @@ fn diagnose(message: std::fmt::Arguments<'_>) {
     let _ = writeln!(std::io::stderr(), "crumbtrail: {message}");
 }
 
-/// The README's examples, and those of the pages that it leads to. Each stands as it is read, so they need the features that they show.
+/// The README's examples, and those of the pages that it leads to. Each stands as it is read, so they need
+/// the features that they show.
 #[cfg(all(doctest, feature = "testing", feature = "axum", feature = "anyhow", feature = "signal"))]
 mod pages {
     #[doc = include_str!("../README.md")]

@@ -82,7 +82,9 @@ pub(crate) fn is_within_workspace(file: &str) -> bool {
     !(file.is_empty() || is_absolute || folders.any(|folder| COPIES.contains(&folder) || folder == ".."))
 }
 
-/// The calling package as a [`Service`]: `CARGO_PKG_NAME` and `CARGO_PKG_VERSION` of the *caller*, its crate, its package's library, its workspace, and the git revision from `GIT_COMMIT_SHA` or `VCS_REF` at build time. (Where those are set at run time, they are read by [`with_env`](crate::Builder::with_env).)
+/// The calling package as a [`Service`]: `CARGO_PKG_NAME` and `CARGO_PKG_VERSION` of the *caller*, its crate,
+/// its package's library, its workspace, and the git revision from `GIT_COMMIT_SHA` or `VCS_REF` at build
+/// time. (Where those are set at run time, they are read by [`with_env`](crate::Builder::with_env).)
 ///
 /// ```
 /// let service = crumbtrail::service!();

@@ -29,7 +29,8 @@ use crate::{
 
 /// A handle to running telemetry: cheap to clone, all clones are one. From [`Builder::build`](crate::Builder::build).
 ///
-/// It runs until [`shutdown`](Self::shutdown), or until the last [`TelemetryGuard`] is dropped, or until the last handle and layer are gone; then what is left is sent within 2 s, in the background.
+/// It runs until [`shutdown`](Self::shutdown), or until the last [`TelemetryGuard`] is dropped, or until the
+/// last handle and layer are gone; then what is left is sent within 2 s, in the background.
 #[derive(Clone)]
 pub struct Telemetry {
     inner: Arc<Inner>,
@@ -214,7 +215,8 @@ impl Telemetry {
         &self.inner.extras.warnings
     }
 
-    /// A guard; dropping the last one of them shuts this telemetry down, and blocks meanwhile. See [`TelemetryGuard`].
+    /// A guard; dropping the last one of them shuts this telemetry down, and blocks meanwhile. See
+    /// [`TelemetryGuard`].
     pub fn guard(&self) -> TelemetryGuard {
         TelemetryGuard::new(self.clone())
     }
@@ -251,16 +253,8 @@ impl Telemetry {
 
 /// Keeps telemetry running. Bind it to a name in `main`.
 ///
-/// When it is dropped, and no other guard of the same telemetry is left, the telemetry is shut down: what was recorded is delivered, which blocks the dropping thread for the [shutdown timeout](crate::Builder::with_shutdown_timeout) at most.
-///
-/// ```
-/// let telemetry = crumbtrail::builder(crumbtrail::service!()).build()?;
-/// let in_main = telemetry.guard();
-/// drop(telemetry.guard());
-/// assert!(telemetry.flush(std::time::Duration::from_secs(2)).is_ok(), "it runs as long as there is a guard");
-/// drop(in_main);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
+/// Dropping the last guard of a telemetry shuts it down: what was recorded is delivered, which blocks the
+/// dropping thread for the [shutdown timeout](crate::Builder::with_shutdown_timeout) at most.
 ///
 /// Dropping says on stderr what could not be delivered; [`Telemetry::shutdown`] returns it instead.
 #[must_use = "telemetry ends when the guard is dropped; bind it: `let _telemetry = …`"]

@@ -119,6 +119,18 @@ fn what_overflows_is_counted() {
 }
 
 #[test]
+fn the_last_guard_shuts_down_and_not_the_first() {
+    let pipeline = Pipeline::new(|builder, _| builder);
+    let (first, last) = (pipeline.telemetry.guard(), pipeline.telemetry.guard());
+    drop(first);
+    pipeline.run(|| info!("between"));
+    drop(last);
+    pipeline.run(|| info!("after"));
+    let bodies: Vec<String> = pipeline.receiver.received().logs.into_iter().map(|log| log.body).collect();
+    assert_eq!(bodies, ["between"]);
+}
+
+#[test]
 fn a_refused_request_is_lost_and_said_to_be() {
     let pipeline = Pipeline::new(|builder, _| builder);
     pipeline.receiver.answer_with(Some(400));

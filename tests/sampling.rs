@@ -173,7 +173,8 @@ fn no_span_falls_between_being_held_and_being_kept() {
     assert_eq!((received.spans.len(), ids.len()), (ROUNDS * (SPANS + 1), ROUNDS * (SPANS + 1)));
 }
 
-/// What docs/BENCHMARKS.md says of `ratio(0.01).keep_errors()`, counted in the official Collector's own output.
+/// What docs/BENCHMARKS.md says of `ratio(0.01).keep_errors()`, counted in the official Collector's own
+/// output.
 #[test]
 fn every_failing_trace_of_a_hundred_thousand_is_whole_in_the_collector() {
     const REQUESTS: usize = 100_000;

@@ -14,13 +14,16 @@ impl Builder {
         self
     }
 
-    /// The most memory of each thread's outbox, in bytes, rounded down to a power of two, 64 KiB at least; 1 MiB by default. It is taken 16 KiB at a time, when more waits for the worker than before, and given back when the thread falls silent. More lets a burst wait instead of being [left out](crate#overload).
+    /// The most memory of each thread's outbox, in bytes, rounded down to a power of two, 64 KiB at least; 1
+    /// MiB by default. It is taken 16 KiB at a time, when more waits for the worker than before, and given
+    /// back when the thread falls silent. More lets a burst wait instead of being [left out](crate#overload).
     pub fn with_outbox_memory(mut self, bytes: usize) -> Self {
         self.outbox_memory = bytes.max(64 << 10);
         self
     }
 
-    /// How long a log record may wait for others to share its request (`OTEL_BLRP_SCHEDULE_DELAY`); 1 s by default. Exceptions do not wait.
+    /// How long a log record may wait for others to share its request (`OTEL_BLRP_SCHEDULE_DELAY`); 1 s by
+    /// default. Exceptions do not wait.
     pub fn with_log_schedule_delay(mut self, delay: Duration) -> Self {
         self.delays[0] = Some(delay);
         self
@@ -32,25 +35,31 @@ impl Builder {
         self
     }
 
-    /// Log records in one request at most (`OTEL_BLRP_MAX_EXPORT_BATCH_SIZE`); 4,096 by default, 1 at least. A request is also sent before it grows beyond 1 MB.
+    /// Log records in one request at most (`OTEL_BLRP_MAX_EXPORT_BATCH_SIZE`); 4,096 by default, 1 at least.
+    /// A request is also sent before it grows beyond 1 MB.
     pub fn with_max_log_batch_size(mut self, records: u64) -> Self {
         self.max_batch[0] = Some(records.max(1));
         self
     }
 
-    /// Spans in one request at most (`OTEL_BSP_MAX_EXPORT_BATCH_SIZE`); 4,096 by default, 1 at least. A request is also sent before it grows beyond 1 MB.
+    /// Spans in one request at most (`OTEL_BSP_MAX_EXPORT_BATCH_SIZE`); 4,096 by default, 1 at least. A
+    /// request is also sent before it grows beyond 1 MB.
     pub fn with_max_span_batch_size(mut self, spans: u64) -> Self {
         self.max_batch[1] = Some(spans.max(1));
         self
     }
 
-    /// Attributes of a log record at most, 128 by default, `code.*` among them; and characters of one text, by default as many as 8 KiB hold, which is also the most. What is over is dropped and counted in the record, or cut, which `crumbtrail.truncated` says. The body is no attribute. Exceptions keep to 128 attributes and 32 KiB.
+    /// Attributes of a log record at most, 128 by default, `code.*` among them; and characters of one text,
+    /// by default as many as 8 KiB hold, which is also the most. What is over is dropped and counted in the
+    /// record, or cut, which `crumbtrail.truncated` says. The body is no attribute. Exceptions keep to 128
+    /// attributes and 32 KiB.
     pub fn with_log_attribute_limits(mut self, count: usize, value_characters: usize) -> Self {
         self.attribute_limits[0] = LimitSettings { count: Some(count), length: Some(value_characters) };
         self
     }
 
-    /// Attributes of a span at most, and characters of one text, as [of a log record](Self::with_log_attribute_limits). Names, kinds and statuses are no attributes.
+    /// Attributes of a span at most, and characters of one text, as [of a log
+    /// record](Self::with_log_attribute_limits). Names, kinds and statuses are no attributes.
     pub fn with_span_attribute_limits(mut self, count: usize, value_characters: usize) -> Self {
         self.attribute_limits[1] = LimitSettings { count: Some(count), length: Some(value_characters) };
         self
@@ -58,7 +67,10 @@ impl Builder {
 
     /// A ceiling on what the worker takes of all processors together for logs and spans; 1, none, by default. On Unix.
     ///
-    /// It counts its thread's own time, and rests after each turn until it is within its share, a second at most, whether others need the processors or not. What does not fit is left out, see [Overload](crate#overload): a hello-world service that is saturated loses nine in ten of its logs and spans to a share of 0.01 on two processors. Exceptions, metrics and flushes do not wait.
+    /// It counts its thread's own time, and rests after each turn until it is within its share, a second at
+    /// most, whether others need the processors or not. What does not fit is left out, see
+    /// [Overload](crate#overload): a hello-world service that is saturated loses nine in ten of its logs and
+    /// spans to a share of 0.01 on two processors. Exceptions, metrics and flushes do not wait.
     pub fn with_worker_share(mut self, share: f64) -> Self {
         // NaN, too, is the default.
         self.worker_share = if share.is_nan() { WORKER_SHARE } else { share.clamp(0.000_1, 1.0) };

@@ -37,13 +37,15 @@ impl Builder {
         self
     }
 
-    /// Whether log records say who they are for (`user.*`), as exceptions always do; not by default. Costs each of them about 0.1 µs.
+    /// Whether log records say who they are for (`user.*`), as exceptions always do; not by default. Costs
+    /// each of them about 0.1 µs.
     pub fn with_user_on_logs(mut self, user: bool) -> Self {
         self.user_on[0] = user;
         self
     }
 
-    /// Whether spans say who they are for (`user.*`), as exceptions always do; not by default. Costs each of them about 0.1 µs.
+    /// Whether spans say who they are for (`user.*`), as exceptions always do; not by default. Costs each of
+    /// them about 0.1 µs.
     pub fn with_user_on_spans(mut self, user: bool) -> Self {
         self.user_on[1] = user;
         self
@@ -108,7 +110,11 @@ impl Builder {
         self
     }
 
-    /// Sees every exception before it is sent; may change it, set its group, or drop it by `Break` (counted as [`LossReason::Filtered`](crate::LossReason::Filtered)). Runs on the worker's thread, once for each exception, after secrets are out; what it logs is not recorded. Should it panic, that record is dropped and counted as [`LossReason::CallbackError`](crate::LossReason::CallbackError), and nothing else happens.
+    /// Sees every exception before it is sent; may change it, set its group, or drop it by `Break` (counted
+    /// as [`LossReason::Filtered`](crate::LossReason::Filtered)). Runs on the worker's thread, once for each
+    /// exception, after secrets are out; what it logs is not recorded. Should it panic, that record is
+    /// dropped and counted as [`LossReason::CallbackError`](crate::LossReason::CallbackError), and nothing
+    /// else happens.
     ///
     /// With a hook, the first form of a record, which is on disk before its stack has names, says only which defect it is: should the process end just then, no hook has seen more.
     ///

@@ -23,7 +23,7 @@ use super::{
 /// A request is sent before it grows beyond this, encoded: receivers' limits begin at 4 MiB, backends' at 1 MiB.
 pub(crate) const MAX_BYTES: usize = 1_000_000;
 
-/// Memory of records that the scopes of a batch keep, all together; of this, or of one batch twice.
+/// Memory of records that the scopes of a batch keep at most, all together. More than twice a batch.
 const KEEP: usize = 3 * MAX_BYTES;
 
 /// What can be in a batch.
@@ -191,7 +191,8 @@ impl<T: InScope> Batch<T> {
             request.extend_from_slice(&part.records);
         }
         bytes(&mut request, bytes_key(3), schema_url.as_bytes());
-        // Their memory stays for the next: a service logs from the same places again. But where that is more than a batch needs, a scope keeps no more than twice what it has just had: what each of many has once needed is not kept for all.
+        // Their memory stays for the next batch: a service logs from the same places again. Where all
+        // together keep too much, each is cut to twice what it has just had.
         let kept: usize = self.scopes.iter().map(|scope| scope.records.capacity()).sum();
         for scope in &mut self.scopes {
             let held = scope.records.len();
@@ -279,10 +280,13 @@ mod tests {
         }
     }
 
-    /// Report 15: its memory has a bound, be there many scopes of which each had its hour.
+    /// Report 15: its memory is bounded where each of many scopes fills a batch in turn.
     #[test]
     fn what_many_scopes_once_needed_is_not_kept_for_all() {
-        const NAMES: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", "h"];
+        const NAMES: [&str; 26] = [
+            "a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p", "q", "r", "s", "t", "u", "v", "w", "x", "y",
+            "z",
+        ];
         let mut logs = Batch::<LogRecord>::default();
         for round in 0..4 {
             for name in NAMES {

@@ -347,7 +347,7 @@ enum Known {
     /// No record of it has come.
     Unmet,
     Direct(Site),
-    /// Its records go the other way.
+    /// Its records are encoded by way of messages.
     ByMessage,
 }
 

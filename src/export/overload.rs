@@ -29,7 +29,8 @@ struct Begun {
 }
 
 impl Overload {
-    /// Looks at what is left out by now; returns what is to be said. `is_full`: there is no room for more, so that it is not over, be it that just now nothing is recorded.
+    /// Looks at what is left out by now; returns what is to be said. While a lane `is_full` an overload does
+    /// not end: nothing is sent, even where just now nothing is recorded.
     pub(super) fn look(&mut self, left_out: Counts, is_full: bool, now: Instant) -> Option<String> {
         if left_out != self.seen {
             self.seen = left_out;
@@ -47,11 +48,12 @@ impl Overload {
         })
     }
 
-    /// At the end: nothing is exported any more.
+    /// At the shutdown: ends what lasts, and says what was not yet seen of it. That it "is exported again" is
+    /// not said.
     pub(super) fn finish(&mut self, left_out: Counts, now: Instant) -> Option<String> {
-        let said = self.look(left_out, true, now);
-        let lost = self.begun.take().and_then(|begun| self.end(&begun, now));
-        lost.map(|lost| format!("more was recorded than could be exported; {lost}")).or(said)
+        self.look(left_out, true, now);
+        let lost = self.begun.take().and_then(|begun| self.end(&begun, now))?;
+        Some(format!("more was recorded than could be exported; {lost}"))
     }
 
     /// It lasts.

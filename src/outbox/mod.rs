@@ -106,12 +106,12 @@ pub(crate) struct Outboxes {
 }
 
 impl Outboxes {
-    /// Outboxes of so many bytes each at most: a ring has a power of two of words.
+    /// Outboxes of so many bytes each at most.
     pub(crate) fn new(bytes: usize) -> Self {
-        Self { capacity: 1 << (bytes / 8).max(1).ilog2(), spare: Mutex::default(), all: Mutex::new(Some(Vec::new())) }
+        Self { capacity: bytes / 8, spare: Mutex::default(), all: Mutex::new(Some(Vec::new())) }
     }
 
-    /// Bytes of each.
+    /// Bytes of each at most.
     pub(crate) fn capacity(&self) -> usize {
         self.capacity * 8
     }
@@ -135,7 +135,9 @@ impl Outboxes {
         self.all.lock().unwrap_or_else(PoisonError::into_inner).clone().unwrap_or_default()
     }
 
-    /// Moves a thread's records to `out`, so many bytes of them or a little more; tells the ledger what is not among them, and forgets the ring if it is empty and the thread has ended. Gives the outbox back if there are others.
+    /// Moves a thread's records to `out`, so many bytes of them or a little more; tells the ledger what is
+    /// not among them, and forgets the ring if it is empty and the thread has ended. Gives the outbox back if
+    /// there are others.
     pub(crate) fn take(&self, outbox: Arc<Outbox>, most: usize, out: &mut Vec<u8>, ledger: &Ledger) -> Option<Arc<Outbox>> {
         // The list's and this one. Looked at before the ring: a thread that ends after this has its last records taken next time.
         let has_ended = Arc::strong_count(&outbox) == 2;
@@ -265,6 +267,15 @@ mod tests {
             assert_eq!(taken, lengths().flat_map(record).collect::<Vec<u8>>());
         }
         assert_eq!(ledger.stats(0, 0, 0).signal(Signal::Logs).lost(), 0);
+    }
+
+    /// Report 15: the memory that was asked for is the most there is.
+    #[test]
+    fn an_outbox_has_no_more_memory_than_was_asked_for() {
+        for (bytes, words) in [(64 << 10, 8_192), ((128 << 10) - 1, 8_192), (1_000_000, 65_536), (0, 1)] {
+            let producer = Outboxes::new(bytes).register(&Arc::default()).expect("it is open");
+            assert_eq!(producer.outbox.ring.capacity(), words, "{bytes}");
+        }
     }
 
     /// Report D3: a thread that said much once does not keep the memory while it idles.

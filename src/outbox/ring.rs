@@ -33,9 +33,9 @@ pub(crate) struct Near(Option<(usize, Part)>);
 const PARTS: usize = 64;
 
 impl SpscRing {
-    /// A ring of so many words, or the next power of two.
+    /// A ring of so many words, or of the power of two below.
     pub(crate) fn new(words: usize) -> Self {
-        let words = words.next_power_of_two();
+        let words = 1 << words.max(1).ilog2();
         let parts = words.min(PARTS);
         Self {
             parts: Mutex::new((0..parts).map(|_| None).collect()),

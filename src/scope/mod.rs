@@ -121,7 +121,9 @@ impl Scope {
         Self { of: Of::Process }
     }
 
-    /// Who is served. Replaces whom an earlier call named. Exceptions always carry it; logs and spans where [`Builder::with_user_on_logs`](crate::Builder::with_user_on_logs) and [`with_user_on_spans`](crate::Builder::with_user_on_spans) says so.
+    /// Who is served. Replaces whom an earlier call named. Exceptions always carry it; logs and spans where
+    /// [`Builder::with_user_on_logs`](crate::Builder::with_user_on_logs) and
+    /// [`with_user_on_spans`](crate::Builder::with_user_on_spans) says so.
     pub fn set_user(&self, user: User) {
         let Some(core) = recording() else { return };
         // The program's own rules run here: under none of our locks.

@@ -35,7 +35,9 @@ pub(crate) const FILTERED: &str = "[Filtered]";
 /// assert_eq!(scrubber.scrub("internal_ref=77 publicToken=abc"), "internal_ref=[Filtered] publicToken=abc");
 /// ```
 ///
-/// Values that are not text stay what they are, but for numbers under a denied key and numbers that are card numbers. Should a rule panic, the record it was to clean is dropped and counted as [`LossReason::ScrubberFailed`](crate::LossReason::ScrubberFailed).
+/// Values that are not text stay what they are, but for numbers under a denied key and numbers that are card
+/// numbers. Should a rule panic, the record it was to clean is dropped and counted as
+/// [`LossReason::ScrubberFailed`](crate::LossReason::ScrubberFailed).
 #[derive(Clone)]
 pub struct Scrubber {
     denied: KeyList,

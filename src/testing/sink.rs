@@ -2,12 +2,14 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use bytes::Bytes;
 use opentelemetry_proto::tonic::collector::{
     logs::v1::ExportLogsServiceRequest, metrics::v1::ExportMetricsServiceRequest, trace::v1::ExportTraceServiceRequest,
 };
+use prost::Message;
 
 use super::view::{Captured, Log, Metric, Span};
-use crate::Exception;
+use crate::{Exception, ledger::Signal};
 
 /// Everything so far.
 #[derive(Debug, Default)]
@@ -18,7 +20,17 @@ impl Sink {
         self.with(|captured| captured.exceptions.push(exception));
     }
 
-    pub(crate) fn logs(&self, request: ExportLogsServiceRequest) {
+    /// A request as it would be sent. Exceptions come [as such](Self::exception).
+    pub(crate) fn request(&self, signal: Signal, request: Bytes) {
+        match signal {
+            Signal::Exceptions => {}
+            Signal::Logs => self.logs(Message::decode(request).unwrap_or_default()),
+            Signal::Spans => self.spans(Message::decode(request).unwrap_or_default()),
+            Signal::Metrics => self.metrics(Message::decode(request).unwrap_or_default()),
+        }
+    }
+
+    fn logs(&self, request: ExportLogsServiceRequest) {
         let scopes = request.resource_logs.into_iter().flat_map(|resource| resource.scope_logs);
         let logs = scopes.flat_map(|scope| {
             let target = scope.scope.unwrap_or_default().name;
@@ -27,12 +39,12 @@ impl Sink {
         self.with(|captured| captured.logs.extend(logs));
     }
 
-    pub(crate) fn spans(&self, request: ExportTraceServiceRequest) {
+    fn spans(&self, request: ExportTraceServiceRequest) {
         let scopes = request.resource_spans.into_iter().flat_map(|resource| resource.scope_spans);
         self.with(|captured| captured.spans.extend(scopes.flat_map(|scope| scope.spans).map(Span::new)));
     }
 
-    pub(crate) fn metrics(&self, request: ExportMetricsServiceRequest) {
+    fn metrics(&self, request: ExportMetricsServiceRequest) {
         let scopes = request.resource_metrics.into_iter().flat_map(|resource| resource.scope_metrics);
         // The last reading says all there is.
         let metrics = scopes.flat_map(|scope| scope.metrics).map(Metric::new).collect();

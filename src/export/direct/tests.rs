@@ -43,7 +43,8 @@ fn callsites() -> impl Strategy<Value = Callsite> {
     })
 }
 
-/// A callsite and a record of it, with values of every kind. In few of them a field comes twice, or one that the callsite does not have.
+/// A callsite and a record of it, with values of every kind. In few of them a field comes twice, or one that
+/// the callsite does not have.
 fn records_of(kind: Kind) -> impl Strategy<Value = (Callsite, Vec<u8>)> {
     let text = prop_oneof![9 => ".{0,40}", 1 => ".{100,300}", 1 => Just("server".to_owned()), 1 => Just("y".repeat(40_000))];
     let field = (0..NAMES.len(), 0u8..100, text, any::<u64>());
@@ -60,8 +61,10 @@ fn records_of(kind: Kind) -> impl Strategy<Value = (Callsite, Vec<u8>)> {
         let mut record = Vec::new();
         let mut encoder = Encoder::new(&mut record, kind, 0, time, Limits { value: 30_000, record: 60_000, ..Limits::default() });
         for (key, kind, text, number) in fields {
+            // Names and kinds of spans are mostly texts.
+            let is_name = site.fields.get(key).is_some_and(|name| name.starts_with("otel.")) && !number.is_multiple_of(10);
             let key = key as u16;
-            match kind {
+            match if is_name { u8::MAX } else { kind } {
                 0 => encoder.bytes(key, text.as_bytes()),
                 1 => encoder.i128(key, i128::from(number) - (1 << 63)),
                 2 => encoder.error(key, (&text, true), &[(&text, [1; 2]), (&"cause", [0; 2])], None),
@@ -139,7 +142,7 @@ fn is_the_same_either_way(kind: Kind) {
     outcome.unwrap_or_else(|failure| panic!("{failure}"));
     let counts = counts.get();
     let [(_, direct), (many, many_direct)] = counts;
-    assert!(direct > 1_000 && many > 500 && many_direct * 5 > many * 2, "{direct} directly; of {many} with three fields, {many_direct}");
+    assert!(direct > 1_000 && many > 500 && many_direct * 2 > many, "{direct} directly; of {many} with three fields, {many_direct}");
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! Sending. Comes in: batches that are full or old, what the metrics say. Goes out: encoded requests, to delivery, to standard output, or to nobody.
+//! Sending. Comes in: batches that are full or old, what the metrics say. Goes out: encoded requests, to
+//! delivery, to standard output, or to nobody.
 
 use std::time::{Duration, Instant};
 
@@ -48,11 +49,6 @@ impl Worker {
             self.since[0] = None;
             let missing = self.overload.missing(0, self.link.ledger.left_out(), count);
             let request = self.exporter.logs.request(&self.of_resource, SCHEMA_URL, missing);
-            #[cfg(feature = "testing")]
-            if let Some(sink) = &self.config.sink {
-                sink.logs(decoded(request));
-                return self.link.ledger.delivered(Signal::Logs, count);
-            }
             self.send(Signal::Logs, count, request, exporter::print_logs);
         }
     }
@@ -63,11 +59,6 @@ impl Worker {
             self.since[1] = None;
             let missing = self.overload.missing(1, self.link.ledger.left_out(), count);
             let request = self.exporter.spans.request(&self.of_resource, SCHEMA_URL, missing);
-            #[cfg(feature = "testing")]
-            if let Some(sink) = &self.config.sink {
-                sink.spans(decoded(request));
-                return self.link.ledger.delivered(Signal::Spans, count);
-            }
             self.send(Signal::Spans, count, request, exporter::print_spans);
         }
     }
@@ -75,16 +66,16 @@ impl Worker {
     fn send_metrics(&mut self) {
         if let Some((count, request)) = self.core.meters.collect(&self.resource, SCHEMA_URL) {
             self.link.ledger.accepted(Signal::Metrics, count);
-            #[cfg(feature = "testing")]
-            if let Some(sink) = &self.config.sink {
-                sink.metrics(request);
-                return self.link.ledger.delivered(Signal::Metrics, count);
-            }
             self.send(Signal::Metrics, count, request.encode_to_vec().into(), exporter::print_metrics);
         }
     }
 
     pub(super) fn send<T: Message + Default>(&self, signal: Signal, count: u64, request: Bytes, print: impl FnOnce(&T)) {
+        #[cfg(feature = "testing")]
+        if let Some(sink) = &self.config.sink {
+            sink.request(signal, request);
+            return self.link.ledger.delivered(signal, count);
+        }
         match &self.config.destinations[signal as usize] {
             Destination::Otlp(_) => self.delivery.submit(signal, request, count, None),
             Destination::Console => {
@@ -96,7 +87,7 @@ impl Worker {
     }
 }
 
-/// What is shown or captured, not sent.
+/// What is shown, not sent.
 fn decoded<T: Message + Default>(request: Bytes) -> T {
     T::decode(request).unwrap_or_default()
 }

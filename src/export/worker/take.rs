@@ -1,16 +1,19 @@
-//! Taking. Comes in: what the outboxes and the express lane hold. Goes out: records, and exceptions that wait for names.
+//! Taking. Comes in: what the outboxes and the express lane hold. Goes out: records, and exceptions that wait
+//! for names.
 
 use super::{KEEP_TAKEN, Worker};
 use crate::ledger::Signal;
 
-/// Bytes that are taken from an outbox at a time, and in one turn from all: few enough to be in the processor's cache until they are encoded, and no outbox waits until another is empty.
+/// Bytes that are taken from an outbox at a time, and in one turn from all: few enough to be in the
+/// processor's cache until they are encoded, and no outbox waits until another is empty.
 const FROM_ONE: usize = 64 << 10;
 const A_TURN: usize = 512 << 10;
 /// Exceptions made in one turn at most.
 const EXCEPTIONS_A_TURN: usize = 64;
 
 impl Worker {
-    /// Takes what is in the outboxes, and a share of the exceptions: more may come faster than they can be made.
+    /// Takes what is in the outboxes, and a share of the exceptions: more may come faster than they can be
+    /// made.
     pub(super) fn drain(&mut self) {
         if self.is_flushing() {
             // A round in which all is taken that was recorded before it is what a flush waits for.
@@ -28,7 +31,8 @@ impl Worker {
         self.has_more = false;
     }
 
-    /// Takes so many bytes from each outbox, as far as there is room for what comes of it. Records that find none wait where they are: a lane that has to drop what it was given, while it sends, has been given too much.
+    /// Takes so many bytes from each outbox while there is room in the lanes. Otherwise records wait in
+    /// their outboxes: a lane that sends must not have to drop what it was given.
     pub(super) fn take_records(&mut self, from_one: usize) {
         if self.round.is_empty() {
             self.begin_round();
@@ -44,11 +48,12 @@ impl Worker {
         }
     }
 
-    /// Takes and makes all there is, rest or no rest, names or no names, room or no room; a part at a time, as all of it is more memory than anybody promised.
+    /// At a deadline: takes all there is and makes requests of it, whether the worker should rest, names are
+    /// missing, or lanes are full. A part at a time: a copy of all outboxes would be unbounded memory.
     pub(super) fn take_all(&mut self) {
         self.begin_round();
         while let Some(outbox) = self.round.pop() {
-            // Who goes on recording meanwhile does not keep us.
+            // No more than it can hold: its thread may go on recording.
             let (mut outbox, mut left) = (Some(outbox), self.link.outboxes.capacity());
             while let Some(from) = outbox.take().filter(|_| left > 0) {
                 let before = self.taken.len();

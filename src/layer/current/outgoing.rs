@@ -1,4 +1,6 @@
-//! What a thread hands to the worker, and what it leaves out. Comes in: records, whole requests that begin. Goes out: to the thread's outbox, or into its count of what is missing.
+//! What a thread hands to the worker, and what it leaves out. Comes in: records, and the question whether a
+//! request that begins is to be left out. Goes out: records, to the thread's outbox; counts of what is
+//! missing.
 
 use std::sync::Arc;
 
@@ -27,7 +29,8 @@ impl Instance {
         }
     }
 
-    /// Whether a request that begins now is to be left out whole, because more is recorded here than is sent: one whole request is worth more than parts of two. So are logs outside of requests, one by one.
+    /// Whether a request that begins now is to be left out whole, because more is recorded here than is sent:
+    /// one whole request is worth more than parts of two. So are logs outside of requests, one by one.
     #[inline]
     pub(crate) fn sheds(&self) -> bool {
         self.shedding.sheds(self.level())
@@ -36,7 +39,7 @@ impl Instance {
     /// Whether anything is left out.
     #[inline]
     pub(crate) fn is_short_of_room(&self) -> bool {
-        shed::is_due(self.level())
+        shed::leaves_some_out(self.level())
     }
 
     /// How full the outbox is.
@@ -58,7 +61,8 @@ impl Instance {
         }
     }
 
-    /// Leaves a span that has ended in its trail, should its trace be kept; or sends it, if it has been kept just now.
+    /// Leaves a span that has ended in its trail, should its trace be kept; or sends it, if it has been kept
+    /// just now.
     pub(crate) fn hold(&mut self, trail: &Trail, record: &[u8], core: &Arc<Core>) {
         if trail.hold(record) {
             return;

@@ -1,27 +1,30 @@
-//! How much is left out while more is recorded than is sent: the least. Comes in: how full the outbox is. Goes out: whether the next request, or log outside of requests, is left out.
+//! Leaves out the least while more is recorded than is sent. Comes in: how full the outbox is. Goes out:
+//! whether the next request, or the next log outside of requests, is left out.
 
 use std::cell::RefCell;
 
 use rand::{RngExt as _, SeedableRng, rngs::SmallRng};
 
-/// From here on some are left out: as large a share of them as the outbox is fuller than this.
+/// Above this level some are left out. The share grows from none here to all at [`ALL`], so the outbox
+/// settles where just as much is left out as cannot be sent.
 const FIRST: f32 = 0.5;
-/// From here on all are: the rest is for requests under way, and for what is never left out. So the outbox fills to where just that is left out which cannot be sent.
+/// From this level on all are left out: the rest is for requests under way, and for what is never left out.
 const ALL: f32 = 0.75;
 
-/// Leaves out a share: each with the same probability, so that of kinds that take turns none is spared and none singled out.
+/// Leaves out a share, each request with the same probability: a count would always hit the same one of
+/// two kinds of requests that take turns.
 pub(super) struct Shedding(RefCell<SmallRng>);
 
 impl Default for Shedding {
     fn default() -> Self {
-        // Which are left out may be known.
+        // Nobody need be kept from predicting it.
         Self(RefCell::new(SmallRng::seed_from_u64(0)))
     }
 }
 
-/// Whether anything is left out at this level, 0 to 1.
+/// Whether some are left out at this level, 0 to 1.
 #[inline]
-pub(super) fn is_due(level: f32) -> bool {
+pub(super) fn leaves_some_out(level: f32) -> bool {
     level > FIRST
 }
 
@@ -29,7 +32,7 @@ impl Shedding {
     /// Whether the next is left out, where the outbox is so full, 0 to 1.
     #[inline]
     pub(super) fn sheds(&self, level: f32) -> bool {
-        is_due(level) && self.0.borrow_mut().random::<f32>() < (level - FIRST) / (ALL - FIRST)
+        leaves_some_out(level) && self.0.borrow_mut().random::<f32>() < (level - FIRST) / (ALL - FIRST)
     }
 }
 
@@ -37,9 +40,9 @@ impl Shedding {
 mod tests {
     use super::*;
 
-    /// Report 15: at every level, whatever comes every so often is left out as often as all others.
+    /// Report 15: kinds of requests that take turns are left out equally often, at every level.
     #[test]
-    fn as_many_are_left_out_as_the_outbox_is_full_of_every_kind() {
+    fn every_kind_loses_the_share_that_the_level_asks_for() {
         const EACH: usize = 5_000;
         let shedding = Shedding::default();
         for (level, share) in [(0.0, 0.0), (0.5, 0.0), (0.51, 0.04), (0.625, 0.5), (0.74, 0.96), (0.75, 1.0), (1.0, 1.0)] {

@@ -114,7 +114,7 @@ fn names_in_a_storm() -> String {
     world.set(Mode::Refuse);
     let mut program = Program::start(&Setup { tells_names: true, ..world.setup() });
     program.ask("failpoint naming::learn 1 delay");
-    let said = program.ask("storm 8");
+    let said = program.ask("storm 4");
     assert_eq!(said["named"], true, "{said}");
     format!("after {} ms", said["ms"])
 }

@@ -405,7 +405,7 @@ fn failpoint(name: &str, occasion: u64, what: &str) {
             }
             "panic" => panic!("a fault at a named step"),
             // Longer than records are held for names, shorter than exceptions wait for them.
-            "delay" => std::thread::sleep(Duration::from_secs(3)),
+            "delay" => std::thread::sleep(Duration::from_millis(1_500)),
             other => panic!("{other} is no outcome"),
         }
     })

@@ -25,18 +25,25 @@ fn words(ring: &SpscRing, mut bytes: Vec<u8>) -> Vec<u64> {
     bytes.chunks(8).map(|word| u64::from_le_bytes(word.try_into().unwrap())).collect()
 }
 
+type Ring = loom::sync::Arc<SpscRing>;
+
+/// A consumer on a thread of its own; what it has taken is joined.
+fn consume(ring: &Ring, take: impl FnOnce(&SpscRing, &mut Vec<u8>) + Send + 'static) -> loom::thread::JoinHandle<Vec<u8>> {
+    let ring = ring.clone();
+    loom::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        take(&ring, &mut bytes);
+        bytes
+    })
+}
+
 #[test]
 fn what_is_pushed_arrives_once_in_order() {
     loom::model(|| {
         let ring = loom::sync::Arc::new(SpscRing::new(4));
-        let consumer = {
-            let ring = ring.clone();
-            loom::thread::spawn(move || {
-                let mut bytes = Vec::new();
-                ring.take(usize::MAX, &mut bytes);
-                bytes
-            })
-        };
+        let consumer = consume(&ring, |ring, bytes| {
+            ring.take(usize::MAX, bytes);
+        });
         let mut near = Near::default();
         let pushed: Vec<u64> = (1..=3u64).filter(|number| ring.push(&mut near, &[number.to_le_bytes(); 2]).is_some()).collect();
         let words = words(&ring, consumer.join().unwrap());
@@ -50,14 +57,9 @@ fn what_is_pushed_arrives_once_in_order() {
 fn an_empty_ring_begins_anew_under_a_consumers_eyes() {
     loom::model(|| {
         let ring = loom::sync::Arc::new(SpscRing::new(4));
-        let consumer = {
-            let ring = ring.clone();
-            loom::thread::spawn(move || {
-                let mut bytes = Vec::new();
-                (0..3).for_each(|_| _ = ring.take(usize::MAX, &mut bytes));
-                bytes
-            })
-        };
+        let consumer = consume(&ring, |ring, bytes| {
+            (0..3).for_each(|_| _ = ring.take(usize::MAX, bytes));
+        });
         // One word each: behind the first there are three, and an empty ring goes back to its beginning.
         let mut near = Near::default();
         let pushed: Vec<u64> = (1..=4u64).filter(|number| ring.push(&mut near, &[number.to_le_bytes()]).is_some()).collect();
@@ -72,15 +74,10 @@ fn an_empty_ring_begins_anew_under_a_consumers_eyes() {
 fn some_are_taken_whole_while_others_come() {
     loom::model(|| {
         let ring = loom::sync::Arc::new(SpscRing::new(4));
-        let consumer = {
-            let ring = ring.clone();
-            loom::thread::spawn(move || {
-                let mut bytes = Vec::new();
-                (0..2).for_each(|_| _ = ring.take(1, &mut bytes));
-                assert!(bytes.len() <= 2 * 2 * 8 && bytes.len() % (2 * 8) == 0, "whole records, one at a time");
-                bytes
-            })
-        };
+        let consumer = consume(&ring, |ring, bytes| {
+            (0..2).for_each(|_| _ = ring.take(1, bytes));
+            assert!(bytes.len() <= 2 * 2 * 8 && bytes.len() % (2 * 8) == 0, "whole records, one at a time");
+        });
         let mut near = Near::default();
         // A record begins with its length in words.
         let record = |number: u64| [number << 16 | 2, number].map(u64::to_le_bytes);
@@ -93,15 +90,10 @@ fn some_are_taken_whole_while_others_come() {
 /// Pushes records of so many words beside a consumer that gives back what it can.
 fn pushed_beside_one_who_gives_back(ring: SpscRing, lengths: &[usize]) {
     let ring = loom::sync::Arc::new(ring);
-    let consumer = {
-        let ring = ring.clone();
-        loom::thread::spawn(move || {
-            let mut bytes = Vec::new();
-            ring.take(usize::MAX, &mut bytes);
-            ring.give_back();
-            bytes
-        })
-    };
+    let consumer = consume(&ring, |ring, bytes| {
+        ring.take(usize::MAX, bytes);
+        ring.give_back();
+    });
     let mut near = Near::default();
     let mut pushed = Vec::new();
     for (number, length) in (1u64..).zip(lengths) {

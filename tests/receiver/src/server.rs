@@ -72,7 +72,7 @@ async fn serve_http(listener: TcpListener, shared: Arc<Shared>) -> std::io::Resu
 async fn serve_grpc(listener: TcpListener, shared: Arc<Shared>) -> Result<(), Box<dyn std::error::Error>> {
     let incoming = tokio_stream::wrappers::TcpListenerStream::new(tokio::net::TcpListener::from_std(listener)?);
     let service = Grpc(shared);
-    // What it reads compressed by gzip, it reads by zstd, where that is built in.
+    // Without the feature gzip is named twice, which changes nothing.
     let gzip = CompressionEncoding::Gzip;
     #[cfg(feature = "zstd")]
     let zstd = CompressionEncoding::Zstd;

@@ -4,7 +4,9 @@
 //!
 //! - *Per request*: thread CPU of the caller, requests called one after the other without a network. The cost is what a contender takes more than the bare service.
 //! - *Saturated*: a hello-world axum service in a process of its own, one runtime thread, under a load generator on loopback. Requests a second; CPU of the whole process for each; records that arrived for each second of it; and of ours how many were left out (counted by it; the stock pair does not say). The share of the bare service's requests is the median of the rounds' shares. `crumbtrail_hundredth` has `with_worker_share(0.01)`.
-//! - *Paced*: so many requests a second, in [situations](paced) in which processors are short or are not: CPU, latency, and what was lost and why; and one in which a receiver takes half of what is recorded. `-- --paced` prints these only.
+//! - *Paced*: so many requests a second, in [situations](paced) in which processors are short or are not:
+//!   CPU, latency, and what was lost and why; and one in which a receiver takes half of what is recorded.
+//!   `-- --paced` prints these only.
 //!
 //! Every request has two nested spans and three INFO events besides what the middleware makes.
 
