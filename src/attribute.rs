@@ -1,5 +1,6 @@
 //! Attribute values, as OpenTelemetry has them: what tags, contexts and breadcrumb data hold.
 
+use crate::trail::record::Value;
 use std::fmt;
 
 /// The value of an attribute.
@@ -127,5 +128,21 @@ from! {
 impl<T: Into<AttributeValue>> From<Vec<T>> for AttributeValue {
     fn from(values: Vec<T>) -> Self {
         Self::Array(values.into_iter().map(Into::into).collect())
+    }
+}
+
+/// A record's value, as hooks and tests see it.
+pub(crate) fn attribute_of(value: &Value<'_>) -> AttributeValue {
+    match value {
+        Value::Bool(value) => (*value).into(),
+        Value::I64(value) => (*value).into(),
+        Value::U64(value) => (*value).into(),
+        Value::I128(value) => (*value).into(),
+        Value::U128(value) => (*value).into(),
+        Value::F64(value) => (*value).into(),
+        Value::Str(text) | Value::Text(text) => (*text).into(),
+        Value::Error { links, .. } => Value::joined(links).into(),
+        Value::Bytes(bytes) => String::from_utf8_lossy(bytes).into(),
+        Value::List(values) => values.iter().map(|value| (*value).to_owned()).collect::<Vec<_>>().into(),
     }
 }

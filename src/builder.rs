@@ -21,39 +21,27 @@ use crate::{
     exception::storm::ExceptionRate,
     export::{
         SpanLimits,
-        config::{Destination, WorkerConfig},
+        config::{Destination, Exporter, WorkerConfig},
         resource,
         thread::{self, Alive},
     },
     hooks::Hooks,
-    layer::{
-        Route, Routes,
-        core::{Core, CoreConfig, Start},
-        enrich::Enrichment,
-    },
     ledger::Signal,
-    metrics::{Around, Meters, MetricForm, MetricTemporality},
+    metrics::{Meters, MetricForm, MetricTemporality, around},
     propagation::{Propagator, Propagators},
+    route::{Route, Routes},
     sampling::Sampler,
     scrub::Scrubber,
     service::Service,
     spool,
     stack::in_app::OwnCrates,
+    state::{
+        Core, Enrichment,
+        core::{CoreConfig, Start},
+    },
     telemetry::{Extras, Telemetry, TelemetryGuard},
     trail::encode::Limits,
 };
-
-/// Where a signal goes (`OTEL_{TRACES,METRICS,LOGS}_EXPORTER`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Exporter {
-    /// To a collector, over OTLP. The default.
-    Otlp,
-    /// To standard output, a line each, for a look while developing.
-    Console,
-    /// Nowhere.
-    None,
-}
 
 /// Sets crumbtrail up. What is set here wins over the environment; what neither says has a default.
 ///
@@ -376,7 +364,7 @@ impl Builder {
         }
         #[cfg(feature = "metrics")]
         recorder.counts_for(&core);
-        core.meters.read_around(Around::of(
+        core.meters.read_around(around(
             &core,
             release,
             #[cfg(feature = "metrics")]

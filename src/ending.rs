@@ -23,8 +23,7 @@ use std::{
 };
 
 use crate::{
-    layer::core::Core,
-    link::{Command, Link, Settled},
+    state::{Command, Core, Link, Settled},
     unwind::guarded,
 };
 
@@ -112,7 +111,7 @@ impl Core {
 
     fn begin_last_flush(&self) -> Option<LastFlush> {
         let link = self.links.newest();
-        if self.exit_timeout.is_zero() || crate::layer::is_own_thread() || !link.is_of_this_process() {
+        if self.exit_timeout.is_zero() || crate::state::is_own_thread() || !link.is_of_this_process() {
             return None;
         }
         let deadline = Instant::now() + self.exit_timeout.min(Duration::from_secs(365 * 86_400));

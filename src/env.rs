@@ -18,11 +18,12 @@ use percent_encoding::percent_decode_str;
 use tracing_subscriber::filter::Targets;
 
 use crate::{
-    Console, Route,
-    builder::Exporter,
+    Console,
     delivery::{Compression, Protocol},
+    export::config::Exporter,
     metrics::MetricTemporality,
     propagation::{Propagator, Propagators},
+    route::Route,
     sampling::Sampler,
 };
 

@@ -69,6 +69,7 @@
 pub mod actix_web;
 mod attribute;
 mod breadcrumb;
+mod bucket;
 mod builder;
 mod clock;
 mod console;
@@ -85,15 +86,17 @@ mod hooks;
 pub mod interop;
 mod layer;
 mod ledger;
-mod link;
 #[cfg(feature = "log")]
 mod log_bridge;
 mod main_error;
 mod metrics;
+mod otlp;
 mod outbox;
 pub mod propagation;
+mod random;
 #[cfg(unix)]
 mod rlimit;
+mod route;
 mod sampling;
 mod scope;
 mod scrub;
@@ -102,6 +105,7 @@ mod service;
 mod signal;
 pub mod spool;
 mod stack;
+mod state;
 mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -116,7 +120,7 @@ pub use crate::metrics::recorder::Recorder;
 pub use crate::{
     attribute::AttributeValue,
     breadcrumb::{Breadcrumb, Breadcrumbs, breadcrumb, breadcrumb_with},
-    builder::{Builder, Exporter, builder},
+    builder::{Builder, builder},
     console::{Console, ConsoleFormat},
     delivery::{Compression, Protocol},
     ending::exit,
@@ -126,10 +130,11 @@ pub use crate::{
         Capture, CaptureParts, Cause, DynError, ErrorId, ErrorReport, Exception, Mechanism, ParseErrorIdError, Reported, ResultExt,
         StdError, capture, last_error_id, storm::ExceptionRate,
     },
-    layer::Route,
+    export::config::Exporter,
     ledger::{FlushReport, LossReason, Signal, SignalStats, Stats},
     main_error::MainError,
     metrics::MetricTemporality,
+    route::Route,
     sampling::Sampler,
     scope::{FlagEvaluation, Scope, User, clear_user, flag_evaluated, set_context, set_session, set_tag, set_user},
     scrub::Scrubber,

@@ -4,7 +4,8 @@ use std::{error::Error, fmt, panic::Location};
 
 #[cfg(doc)]
 use crate::Mechanism;
-use crate::exception::{self, active_core};
+
+use crate::{exception, state::active_core};
 
 /// The error that ends a program, reported when `?` makes it of another: what [`main`](https://doc.rust-lang.org/std/process/trait.Termination.html) returns.
 ///

@@ -2,7 +2,7 @@
 
 use std::{sync::atomic::AtomicU64, time::Duration};
 
-use crate::{clock::now, exception::storm};
+use crate::{bucket, clock::now};
 
 /// A head sampler: decides from the trace id and the remote parent alone, as W3C Trace Context and the OpenTelemetry environment variables have it.
 ///
@@ -119,7 +119,7 @@ pub(crate) struct RemoteBudget(AtomicU64);
 
 impl RemoteBudget {
     fn take(&self, per_second: u32) -> bool {
-        storm::take(&self.0, (per_second, per_second.saturating_mul(60)), 1, now())
+        bucket::take(&self.0, (per_second, per_second.saturating_mul(60)), 1, now())
     }
 }
 

@@ -4,7 +4,7 @@ use std::{
     fmt,
     panic::Location,
     sync::{
-        Arc, OnceLock, PoisonError, Weak,
+        Arc, PoisonError,
         atomic::{AtomicUsize, Ordering},
         mpsc,
     },
@@ -22,9 +22,10 @@ use crate::{
     error::{FlushError, InitError},
     exception::{self, Capture, ErrorId},
     export::thread::Alive,
-    layer::{self, CrumbtrailLayer, Route, RouteFilter, SoleSubscriber, core::Core},
+    layer::{self, RouteFilter},
     ledger::{FlushReport, Signal, Stats},
-    link::{Command, Settled},
+    route::Route,
+    state::{self, Command, Core, CrumbtrailLayer, Settled, SoleSubscriber},
 };
 
 /// A handle to running telemetry: cheap to clone, all clones are one. From [`Builder::build`](crate::Builder::build).
@@ -188,7 +189,7 @@ impl Telemetry {
     /// # Errors
     /// Something was lost.
     pub fn shutdown(&self, timeout: Duration) -> Result<FlushReport, FlushError> {
-        if layer::is_own_thread() {
+        if state::is_own_thread() {
             return self.settle(Duration::ZERO, |deadline, reply| Command::Shutdown { deadline, reply }).1;
         }
         let link = self.inner.core.link_here();
@@ -228,7 +229,7 @@ impl Telemetry {
         command: impl FnOnce(Instant, mpsc::SyncSender<Settled>) -> Command,
     ) -> (bool, Result<FlushReport, FlushError>) {
         // A hook of the program's runs on the worker, which cannot wait for itself.
-        if layer::is_own_thread() {
+        if state::is_own_thread() {
             let undelivered = Signal::ALL.iter().map(|signal| self.stats().signal(*signal).pending()).sum::<u64>().max(1);
             return (false, Err(FlushError { undelivered, report: FlushReport::default(), timeout: Duration::ZERO }));
         }
@@ -290,13 +291,6 @@ impl Drop for TelemetryGuard {
     }
 }
 
-static INSTALLED: OnceLock<Weak<Core>> = OnceLock::new();
-
-/// The telemetry that `install` made global.
-pub(crate) fn installed_core() -> Option<Arc<Core>> {
-    INSTALLED.get()?.upgrade()
-}
-
 /// Makes everything global.
 pub(crate) fn install(
     telemetry: Telemetry,
@@ -327,7 +321,7 @@ pub(crate) fn install(
 
 /// All that is global but the subscriber.
 pub(crate) fn make_known(telemetry: &Telemetry, panic_hook: bool, metrics_recorder: bool) {
-    let _ = INSTALLED.set(Arc::downgrade(&telemetry.inner.core));
+    state::make_installed(&telemetry.inner.core);
     if panic_hook {
         telemetry.install_panic_hook();
     }

@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use http::{HeaderName, HeaderValue, Uri};
 
-use super::{Builder, Exporter};
+use super::Builder;
 use crate::{
     delivery::{
         Compression, Credentials, LaneConfig, Protocol, Proxy,
@@ -12,7 +12,7 @@ use crate::{
     },
     env::{self, Address, SignalSettings, Warning},
     error::InitError,
-    export::config::{Destination, SpoolConfig},
+    export::config::{Destination, Exporter, SpoolConfig},
     ledger::Signal,
 };
 

@@ -17,8 +17,8 @@ use tracing_subscriber::{
 };
 
 use crate::{
-    layer::{self, core::Core},
     scrub::{FILTERED, Scrubber, Treatment},
+    state::{self, Core},
     text::{cut, error_chain},
 };
 
@@ -57,7 +57,7 @@ where
         if let Some(span) = context.lookup_current() {
             line.insert("span".to_owned(), span.name().into());
         }
-        if let Some(ids) = layer::current_state(&self.0).map(|state| state.current_ids()).filter(|ids| ids.trace != 0) {
+        if let Some(ids) = state::current_state(&self.0).map(|state| state.current_ids()).filter(|ids| ids.trace != 0) {
             line.insert("trace_id".to_owned(), format!("{:032x}", ids.trace).into());
             line.insert("span_id".to_owned(), format!("{:016x}", ids.span).into());
         }

@@ -12,8 +12,8 @@ use tracing_subscriber::{
 
 use super::{ConsoleFormat, Output, json::Json};
 use crate::{
-    layer::{core::Core, is_own_thread},
     scrub::console::ScrubbedFields,
+    state::{Core, is_own_thread},
 };
 
 /// Which of them: `RUST_LOG`, INFO by default.

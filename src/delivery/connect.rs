@@ -15,7 +15,7 @@ use hyper_util::{
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tower_service::Service;
 
-use super::transport::{LaneConfig, Protocol, Proxy};
+use super::config::{LaneConfig, Protocol, Proxy};
 
 /// Until there is a connection, with all that belongs to it.
 const LIMIT: Duration = Duration::from_secs(5);

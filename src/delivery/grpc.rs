@@ -21,10 +21,14 @@ use tonic::{
 use tonic_types::StatusExt as _;
 
 use super::{
+    config::LaneConfig,
     connect::Connector,
-    transport::{Accepted, Failure, LaneConfig, MAX_RESPONSE, USER_AGENT, accepted, describe, within},
+    failure::{Failure, MAX_RESPONSE, USER_AGENT, describe, within},
 };
-use crate::ledger::Signal;
+use crate::{
+    ledger::Signal,
+    otlp::{Accepted, accepted},
+};
 
 /// tonic says of an answer that is too large what receivers say of a request, and by the same code; the text names the limit, and this one is nobody else's.
 const OWN_LIMIT: usize = MAX_RESPONSE + 1;

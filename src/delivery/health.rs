@@ -7,8 +7,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::host::Host;
 use crate::{
-    layer::core::Core,
     ledger::{LossReason, Signal, Stats},
     text::cut,
 };
@@ -24,7 +24,7 @@ pub(crate) struct Outage {
 
 /// What the lanes have met. Shared by them, on the worker's thread.
 pub(super) struct Health {
-    core: Arc<Core>,
+    host: Arc<dyn Host>,
     trouble: RefCell<Option<Trouble>>,
     /// Those that have ended and are not yet told of, as one.
     ended: RefCell<Option<Outage>>,
@@ -59,9 +59,9 @@ const MAX_SAID: usize = 8;
 const MAX_COMPLAINT: usize = 1_000;
 
 impl Health {
-    pub(super) fn new(core: Arc<Core>) -> Self {
+    pub(super) fn new(host: Arc<dyn Host>) -> Self {
         Self {
-            core,
+            host,
             trouble: RefCell::default(),
             ended: RefCell::default(),
             told: Cell::default(),
@@ -75,19 +75,19 @@ impl Health {
         let mut trouble = self.trouble.borrow_mut();
         let trouble = trouble.get_or_insert_with(|| Trouble {
             since: Instant::now(),
-            before: self.core.stats(),
+            before: self.host.stats(),
             lanes: [State::Well; Signal::ALL.len()],
             said: BTreeSet::new(),
         });
         trouble.lanes[signal as usize] = State::Failing;
-        let complaint = self.core.scrubber.scrub(&format!("cannot deliver to {endpoint}: {}", cut(why, MAX_COMPLAINT))).into_owned();
+        let complaint = self.host.scrubber().scrub(&format!("cannot deliver to {endpoint}: {}", cut(why, MAX_COMPLAINT))).into_owned();
         say(&mut trouble.said, &complaint);
     }
 
     /// A signal is refused. That is no outage: nothing comes back by itself.
     pub(super) fn refuses(&self, signal: Signal, endpoint: &str, why: &str) {
         let complaint = format!("{} are refused by {endpoint}: {}", signal.as_str(), cut(why, MAX_COMPLAINT));
-        say(&mut self.refusals.borrow_mut()[signal as usize], &self.core.scrubber.scrub(&complaint));
+        say(&mut self.refusals.borrow_mut()[signal as usize], &self.host.scrubber().scrub(&complaint));
     }
 
     /// A signal has nothing left to deliver: it does not hold up the end of the outage.
@@ -108,7 +108,7 @@ impl Health {
             return;
         }
         let Some(trouble) = slot.take() else { return };
-        let after = self.core.stats();
+        let after = self.host.stats();
         let lines = Signal::ALL.into_iter().flat_map(|signal| LossReason::ALL.into_iter().map(move |reason| (signal, reason)));
         let lost = lines.filter_map(|(signal, reason)| {
             let count = after.signal(signal).lost_to(reason).saturating_sub(trouble.before.signal(signal).lost_to(reason));
@@ -134,7 +134,7 @@ impl Health {
             format!("{endpoint} took {signal}, but says something")
         };
         let complaint = format!("{what}: {}", cut(remark, MAX_COMPLAINT));
-        say(&mut self.remarks.borrow_mut(), &self.core.scrubber.scrub(&complaint));
+        say(&mut self.remarks.borrow_mut(), &self.host.scrubber().scrub(&complaint));
     }
 
     /// What has ended and is to be told of: at once, and then not more often than twice a minute.

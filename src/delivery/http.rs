@@ -11,10 +11,14 @@ use hyper_util::{
 };
 
 use super::{
+    config::{Compression, LaneConfig},
     connect::Connector,
-    transport::{Accepted, Compression, Failure, LaneConfig, MAX_RESPONSE, USER_AGENT, accepted, describe, within},
+    failure::{Failure, MAX_RESPONSE, USER_AGENT, describe, within},
 };
-use crate::ledger::Signal;
+use crate::{
+    ledger::Signal,
+    otlp::{Accepted, accepted, json},
+};
 
 /// Connections that nothing was sent by for this long are closed.
 const IDLE: Duration = Duration::from_secs(90);
@@ -61,7 +65,7 @@ impl Http {
     pub(super) fn prepare(&self, body: Bytes) -> Result<Bytes, Failure> {
         let body = match self.json {
             #[cfg(feature = "json")]
-            Some(signal) => super::json::from_protobuf(signal, &body).map_err(|error| Failure::Content {
+            Some(signal) => json::from_protobuf(signal, &body).map_err(|error| Failure::Content {
                 why: format!("the request could not be written as JSON: {error}"),
                 too_large: false,
             })?,
@@ -95,7 +99,7 @@ impl Http {
         let answer = answer.ok().and_then(Result::ok).map(|answer| answer.to_bytes()).unwrap_or_default();
         #[cfg(feature = "json")]
         if self.json.is_some() {
-            return Ok(super::json::accepted(&answer));
+            return Ok(json::accepted(&answer));
         }
         Ok(accepted(&answer))
     }

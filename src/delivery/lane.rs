@@ -11,16 +11,18 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 
 use super::{
+    config::{LaneConfig, origin, shown},
+    failure::Failure,
     health::Health,
+    host::Host,
     queue::{Gone, Load, Parcel, Queue},
     retry::Backoff,
-    split::{Piece, split},
-    transport::{Failure, LaneConfig, Transport, origin, shown},
+    transport::Transport,
 };
 use crate::{
     failpoint::step,
-    layer::core::Core,
     ledger::{LossReason, Signal},
+    otlp::split::{Piece, split},
     spool::{Chain, Entry, Moment, Ticket},
 };
 
@@ -54,7 +56,7 @@ const fn patience(signal: Signal) -> Duration {
 pub(super) struct Lane {
     signal: Signal,
     config: LaneConfig,
-    core: Arc<Core>,
+    host: Arc<dyn Host>,
     health: Rc<Health>,
     queue: RefCell<Queue>,
     /// Where its requests are on disk.
@@ -84,14 +86,14 @@ impl Lane {
         signal: Signal,
         config: LaneConfig,
         chain: Option<Chain>,
-        core: Arc<Core>,
+        host: Arc<dyn Host>,
         health: Rc<Health>,
         progress: Rc<Notify>,
     ) -> Self {
         Self {
             signal,
             config,
-            core,
+            host,
             health,
             queue: RefCell::new(Queue::new(queue_limit(signal), patience(signal))),
             chain: chain.map(RefCell::new),
@@ -117,7 +119,7 @@ impl Lane {
                 Some(fresh)
             }
             (Some(fresh), None) => {
-                self.core.ledger().spooled(self.signal, records);
+                self.host.ledger().spooled(self.signal, records);
                 Some(fresh)
             }
             (None, earlier) => earlier,
@@ -127,7 +129,7 @@ impl Lane {
 
     /// Takes in what another process left on disk: it moves to our own files, as far as there is room, and is its own no more.
     pub(super) fn recover(&self, ticket: Ticket, records: u64) {
-        self.core.ledger().recovered(self.signal, records);
+        self.host.ledger().recovered(self.signal, records);
         let moved = ticket.read().filter(|_| !ticket.is_expired());
         let moved = moved.and_then(|body| self.to_disk(Entry { payload: &body, records, written: ticket.written() }, true));
         let ticket = match moved {
@@ -184,7 +186,7 @@ impl Lane {
                 // What is on disk is the next process's.
                 Some(_) => {}
                 None => {
-                    self.core.ledger().lost(self.signal, LossReason::Shutdown, parcel.records - known);
+                    self.host.ledger().lost(self.signal, LossReason::Shutdown, parcel.records - known);
                     lost += parcel.records - known;
                 }
             }
@@ -234,7 +236,7 @@ impl Lane {
 
     fn put(&self, body: Option<Bytes>, records: u64, ticket: Option<Ticket>) {
         for evicted in self.queue.borrow_mut().push(body, records, ticket) {
-            self.core.ledger().lost(self.signal, LossReason::QueueOverflow, evicted.records);
+            self.host.ledger().lost(self.signal, LossReason::QueueOverflow, evicted.records);
         }
         self.filled.notify_one();
     }
@@ -265,9 +267,9 @@ impl Lane {
         loop {
             let Some((sequence, body, records)) = self.queue.borrow().in_memory(from) else { return };
             let Some(ticket) = self.to_disk(Entry { payload: &body, records, written: Moment::now() }, worth) else { return };
-            self.core.ledger().spooled(self.signal, records);
+            self.host.ledger().spooled(self.signal, records);
             if let Err(ticket) = self.queue.borrow_mut().is_on_disk(sequence, ticket) {
-                self.core.ledger().unspooled(self.signal, records);
+                self.host.ledger().unspooled(self.signal, records);
                 ticket.settle();
             }
             from = sequence + 1;
@@ -292,10 +294,10 @@ impl Lane {
 
     fn lose(&self, parcel: Parcel, reason: LossReason) {
         if let Some(ticket) = parcel.ticket {
-            self.core.ledger().unspooled(self.signal, parcel.records);
+            self.host.ledger().unspooled(self.signal, parcel.records);
             ticket.settle();
         }
-        self.core.ledger().lost(self.signal, reason, parcel.records);
+        self.host.ledger().lost(self.signal, reason, parcel.records);
     }
 
     /// Sends a load: whole, or in parts if that is what it takes.
@@ -441,7 +443,7 @@ impl Lane {
 
     /// Enters a part of the load in hand into the ledger: delivered, or lost for a reason.
     fn account(&self, on_disk: bool, records: u64, lost: Option<LossReason>) {
-        let ledger = &self.core.ledger();
+        let ledger = &self.host.ledger();
         if on_disk {
             ledger.unspooled(self.signal, records);
         }

@@ -2,20 +2,20 @@
 //!
 //! Each signal has its own [`lane`]: a queue bounded in bytes and one request under way, so that none waits for another. A request is retried with jittered backoff while its records are young; what is given up is counted. With a spool, requests wait on disk.
 
+mod config;
 #[cfg(any(feature = "http", feature = "grpc"))]
 mod connect;
 mod credentials;
+mod failure;
 #[cfg(feature = "grpc")]
 mod grpc;
 mod health;
+mod host;
 #[cfg(feature = "http")]
 mod http;
-#[cfg(feature = "json")]
-pub(crate) mod json;
 mod lane;
 mod queue;
 mod retry;
-mod split;
 pub(crate) mod tls;
 mod transport;
 
@@ -24,15 +24,16 @@ use std::{rc::Rc, sync::Arc};
 use bytes::Bytes;
 use tokio::sync::Notify;
 
-pub use self::transport::{Compression, Protocol};
+pub use self::config::{Compression, Protocol};
 pub(crate) use self::{
+    config::{LaneConfig, Proxy},
     credentials::Credentials,
     health::Outage,
-    transport::{LaneConfig, Proxy},
+    host::Host,
+    queue::MAX_BYTES,
 };
 use self::{health::Health, lane::Lane};
 use crate::{
-    layer::core::Core,
     ledger::{LossReason, Signal},
     spool::{Adopted, Spool, Ticket},
 };
@@ -42,7 +43,7 @@ pub(crate) struct Delivery {
     lanes: [Option<Rc<Lane>>; Signal::ALL.len()],
     health: Rc<Health>,
     progress: Rc<Notify>,
-    core: Arc<Core>,
+    host: Arc<dyn Host>,
 }
 
 /// How far each lane had been filled at some moment.
@@ -58,17 +59,17 @@ pub(crate) struct Waiting {
 }
 
 impl Delivery {
-    pub(crate) fn new(core: Arc<Core>, lanes: [Option<LaneConfig>; 4], spool: Option<&Spool>) -> Self {
+    pub(crate) fn new(host: Arc<dyn Host>, lanes: [Option<LaneConfig>; 4], spool: Option<&Spool>) -> Self {
         let progress = Rc::new(Notify::new());
-        let health = Rc::new(Health::new(core.clone()));
+        let health = Rc::new(Health::new(host.clone()));
         let mut index = 0;
         let lanes = lanes.map(|config| {
             let signal = Signal::ALL[index];
             index += 1;
             let chain = spool.and_then(|spool| spool.chain(signal));
-            Some(Rc::new(Lane::new(signal, config?, chain, core.clone(), health.clone(), progress.clone())))
+            Some(Rc::new(Lane::new(signal, config?, chain, host.clone(), health.clone(), progress.clone())))
         });
-        let delivery = Self { lanes, health, progress, core };
+        let delivery = Self { lanes, health, progress, host };
         delivery.restart();
         delivery
     }
@@ -77,7 +78,7 @@ impl Delivery {
     pub(crate) fn restart(&self) {
         for lane in self.lanes.iter().flatten() {
             lane.put_back();
-            tokio::task::spawn_local(supervise(lane.clone(), self.core.clone()));
+            tokio::task::spawn_local(supervise(lane.clone(), self.host.clone()));
         }
     }
 
@@ -85,7 +86,7 @@ impl Delivery {
     pub(crate) fn submit(&self, signal: Signal, body: Bytes, records: u64, earlier: Option<Ticket>) {
         match &self.lanes[signal as usize] {
             Some(lane) => lane.submit(body, records, earlier),
-            None => self.core.ledger().lost(signal, LossReason::InternalError, records),
+            None => self.host.ledger().lost(signal, LossReason::InternalError, records),
         }
     }
 
@@ -105,7 +106,7 @@ impl Delivery {
     pub(crate) fn recover(&self, spool: &Spool) {
         spool.adopt(&mut |signal, found| match (&self.lanes[signal as usize], found) {
             (Some(lane), Adopted::Request(ticket, records)) => lane.recover(ticket, records),
-            (Some(_), Adopted::Damaged(records)) => self.core.ledger().dropped(signal, LossReason::Damaged, records),
+            (Some(_), Adopted::Damaged(records)) => self.host.ledger().dropped(signal, LossReason::Damaged, records),
             // This process sends no such signal: it stays where it is.
             (None, _) => {}
         });
@@ -145,7 +146,7 @@ impl Delivery {
 }
 
 /// Runs a lane for ever: a panic in it is ours, and ends neither the lane nor the host.
-async fn supervise(lane: Rc<Lane>, core: Arc<Core>) {
+async fn supervise(lane: Rc<Lane>, host: Arc<dyn Host>) {
     loop {
         let running = lane.clone();
         // It returns only by a panic, or when the runtime ends.
@@ -153,7 +154,7 @@ async fn supervise(lane: Rc<Lane>, core: Arc<Core>) {
             Err(ended) if ended.is_panic() => {}
             _ => return,
         }
-        core.fault("sending");
+        host.fault("sending");
         lane.abandon_load();
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }

@@ -7,8 +7,10 @@ use std::{
 
 use bytes::Bytes;
 
-use super::split::Piece;
-use crate::{export::MAX_BYTES, spool::Ticket};
+use crate::{otlp::split::Piece, spool::Ticket};
+
+/// A request is sent before it grows beyond this, encoded: receivers' limits begin at 4 MiB, backends' at 1 MiB.
+pub(crate) const MAX_BYTES: usize = 1_000_000;
 
 /// Bytes of requests that are on disk, too, kept in memory at most.
 const KEEP: usize = 2 << 20;

@@ -87,7 +87,7 @@ impl Backoff {
 
 /// Between half of the pause and the whole of it.
 fn jittered(pause: Duration) -> Duration {
-    let fraction = crate::layer::random_id() as u32;
+    let fraction = crate::random::random_id() as u32;
     pause.mul_f64(0.5 + f64::from(fraction) / f64::from(u32::MAX) / 2.0)
 }
 

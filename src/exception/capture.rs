@@ -9,19 +9,27 @@ use std::{
 };
 
 use super::{
-    CATEGORY, ErrorId, Link, MAX_MESSAGE, Mechanism, Place, Raised, TypeAddress, active_core, bounded, chain, echo, error_report::Said,
-    group::Fnv, place_number, raise, variant,
+    ErrorId, Mechanism, chain,
+    draft::{CATEGORY, Link, MAX_MESSAGE, Place, Said, bounded},
+    echo,
+    group::Fnv,
+    raise::raise,
+    raised::{Raised, place_number},
+    type_name::{debug_line, guess},
+    variant,
 };
 use crate::{
     Breadcrumb,
+    breadcrumb::leave_breadcrumb,
     clock::now,
-    layer::{self, SharedSpan, core::Core},
     ledger::{LossReason, Signal},
     scope,
     stack::{
+        TypeAddress,
         statics::Template,
         symbols::{pointee, without_arguments},
     },
+    state::{Core, SharedSpan, active_core, current_state, is_own_thread, thread},
     text::{PANICKED, cut, truncate},
     unwind::guarded,
 };
@@ -49,6 +57,21 @@ use crate::{
 pub fn capture<Kind>(error: &(impl Capture<Kind> + ?Sized)) -> ErrorId {
     // Something is left to do after the call, so that it is not the caller's last and the caller stays on the stack that is captured.
     std::hint::black_box(capture_here(error, Location::caller()))
+}
+
+/// The id of the last exception that was told in the current request, to show to who waits for it. `None` where there was none, and outside of requests.
+///
+/// ```
+/// let (shown, captured) = crumbtrail::testing::capture(|| {
+///     let _request = tracing::info_span!("request").entered();
+///     assert_eq!(crumbtrail::last_error_id(), None);
+///     tracing::error!("card refused");
+///     crumbtrail::last_error_id()
+/// });
+/// assert_eq!(shown, Some(captured.exceptions()[0].id()));
+/// ```
+pub fn last_error_id() -> Option<ErrorId> {
+    current_state(&active_core()?)?.trail()?.recent().last()
 }
 
 #[inline(never)]
@@ -125,10 +148,10 @@ impl CaptureParts {
     /// What the last link's `Debug` text tells of it.
     fn debug(&mut self, shown: &dyn fmt::Debug) {
         if let (Some(last), Some(core)) = (self.links.last_mut(), &self.core) {
-            let line = layer::debug_line(shown);
+            let line = debug_line(shown);
             let line = core.scrubber.scrub(&line);
             // For where symbols cannot tell.
-            last.type_name = layer::guess(&line).to_owned();
+            last.type_name = guess(&line).to_owned();
             if self.debug == 0 {
                 (self.debug, self.variant) = (echo::fingerprint(&line), variant::path(&line));
             }
@@ -199,12 +222,12 @@ impl CaptureParts {
 
 /// Reports to this telemetry, whichever is current.
 pub(crate) fn capture_into<Kind>(core: &Arc<Core>, error: &(impl Capture<Kind> + ?Sized), location: &'static Location<'static>) -> ErrorId {
-    capture_for(core, layer::current_state(core), error, Some(location))
+    capture_for(core, current_state(core), error, Some(location))
 }
 
 /// The error ends the process.
 pub(crate) fn capture_at_the_end(core: &Arc<Core>, error: &(dyn Error + Send + Sync + 'static), location: &'static Location<'static>) {
-    let told = capture_as(Mechanism::Main, core, layer::current_state(core), error, Some(location));
+    let told = capture_as(Mechanism::Main, core, current_state(core), error, Some(location));
     core.is_the_end(told);
 }
 
@@ -229,13 +252,13 @@ fn capture_as<Kind>(
     if core.is_closed() {
         core.lost_after_end();
     }
-    if core.is_closed() || layer::is_own_thread() {
+    if core.is_closed() || is_own_thread() {
         return id;
     }
     let mut parts = CaptureParts { core: Some(core.clone()), ..CaptureParts::default() };
     // The program's code: `Display`, `source`.
     // It may capture itself: that is bounded as events within events are.
-    if !layer::nested(|| _ = guarded(|| error.describe(&mut parts))) {
+    if !thread::nested(|| _ = guarded(|| error.describe(&mut parts))) {
         core.ledger().dropped(Signal::Exceptions, LossReason::Reentrant, 1);
         core.storm.count_other();
         return id;
@@ -291,7 +314,7 @@ fn capture_as<Kind>(
     let told = raise(core, state.as_deref(), id, now(), raised);
     let id = told.err().unwrap_or(id);
     if let Some(state) = &state {
-        layer::leave_breadcrumb(core, state, true, || {
+        leave_breadcrumb(core, state, true, || {
             Breadcrumb::new(CATEGORY, message).with_level(level).with_data("crumbtrail.error.id", id.to_string())
         });
     }

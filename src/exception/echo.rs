@@ -13,6 +13,10 @@ use std::sync::Arc;
 use super::{ErrorId, group::Fnv};
 use crate::text;
 
+/// An ERROR event that is no exception of its own: it tells once more of this one, or of one whose id is not known here.
+#[derive(Clone, Copy)]
+pub(crate) struct Echo(pub(crate) Option<ErrorId>);
+
 /// Exceptions remembered.
 const MAX_ENTRIES: usize = 8;
 /// Causes of one that are remembered, and bytes of each message.

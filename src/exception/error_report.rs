@@ -3,6 +3,7 @@
 use std::{backtrace::Backtrace, fmt};
 
 use super::capture::{Capture, CaptureParts, sealed::Sealed};
+use super::draft::Said;
 use crate::AttributeValue;
 
 /// An error with what is said of this one report, for [`capture`](crate::capture).
@@ -28,15 +29,6 @@ pub struct ErrorReport<'a, E: ?Sized> {
     said: Said,
     attachments: Vec<String>,
     backtrace: Option<&'a Backtrace>,
-}
-
-/// What was said of one exception by who captured it.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Said {
-    pub(crate) tags: Vec<(String, AttributeValue)>,
-    /// None: ERROR.
-    pub(crate) level: Option<tracing_core::Level>,
-    pub(crate) group: Option<String>,
 }
 
 impl<'a, E: ?Sized> ErrorReport<'a, E> {
@@ -76,7 +68,7 @@ impl<'a, E: ?Sized> ErrorReport<'a, E> {
     /// A text that explains it: what was read, the answer that could not be understood. At most 16, of 1 KiB each and 2,000 bytes together (`crumbtrail.attachments`).
     pub fn with_attachment(mut self, text: impl fmt::Display) -> Self {
         if self.attachments.len() < super::capture::MAX_ATTACHMENTS {
-            self.attachments.push(super::bounded(format_args!("{text}"), None));
+            self.attachments.push(super::draft::bounded(format_args!("{text}"), None));
         }
         self
     }

@@ -7,7 +7,7 @@ use super::{
     echo::{MAX_AGE_IN_REQUEST, MAX_AGE_ON_THREAD},
 };
 use crate::{
-    layer::{self, SpanState, core::Core},
+    state::{Core, SpanState, thread},
     trail::record::{Record, Value},
 };
 
@@ -46,7 +46,7 @@ pub(super) fn echo(core: &Arc<Core>, state: Option<&SpanState>, target: &str, ti
         Some(trail) => trail.recent().last_since(time.saturating_sub(MAX_AGE_IN_REQUEST)),
         // A server that cannot start is news, whatever failed before.
         None if !OF_REQUESTS.contains(&crate_of(target)) => return None,
-        None => layer::recent(core, |recent| recent.last_since(time.saturating_sub(MAX_AGE_ON_THREAD))).flatten(),
+        None => thread::recent(core, |recent| recent.last_since(time.saturating_sub(MAX_AGE_ON_THREAD))).flatten(),
     };
     match last {
         // What a hook of the program's did not want is not told by another name.

@@ -21,7 +21,7 @@ impl ErrorId {
     /// A new id: milliseconds since the Unix epoch in the upper 48 bits, 80 random bits below.
     pub(crate) fn new() -> Self {
         let millis = u128::from(now() / 1_000_000) & ((1 << 48) - 1);
-        Self((millis << 80) | (crate::layer::random_id() & ((1 << 80) - 1)))
+        Self((millis << 80) | (crate::random::random_id() & ((1 << 80) - 1)))
     }
 
     /// The 16 bytes, big-endian.

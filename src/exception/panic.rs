@@ -8,14 +8,17 @@ use std::{
 };
 
 use super::{
-    ErrorId, Link, MAX_MESSAGE, Mechanism, Place, Raised,
+    ErrorId, Link, Mechanism, Place,
+    draft::MAX_MESSAGE,
     group::{Fnv, standard_panic},
-    place_number, raise,
+    raise::raise,
+    raised::Raised,
+    raised::place_number,
 };
 use crate::{
     clock::now,
-    layer::{self, core::Core},
     scrub::SLACK,
+    state::{self, Core, thread},
     text::cut,
 };
 
@@ -46,7 +49,7 @@ fn chain(hook: impl FnOnce(Hook) -> Hook) {
 
 fn report(core: &Weak<Core>, info: &PanicHookInfo<'_>) {
     let Some(core) = core.upgrade().filter(|core| !core.is_closed()) else { return };
-    if layer::is_own_thread() {
+    if state::is_own_thread() {
         return;
     }
     take(&core, info);
@@ -59,7 +62,7 @@ pub(crate) fn install_scoped_hook() {
     ONCE.call_once(|| {
         chain(|previous| {
             Box::new(move |info| {
-                let core = super::scoped_core().filter(|core| core.takes_scoped_panics && !core.is_closed() && !layer::is_own_thread());
+                let core = state::scoped_core().filter(|core| core.takes_scoped_panics && !core.is_closed() && !state::is_own_thread());
                 core.iter().for_each(|core| take(core, info));
                 previous(info);
             })
@@ -83,7 +86,7 @@ fn take(core: &Arc<Core>, info: &PanicHookInfo<'_>) {
         key.part(literal.unwrap_or_default());
         key.0
     };
-    let state = layer::current_state(core);
+    let state = state::current_state(core);
     let mut raised = Raised::new(Mechanism::Panic, vec![Link { type_name: "panic".to_owned(), exact: true, message, ..Link::default() }]);
     raised.place = info.location().map(Place::from);
     raised.templates[1] = literal.or_else(|| standard_panic(text)).map(str::to_owned);
@@ -93,7 +96,7 @@ fn take(core: &Arc<Core>, info: &PanicHookInfo<'_>) {
     if std::thread::current().name() == Some("main") {
         core.main_panics(id);
     }
-    layer::count_panic();
+    thread::count_panic();
     // These come from the runtime when it cannot unwind any further.
     let is_end = cfg!(panic = "abort") || LAST_WORDS.contains(&text);
     raised.fatal = is_end;

@@ -3,15 +3,17 @@
 use std::sync::Arc;
 
 use super::{
-    Draft, ErrorId, Mechanism, Raised,
+    Draft, ErrorId, Mechanism,
     echo::{self, Relation, Seen},
+    raised::Raised,
     storm::{Admission, Verdict},
 };
 use crate::{
-    layer::{self, SpanState, core::Core},
     ledger::{LossReason, Signal},
     outbox::Weight as _,
     stack,
+    state::{Core, SpanState, ids, thread},
+    trail::record::SpanIds,
 };
 
 /// Breadcrumbs copied from the trail at most, in bytes.
@@ -39,9 +41,9 @@ pub(super) fn raise(core: &Arc<Core>, state: Option<&SpanState>, id: ErrorId, ti
         return Err(earlier);
     }
     let is_reported_outside = state.is_none() && matches!(raised.mechanism, Mechanism::Event | Mechanism::Capture);
-    let preceding = is_reported_outside.then(|| core.preceding_root(time)).flatten();
+    let preceding = is_reported_outside.then(|| preceding_root(core, time)).flatten();
     if is_failure && core.sampler.keeps_errors() {
-        state.into_iter().for_each(|state| layer::keep_failed(core, state));
+        state.into_iter().for_each(|state| thread::keep_failed(core, state));
     }
     let admission = core.storm.admit(raised.at, raised.key, time);
     if admission.verdict == Verdict::Counted {
@@ -78,7 +80,7 @@ fn relation(core: &Arc<Core>, state: Option<&SpanState>, id: ErrorId, time: u64,
     }
     let earlier = match trail {
         Some(trail) => trail.recent().in_request(&seen),
-        None => layer::recent(core, |recent| recent.on_thread(&seen)).flatten(),
+        None => thread::recent(core, |recent| recent.on_thread(&seen)).flatten(),
     };
     // Of what a hook has dropped there is no record that could be echoed.
     let earlier = earlier.filter(|(Relation::Echo(id) | Relation::Wraps(id))| !core.is_dropped(*id));
@@ -87,7 +89,7 @@ fn relation(core: &Arc<Core>, state: Option<&SpanState>, id: ErrorId, time: u64,
         if let Some(trail) = trail {
             trail.recent().remember(id, &seen, remembered.clone());
         }
-        layer::recent(core, |recent| recent.remember(id, &seen, remembered));
+        thread::recent(core, |recent| recent.remember(id, &seen, remembered));
     }
     earlier
 }
@@ -95,6 +97,22 @@ fn relation(core: &Arc<Core>, state: Option<&SpanState>, id: ErrorId, time: u64,
 /// A span and those around it.
 fn ancestry(state: Option<&SpanState>) -> impl Iterator<Item = &SpanState> {
     std::iter::successors(state, |span| span.parent.as_deref())
+}
+
+/// The root span that has just ended in the same task, for an error that is reported outside of any span, at `time`. It may be that one's, or of what the task has begun since: nobody can tell. So the exception refers to it, and has nothing of it; and that is said once.
+fn preceding_root(core: &Arc<Core>, time: u64) -> Option<SpanIds> {
+    const JUST: u64 = 20_000_000;
+    let ended = thread::ended_since(core, time.saturating_sub(JUST))?;
+    core.after_its_end.call_once(|| {
+        let Some(span) = core.callsites.by_id(ended.callsite) else { return };
+        crate::diagnose(format_args!(
+            "an error was reported outside of any span, just after the span \"{}\" ({}:{}) had ended in the same task. If it is that one's error, it refers to its trace (crumbtrail.preceding.trace_id), and has neither its user nor its breadcrumbs: let the function report it (`#[instrument(err)]`), or report it within the span",
+            span.name,
+            span.file.unwrap_or("unknown"),
+            span.line.unwrap_or_default()
+        ));
+    });
+    Some(ended.ids)
 }
 
 /// Records of the open spans, innermost first, and whether the last is the root: it tells who is served, so it comes along whatever the limit.
@@ -119,7 +137,7 @@ fn draft(core: &Arc<Core>, state: Option<&SpanState>, id: ErrorId, time: u64, ra
         id,
         time,
         mechanism: raised.mechanism,
-        ids: layer::ids::in_span(core, state),
+        ids: ids::in_span(core, state),
         body: raised.body,
         links: raised.links,
         templates: raised.templates,
@@ -158,7 +176,7 @@ fn send(core: &Arc<Core>, mut draft: Box<Draft>) {
     let link = core.link_here();
     if draft.mechanism == Mechanism::Panic {
         // The process may not live to see the worker take it.
-        draft.ticket = link.keep(core, &draft);
+        draft.ticket = link.keep(&draft);
     }
     let Err(mut refused) = link.express.push(draft, &link.waker) else { return };
     core.storm.count(refused.slot);

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{ErrorId, Link, MAX_MESSAGE, Mechanism, Raised, group::Fnv, raise};
+use super::{ErrorId, Link, Mechanism, draft::MAX_MESSAGE, group::Fnv, raise::raise, raised::Raised};
 use crate::{
     clock::now,
-    layer::{SpanState, core::Core},
     ledger::{LossReason, Signal},
+    state::{Core, SpanState},
     text::cut,
 };
 

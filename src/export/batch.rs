@@ -19,9 +19,7 @@ use super::{
     value,
     wire::{bytes, bytes_key, bytes_len, varint},
 };
-
-/// A request is sent before it grows beyond this, encoded: receivers' limits begin at 4 MiB, backends' at 1 MiB.
-pub(crate) const MAX_BYTES: usize = 1_000_000;
+use crate::delivery::MAX_BYTES;
 
 /// Memory of records that the scopes of a batch keep at most, all together. More than twice a batch.
 const KEEP: usize = 3 * MAX_BYTES;

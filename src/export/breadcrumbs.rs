@@ -1,8 +1,9 @@
 //! The records of a trail become breadcrumbs, and those one attribute of JSON text, because every backend either stringifies nested values or mangles them.
 
-use super::{Callsites, log::Source, timestamp, value::attribute_of};
+use super::{Callsites, log::Source, timestamp};
 use crate::{
     AttributeValue, Breadcrumb, Breadcrumbs,
+    attribute::attribute_of,
     breadcrumb::level_of,
     exception::{CATEGORY, Draft, ErrorId},
     trail::{

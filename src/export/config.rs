@@ -9,6 +9,18 @@ use opentelemetry_proto::tonic::resource::v1::Resource;
 use super::SpanLimits;
 use crate::{delivery::LaneConfig, hooks::Hooks, ledger::Signal, spool, stack::in_app::OwnCrates};
 
+/// Where a signal goes (`OTEL_{TRACES,METRICS,LOGS}_EXPORTER`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Exporter {
+    /// To a collector, over OTLP. The default.
+    Otlp,
+    /// To standard output, a line each, for a look while developing.
+    Console,
+    /// Nowhere.
+    None,
+}
+
 /// Where a signal goes.
 #[derive(Clone, Debug)]
 pub(crate) enum Destination {

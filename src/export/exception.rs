@@ -2,9 +2,10 @@
 
 use std::borrow::Cow;
 
-use super::{Callsites, breadcrumbs, log::Source, value::attribute_of};
+use super::{Callsites, breadcrumbs, log::Source};
 use crate::{
     Breadcrumbs, Cause, Exception, User,
+    attribute::attribute_of,
     exception::{
         Draft, ERROR_FIELDS, Mechanism,
         group::{Grouping, mask, portable_path, raising_function},

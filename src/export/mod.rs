@@ -34,21 +34,22 @@ use opentelemetry_proto::tonic::{
 };
 use prost::Message;
 
+pub(crate) use self::span::SpanLimits;
 use self::{attributes::Attributes, batch::Batch, direct::Site, exception::Names, lean::LeanEvents};
-pub(crate) use self::{batch::MAX_BYTES, span::SpanLimits, value::attribute_of};
+
 use crate::{
     Exception,
     clock::now,
     delivery::Outage,
     exception::Draft,
     hooks::{self, Hooks},
-    layer::core::Core,
     ledger::{LossReason, Signal},
     spool::{Ticket, Writer},
     stack::{
         in_app::OwnCrates,
         resolve::{Bases, Resolver},
     },
+    state::Core,
     trail::{
         callsite::Callsite,
         record::{Kind, NO_CALLSITE, Record, SpanIds, flag, records},

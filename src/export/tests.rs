@@ -5,9 +5,10 @@ use tracing_core::{Interest, Level, Metadata, metadata};
 use super::*;
 use crate::{
     exception::storm::ExceptionRate,
-    layer::{Routes, core::CoreConfig},
+    route::Routes,
     sampling::Sampler,
     scrub::Scrubber,
+    state::core::CoreConfig,
     trail::{
         encode::{Encoder, Limits},
         record::stamp_ids,

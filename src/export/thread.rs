@@ -16,10 +16,9 @@ use super::{
     worker::{Ends, Worker},
 };
 use crate::{
-    layer::{self, core::Core},
-    link::Link,
     spool::Spool,
     stack::resolve::Bases,
+    state::{self, Core, Link},
 };
 
 /// Lost handles and layers are noticed by this: while there is one, the worker runs.
@@ -35,14 +34,14 @@ pub(crate) fn start(core: &Arc<Core>, link: &Arc<Link>, config: &Arc<WorkerConfi
     let bases = Arc::new(Bases::of_this_process());
     let spool = config.spool.as_ref().and_then(|spool| {
         let at_once = AtOnce { bases: bases.clone(), own: config.own.clone(), withholds: !config.hooks.is_empty() };
-        open_spool(spool, link, &resource, at_once)
+        open_spool(spool, core, link, &resource, at_once)
     });
     let Some(commands) = link.take_receiver() else { return Err(io::Error::other("it has been started already")) };
     let ended = Ended { core: core.clone(), link: link.clone() };
     let ends = Ends { link: link.clone(), commands, spool, resource, bases };
     let (core, config, alive) = (core.clone(), config.clone(), alive.clone());
     let thread = std::thread::Builder::new().name("crumbtrail".to_owned()).spawn(move || {
-        layer::mark_own_thread();
+        state::mark_own_thread();
         // There, it is of the calling thread alone. Where it is refused, the worker is as important as others.
         #[cfg(target_os = "linux")]
         let _ = (config.niceness != 0).then(|| rustix::process::nice(config.niceness));
@@ -89,15 +88,16 @@ impl WorkerRuntime {
 }
 
 fn runtime() -> io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread().enable_all().on_thread_start(layer::mark_own_thread).build()
+    tokio::runtime::Builder::new_current_thread().enable_all().on_thread_start(state::mark_own_thread).build()
 }
 
 /// Opens the spool; without it everything works, in memory.
-fn open_spool(config: &SpoolConfig, link: &Link, resource: &Resource, at_once: AtOnce) -> Option<Arc<Spool>> {
+fn open_spool(config: &SpoolConfig, core: &Arc<Core>, link: &Link, resource: &Resource, at_once: AtOnce) -> Option<Arc<Spool>> {
     let spool = Spool::open(&config.path, config.limits, config.signals).map(Arc::new);
     let spool = spool.map_err(|problem| crate::diagnose(format_args!("{problem}"))).ok()?;
     let (writer, resource) = (spool.writer(), resource.clone());
-    link.keeps_by(Box::new(move |core, draft| keep_at_once(core, &resource, &at_once, &writer, draft)));
+    let core = Arc::downgrade(core);
+    link.keeps_by(Box::new(move |draft| keep_at_once(&core.upgrade()?, &resource, &at_once, &writer, draft)));
     let weak = Arc::downgrade(&spool);
     link.on_fork(move || weak.upgrade().iter().for_each(|spool| spool.disown()));
     Some(spool)

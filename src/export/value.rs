@@ -58,22 +58,6 @@ pub(crate) fn from_json(value: &serde_json::Value) -> AnyValue {
     }
 }
 
-/// A record's value, as hooks and tests see it.
-pub(crate) fn attribute_of(value: &Value<'_>) -> AttributeValue {
-    match value {
-        Value::Bool(value) => (*value).into(),
-        Value::I64(value) => (*value).into(),
-        Value::U64(value) => (*value).into(),
-        Value::I128(value) => (*value).into(),
-        Value::U128(value) => (*value).into(),
-        Value::F64(value) => (*value).into(),
-        Value::Str(text) | Value::Text(text) => (*text).into(),
-        Value::Error { links, .. } => Value::joined(links).into(),
-        Value::Bytes(bytes) => String::from_utf8_lossy(bytes).into(),
-        Value::List(values) => values.iter().map(|value| (*value).to_owned()).collect::<Vec<_>>().into(),
-    }
-}
-
 /// Its OTLP form; texts are cut at `limit` bytes.
 pub(crate) fn from_attribute(value: &AttributeValue, limit: usize) -> AnyValue {
     match value {

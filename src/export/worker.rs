@@ -26,15 +26,15 @@ use super::{
 use crate::{
     clock::{Keeper, now},
     console::exporter,
-    delivery::Delivery,
+    delivery::{Delivery, Host},
     exception::{Draft, ErrorId},
     failpoint::step,
-    layer::core::Core,
-    ledger::{LossReason, Signal},
-    link::{Command, Link},
+    ledger::{Ledger, LossReason, Signal, Stats},
     outbox::Outbox,
+    scrub::Scrubber,
     spool::Spool,
     stack::resolve::Bases,
+    state::{Command, Core, Link},
     trail::record::{Kind, Record},
 };
 
@@ -377,5 +377,23 @@ impl Worker {
         }
         self.delivery.give_up();
         self.finish_overload();
+    }
+}
+
+impl Host for Core {
+    fn ledger(&self) -> &Ledger {
+        self.ledger()
+    }
+
+    fn stats(&self) -> Stats {
+        self.stats()
+    }
+
+    fn scrubber(&self) -> &Scrubber {
+        &self.scrubber
+    }
+
+    fn fault(&self, at: &str) {
+        self.fault(at);
     }
 }

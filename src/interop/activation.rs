@@ -5,7 +5,7 @@ use std::{cell::RefCell, sync::Arc};
 use opentelemetry::{Context, ContextGuard, trace::TraceContextExt as _};
 
 use super::OtelSpan;
-use crate::layer::{SpanState, core::Core};
+use crate::state::{Core, SpanState};
 
 thread_local! {
     /// By the spans' ids, innermost last.

@@ -32,7 +32,7 @@ use super::{
 };
 use crate::{
     fork::Mutex,
-    layer::{SpanState, core::Core},
+    state::{Core, SpanState},
 };
 
 /// What looks spans up for `tracing-opentelemetry`.

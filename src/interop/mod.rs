@@ -6,6 +6,7 @@
 
 pub(crate) mod activation;
 mod bridge;
+mod foreign;
 mod propagator;
 mod span;
 mod tracer;
@@ -24,12 +25,12 @@ use opentelemetry::{Context, trace::TraceContextExt as _};
 use tracing_core::Dispatch;
 
 use self::span::ids_of;
-use crate::{
-    layer::{SpanState, core::Core},
-    trail::record::SpanIds,
-};
 
 // What the files that are there for each version know it by.
+use crate::{
+    state::{Core, SpanState},
+    trail::record::SpanIds,
+};
 use ::{opentelemetry as api, tracing_opentelemetry as extensions};
 
 /// What is set once.

@@ -14,11 +14,12 @@ use super::api::{
 use serde_json::{Map, Value as Json, json};
 
 use crate::{
-    AttributeValue,
+    AttributeValue, breadcrumb,
     clock::now,
     exception::{Mechanism, capture_for, tell_text},
-    layer::{self, SharedSpan, core::Core},
+    interop::foreign,
     scope::clean_value,
+    state::{Core, SharedSpan, span},
     text::cut,
     trail::{
         encode::{Encoder, Limits},
@@ -118,12 +119,12 @@ impl Own {
         buf.truncate(length);
         self.links.iter().for_each(|link| {
             let more = link_text(core, &link.span_context, &link.attributes);
-            layer::append_link_with(&mut buf, ids_of(&link.span_context), &more);
+            span::append_link_with(&mut buf, ids_of(&link.span_context), &more);
         });
         record::append_u64(&mut buf, key::END_TIME, end);
         record::seal(&mut buf);
         record::stamp_ids(&mut buf, self.ids);
-        layer::export_span(core, self.enclosing.as_deref(), self.ids, &mut buf);
+        foreign::export_span(core, self.enclosing.as_deref(), self.ids, &mut buf);
     }
 }
 
@@ -349,7 +350,7 @@ pub(super) fn context_of(ids: SpanIds, is_remote: bool) -> SpanContext {
 
 fn write_named(encoder: &mut Encoder<'_>, core: &Core, name: &str, value: AttributeValue) {
     let value = clean_value(&core.scrubber, name, value);
-    layer::write_named(encoder, &clean_name(core, name), &value);
+    breadcrumb::write_named(encoder, &clean_name(core, name), &value);
 }
 
 /// A name may come from data.

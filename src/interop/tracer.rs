@@ -11,7 +11,10 @@ use super::{
     bridge::MARK,
     span::{OtelSpan, Own, ids_of},
 };
-use crate::layer::{self, core::Core, ids};
+use crate::{
+    interop::foreign,
+    state::{self, Core, ids},
+};
 
 /// Makes tracers for libraries that use OpenTelemetry's API. From [`Telemetry::tracer_provider`](crate::Telemetry::tracer_provider).
 #[derive(Clone, Debug)]
@@ -56,7 +59,7 @@ impl Tracer for OtelTracer {
                 if let Some(trail) = state.trail().filter(|_| parent_context.is_remote()) {
                     trail.set_trace_state(parent_context.trace_state().header());
                 }
-                layer::reparent(&core, id, &state, ids_of(parent_context), parent_context.is_remote())
+                foreign::reparent(&core, id, &state, ids_of(parent_context), parent_context.is_remote())
             } else {
                 state
             };
@@ -64,7 +67,7 @@ impl Tracer for OtelTracer {
             span.take(builder);
             return span;
         }
-        let enclosing = layer::current_state(&core);
+        let enclosing = state::current_state(&core);
         // Within an OpenTelemetry context the parent is that context's; else the current span of `tracing`.
         let ids = match &enclosing {
             _ if parent_context.is_valid() => ids::below(&core, ids_of(parent_context), parent_context.is_remote()),

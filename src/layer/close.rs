@@ -1,17 +1,16 @@
 //! What becomes of a span that ends: it is exported, held in case its trace is kept, or forgotten. Comes in: the state of a span that has closed. Goes out: its record, to the outbox or the trail.
 
-use std::{borrow::Cow, sync::Arc};
+use std::borrow::Cow;
 
-use super::{
-    CrumbtrailLayer, SharedSpan, SpanState,
-    core::Core,
-    current::{self, Instance, Thread},
-    enrich, user,
-};
+use super::{enrich, user};
 use crate::{
     clock::now,
     ledger::Signal,
     propagation::without_threshold,
+    state::{
+        Core, CrumbtrailLayer, SharedSpan, SpanState,
+        thread::{Instance, Thread},
+    },
     trail::{
         callsite::feeds,
         record::{self, Kind, flag},
@@ -110,11 +109,4 @@ enum Fate {
     Held,
     /// Nobody wants it. Where its request was left out for want of room, so many spans are to be counted.
     None { missing: u64 },
-}
-
-/// Keeps a request's spans, those that have ended and those that will, because of an exception in it.
-pub(crate) fn keep_failed(core: &Arc<Core>, state: &SpanState) {
-    if let Some(trail) = state.trail().filter(|_| core.exports_spans && state.ids.flags & flag::SAMPLED == 0) {
-        current::at(|thread| thread.instance(core, |instance| instance.keep(trail, flag::KEPT_ERROR, core)));
-    }
 }

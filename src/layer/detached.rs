@@ -9,15 +9,19 @@ use tracing_core::{
     span::{Attributes, Record as Values},
 };
 
-use super::{CrumbtrailLayer, SharedSpan};
 #[cfg(feature = "tower")]
-use super::{current, spans::Handle};
-use crate::trail::record;
-#[cfg(feature = "tower")]
-use crate::{clock::now, trail::callsite::feeds};
-
-/// In place of the id that a subscriber gives a span. No subscriber's is zero.
-pub(super) const DETACHED: u64 = 0;
+use crate::{
+    clock::now,
+    state::{
+        open_spans::Handle,
+        thread::{self, DETACHED},
+    },
+    trail::callsite::feeds,
+};
+use crate::{
+    state::{CrumbtrailLayer, SharedSpan},
+    trail::record,
+};
 
 /// Ends when it is dropped, and its children have ended.
 #[cfg(feature = "tower")]
@@ -39,7 +43,7 @@ impl Detached {
         }
         let metadata = attributes.metadata();
         let (callsite, feeds) = layer.look_up(metadata);
-        let handle = current::with(|thread| layer.open_state(thread, attributes, DETACHED, (callsite, feeds | feeds::KIND))).ok()??;
+        let handle = thread::with(|thread| layer.open_state(thread, attributes, DETACHED, (callsite, feeds | feeds::KIND))).ok()??;
         let Handle { state, own } = handle;
         if state.tracing_id == DETACHED && !state.is_counted() {
             state.count_holders();
@@ -63,7 +67,7 @@ impl Detached {
         if let Some(field) = fields.field(name).filter(|_| self.own) {
             let values = [(&field, Some(value))];
             let values = fields.value_set(&values);
-            let _ = current::with(|thread| self.layer.add_fields(thread, &self.state, &Values::new(&values)));
+            let _ = thread::with(|thread| self.layer.add_fields(thread, &self.state, &Values::new(&values)));
         }
     }
 }
@@ -89,7 +93,7 @@ impl<'a> Entered<'a> {
         if core.interop.context_activation {
             crate::interop::activation::enter(core, DETACHED, &span.state);
         }
-        current::here(core, |instance| instance.enter_detached(&span.state));
+        thread::here(core, |instance| instance.enter_detached(&span.state));
         Self { span, since: if span.layer.times { now() } else { 0 } }
     }
 }
@@ -102,7 +106,7 @@ impl Drop for Entered<'_> {
         if layer.core.interop.context_activation {
             crate::interop::activation::exit(DETACHED);
         }
-        current::here(&layer.core, |instance| instance.exit_detached(state));
+        thread::here(&layer.core, |instance| instance.exit_detached(state));
         if layer.times && *own {
             state.add_busy(now().saturating_sub(self.since));
         }

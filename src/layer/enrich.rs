@@ -2,19 +2,10 @@
 
 use serde_json::{Map, Value as Json};
 
-use super::{SpanState, core::Core};
-use crate::trail::record::{self, Part, Record, Value, flag, key};
-
-/// What of it is asked for.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Enrichment {
-    /// Fields of enclosing spans that logs carry, too.
-    pub(crate) span_fields: Vec<String>,
-    /// Events are events of their span, too.
-    pub(crate) events_on_spans: bool,
-    /// Spans say how long they were busy, and idle.
-    pub(crate) span_timings: bool,
-}
+use crate::{
+    state::{Core, SpanState},
+    trail::record::{self, Part, Record, Value, flag, key},
+};
 
 /// Adds fields of the spans that an event is in, the innermost first; its own are not replaced. `buf` is without padding.
 #[cold]

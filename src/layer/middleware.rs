@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use super::{CrumbtrailLayer, SpanState, core::Core, current};
-use crate::trail::{
-    encode::Encoder,
-    record::{self, Kind},
+use crate::{
+    state::{Core, CrumbtrailLayer, SpanState, thread},
+    trail::{
+        encode::Encoder,
+        record::{self, Kind},
+    },
 };
 
 /// The telemetry of a thread, and who hears of its spans.
@@ -31,12 +33,12 @@ pub(crate) fn recording() -> Option<Recording> {
         let (layer, is_sole) = CrumbtrailLayer::of(dispatch)?;
         Some(Recording { core: layer.core.clone(), audience: if is_sole { Audience::Ours } else { Audience::Shared } })
     });
-    here.or_else(|| Some(Recording { core: crate::telemetry::installed_core()?, audience: Audience::Others }))
+    here.or_else(|| Some(Recording { core: crate::state::installed_core()?, audience: Audience::Others }))
 }
 
 /// Opens a span of ours, for a subscriber that has no other layer. Its fields are written here and now, by their index; `open` says that all are empty.
 pub(crate) fn open_written<T>(core: &Core, write: impl FnOnce(&mut Encoder<'_>), open: impl FnOnce() -> T) -> T {
-    current::at(|thread| {
+    thread::at(|thread| {
         let mut buf = thread.take_scratch();
         let mut encoder = Encoder::new(&mut buf, Kind::SpanOpen, record::NO_CALLSITE, 0, core.span_limits).with_scrubber(&core.scrubber);
         write(&mut encoder);
@@ -52,14 +54,14 @@ struct TakeBack;
 
 impl Drop for TakeBack {
     fn drop(&mut self) {
-        current::at(|thread| thread.take_written().map(|(buf, _)| thread.return_scratch(buf)));
+        thread::at(|thread| thread.take_written().map(|(buf, _)| thread.return_scratch(buf)));
     }
 }
 
 /// Adds a number to an open span, under one of its callsite's fields. As `Span::record`, for a subscriber that has no other layer: no table is locked to find a span that the calling thread remembers.
 pub(crate) fn record_number(core: &Arc<Core>, id: u64, field: u16, value: u64) {
     let add = |state: &SpanState| state.append(|body| record::append_u64(body, field, value));
-    let known = current::here(core, |instance| instance.known(id).map(|state| add(state))).flatten();
+    let known = thread::here(core, |instance| instance.known(id).map(|state| add(state))).flatten();
     // Not to its parent, which stands for it where its own route is off.
     if known.is_none()
         && let Some(handle) = core.spans.get(id).filter(|handle| handle.own)

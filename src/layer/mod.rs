@@ -2,34 +2,19 @@
 //!
 //! Steady state allocates nothing; takes no lock that another request holds for more than a pointer's copy; formats only `Debug` and `Display` fields.
 
-mod body;
 mod close;
-pub(crate) mod core;
-mod crumb;
-mod current;
 mod detached;
 pub(crate) mod enrich;
-#[cfg(feature = "tracing-opentelemetry")]
-mod foreign;
-mod hidden;
-pub(crate) mod ids;
 mod interest;
 #[cfg(feature = "tower")]
 mod middleware;
 mod open;
 mod own;
-mod route;
-mod slab;
-mod span;
-mod spans;
 mod subscriber;
 mod user;
 mod visit;
 
-use std::{
-    any::Any,
-    sync::{Arc, atomic::Ordering},
-};
+use std::sync::Arc;
 
 use tracing_core::{
     Dispatch, Event, Interest, Level, LevelFilter, Metadata, Subscriber,
@@ -37,19 +22,18 @@ use tracing_core::{
 };
 use tracing_subscriber::layer::{Context, Filter, Layer};
 
-#[cfg(doc)]
-use self::enrich::Enrichment;
-use self::{
-    core::Core,
-    current::{Closed, Thread},
-    spans::Handle,
-    visit::FieldVisitor,
-};
+use self::visit::FieldVisitor;
 use crate::{
+    breadcrumb,
     clock::now,
     exception::{self, Echo},
     ledger::{LossReason, Signal},
     scope,
+    state::{
+        Core, CrumbtrailLayer, SharedSpan, SpanState, ids, is_own_thread,
+        open_spans::Handle,
+        thread::{self, Closed, Thread},
+    },
     trail::{
         callsite::{Callsite, feeds},
         encode::Encoder,
@@ -58,69 +42,15 @@ use crate::{
 };
 
 #[cfg(feature = "tower")]
-pub(crate) use self::current::panics_told;
-#[cfg(feature = "tower")]
 pub(crate) use self::detached::{Detached, Unregistered};
 #[cfg(feature = "tower")]
 pub(crate) use self::middleware::{Audience, Recording, open_written, record_number, recording};
 #[cfg(feature = "log")]
 pub(crate) use self::own::is_unheard;
-pub use self::route::Route;
-pub(crate) use self::{
-    close::keep_failed,
-    crumb::leave_breadcrumb,
-    current::{count_panic, current_ids, is_own_thread, mark_own_thread, nested, recent},
-    interest::{ask_everyone, registered},
-    route::Routes,
-    span::{SharedSpan, SpanState},
-    subscriber::SoleSubscriber,
-    visit::{debug_line, guess},
-};
-#[cfg(feature = "tracing-opentelemetry")]
-pub(crate) use self::{
-    crumb::write_named,
-    foreign::{export_span, reparent},
-    span::append_link_with,
-};
 
-/// The `tracing-subscriber` layer. Made by [`Telemetry::layer`](crate::Telemetry::layer).
-///
-/// It must see every span of a request to keep the request's trail; do not put a filter on it, set its [routes](Route) instead.
-#[derive(Clone)]
-pub(crate) struct CrumbtrailLayer {
-    core: Arc<Core>,
-    /// The routes also decide which callsites exist for the whole subscriber. Only when we own the subscriber.
-    narrows: bool,
-    /// Whether more is asked for than usual, looked at here as the core is cold: [events or logs](Enrichment), and times.
-    enriches: bool,
-    times: bool,
-    /// The worker runs as long as there is a layer, even if nobody kept a handle.
-    _alive: Arc<dyn Any + Send + Sync>,
-}
-
-impl std::fmt::Debug for CrumbtrailLayer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("CrumbtrailLayer").field("routes", &self.core.routes).finish_non_exhaustive()
-    }
-}
+pub(crate) use self::interest::{ask_everyone, registered};
 
 impl CrumbtrailLayer {
-    pub(crate) fn new(core: Arc<Core>, narrows: bool, alive: Arc<dyn Any + Send + Sync>) -> Self {
-        let enrichment = &core.enrichment;
-        let (enriches, times) = (enrichment.events_on_spans || !enrichment.span_fields.is_empty(), enrichment.span_timings);
-        Self { core, narrows, enriches, times, _alive: alive }
-    }
-
-    /// The layer of a subscriber, if it has one; and whether it has no other.
-    pub(crate) fn of(dispatch: &Dispatch) -> Option<(&Self, bool)> {
-        let sole = dispatch.downcast_ref::<SoleSubscriber>().map(|sole| (sole.layer(), true));
-        sole.or_else(|| dispatch.downcast_ref().map(|layer| (layer, false)))
-    }
-
-    pub(crate) fn core(&self) -> &Arc<Core> {
-        &self.core
-    }
-
     #[inline]
     fn look_up(&self, metadata: &'static Metadata<'static>) -> (u32, u8) {
         self.core.callsites.get(metadata, || self.core.routes.feeds(metadata))
@@ -154,7 +84,7 @@ impl CrumbtrailLayer {
         event.record(&mut visitor);
         #[cfg(feature = "log")]
         if feeds & feeds::BRIDGE != 0 {
-            crumb::write_pairs(&mut encoder, &core.scrubber, crate::log_bridge::take_pairs());
+            breadcrumb::write_pairs(&mut encoder, &core.scrubber, crate::log_bridge::take_pairs());
         }
         if encoder.failed() {
             thread.return_scratch(buf);
@@ -340,12 +270,12 @@ impl CrumbtrailLayer {
             if let Some(parent) = attributes.parent() {
                 self.settle(parent.into_u64());
             }
-            let _ = current::with(|thread| self.new_span(thread, attributes, id, site));
+            let _ = thread::with(|thread| self.new_span(thread, attributes, id, site));
         }
     }
 
     pub(super) fn recorded(&self, id: &Id, values: &Values<'_>) {
-        let _ = current::with(|thread| {
+        let _ = thread::with(|thread| {
             if let Some(Handle { state, own: true }) = self.core.spans.get(id.into_u64()) {
                 self.add_fields(thread, &state, values);
             }
@@ -371,7 +301,7 @@ impl CrumbtrailLayer {
     }
 
     pub(super) fn followed(&self, id: &Id, follows: &Id) {
-        current::at(|_| {
+        thread::at(|_| {
             if let (Some(Handle { state, own: true }), Some(follows)) = (self.core.spans.get(id.into_u64()), self.state_of(follows)) {
                 state.link(follows.ids);
             }
@@ -386,7 +316,7 @@ impl CrumbtrailLayer {
             }
             return;
         }
-        let reason = match current::with(|thread| self.event(thread, event)) {
+        let reason = match thread::with(|thread| self.event(thread, event)) {
             Ok(()) | Err(Closed::Ours) => return,
             Err(Closed::TooDeep) => LossReason::Reentrant,
             Err(Closed::Ending) => LossReason::ThreadEnding,
@@ -399,7 +329,7 @@ impl CrumbtrailLayer {
     pub(super) fn entered(&self, id: &Id) {
         #[cfg(feature = "tracing-opentelemetry")]
         self.enter_for_others(id.into_u64());
-        current::at(|thread| {
+        thread::at(|thread| {
             thread.instance(&self.core, |instance| {
                 let id = id.into_u64();
                 instance.enter(id, || self.core.spans.get(id).map(|handle| handle.state));
@@ -416,7 +346,7 @@ impl CrumbtrailLayer {
         if self.core.interop.context_activation {
             crate::interop::activation::exit(id.into_u64());
         }
-        current::at(|thread| {
+        thread::at(|thread| {
             thread.instance(&self.core, |instance| {
                 if self.times {
                     instance.end_busy(id.into_u64(), now());
@@ -443,7 +373,7 @@ impl CrumbtrailLayer {
     /// What stood for a span has ended.
     fn end_stand_in(&self, id: u64, state: SharedSpan) {
         state.mark_closed();
-        current::here(&self.core, |instance| {
+        thread::here(&self.core, |instance| {
             instance.forget(id);
             instance.recycle(state);
         });
@@ -454,7 +384,7 @@ impl CrumbtrailLayer {
         let parent = state.parent.as_ref().filter(|parent| parent.is_counted()).cloned();
         state.mark_closed();
         let exported = self.core.exports_spans && state.current_ids().flags & flag::SAMPLED != 0;
-        if current::at(|thread| self.close(thread, id, state)).is_none() && exported {
+        if thread::at(|thread| self.close(thread, id, state)).is_none() && exported {
             self.core.ledger().dropped(Signal::Spans, LossReason::ThreadEnding, 1);
         }
         parent.into_iter().for_each(|parent| self.let_go(parent));
@@ -495,21 +425,4 @@ fn text_of(record: &[u8], wanted: u16) -> Option<&str> {
         Value::Str(text) | Value::Text(text) if key == wanted => Some(text),
         _ => None,
     })
-}
-
-/// The innermost span entered on this thread, as this layer instance sees it.
-pub(crate) fn current_state(core: &Arc<Core>) -> Option<SharedSpan> {
-    current::at(|thread| thread.current(core))?
-}
-
-/// 128 random bits.
-pub(crate) fn random_id() -> u128 {
-    ids::trace_id()
-}
-
-impl Core {
-    /// Stops recording. What is in the lanes is still exported.
-    pub(crate) fn close(&self) {
-        self.closed.store(true, Ordering::Relaxed);
-    }
 }

@@ -5,23 +5,19 @@ use tracing_core::{
     span::{Attributes, Id},
 };
 
-use super::{
-    CrumbtrailLayer,
-    core::Core,
-    current::Thread,
-    detached::DETACHED,
-    ids,
-    span::{self, SharedSpan},
-    spans::Handle,
-    text_of, user,
-    visit::FieldVisitor,
-};
+use super::{text_of, user, visit::FieldVisitor};
 use crate::{
     AttributeValue,
     clock::now,
     exception::SERVER_TARGET,
     propagation::{Baggage, Remote},
     scope,
+    state::{
+        Core, CrumbtrailLayer, SharedSpan, ids,
+        open_spans::Handle,
+        span,
+        thread::{DETACHED, Thread},
+    },
     trail::{
         Trail,
         callsite::{Callsite, feeds},

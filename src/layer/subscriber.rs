@@ -5,20 +5,7 @@ use tracing_core::{
     span::{Attributes, Current, Id, Record as Values},
 };
 
-use super::{CrumbtrailLayer, current};
-
-/// See the [module](self).
-pub(crate) struct SoleSubscriber(CrumbtrailLayer);
-
-impl SoleSubscriber {
-    pub(crate) fn new(layer: CrumbtrailLayer) -> Self {
-        Self(layer)
-    }
-
-    pub(crate) fn layer(&self) -> &CrumbtrailLayer {
-        &self.0
-    }
-}
+use crate::state::{SoleSubscriber, thread};
 
 impl Subscriber for SoleSubscriber {
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
@@ -37,7 +24,7 @@ impl Subscriber for SoleSubscriber {
         let core = &self.0.core;
         let site = self.0.look_up(attributes.metadata());
         let explicit = attributes.parent().map(Id::into_u64);
-        let opened = current::here(core, |instance| {
+        let opened = thread::here(core, |instance| {
             let parent = explicit.or_else(|| instance.current_id().filter(|_| attributes.is_contextual()));
             core.slab.open(&mut instance.free_places, parent, site.0)
         });
@@ -86,7 +73,7 @@ impl Subscriber for SoleSubscriber {
         while let Some(id) = ended {
             self.0.closed(&id);
             let id = id.into_u64();
-            let vacated = current::here(core, |instance| core.slab.vacate(id, &mut instance.free_places));
+            let vacated = thread::here(core, |instance| core.slab.vacate(id, &mut instance.free_places));
             let parent = vacated.unwrap_or_else(|| core.slab.with_shared(|shared| core.slab.vacate(id, shared)));
             ended = parent.filter(|parent| core.slab.release(*parent)).map(Id::from_u64);
         }
@@ -95,7 +82,7 @@ impl Subscriber for SoleSubscriber {
 
     fn current_span(&self) -> Current {
         let core = &self.0.core;
-        let id = current::here(core, |instance| instance.current_id()).flatten();
+        let id = thread::here(core, |instance| instance.current_id()).flatten();
         let site = id.and_then(|id| core.callsites.by_id(core.slab.callsite(id)?));
         match (id, site.and_then(|site| site.metadata)) {
             (Some(id), Some(metadata)) => Current::new(Id::from_u64(id), metadata),

@@ -1,8 +1,8 @@
 //! Whom a request is for, on its logs and spans. Comes in: fields of root spans, the scope. Goes out: `user.*` on records that are to say so.
 
-use super::core::Core;
 use crate::{
     AttributeValue, User, scope,
+    state::Core,
     trail::{
         Trail,
         callsite::{Callsite, feeds},

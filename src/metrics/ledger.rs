@@ -8,8 +8,8 @@ use opentelemetry::{
 };
 
 use crate::{
-    layer::core::Core,
     ledger::{LossReason, Signal, SignalStats},
+    state::Core,
 };
 
 /// Registers them. They are read with all others; a signal that never had a record is left out.

@@ -1,5 +1,6 @@
 //! Metrics: OpenTelemetry instruments, read by the worker. Comes in: the `metrics` facade and our own counter of exceptions. Goes out: one export request for each interval.
 
+mod around;
 mod ledger;
 #[cfg(feature = "metrics")]
 mod names;
@@ -15,10 +16,7 @@ use std::{
     time::Duration,
 };
 
-use opentelemetry::{
-    KeyValue,
-    metrics::{Counter, Meter, MeterProvider as _},
-};
+use opentelemetry::metrics::{Meter, MeterProvider as _};
 use opentelemetry_proto::tonic::{
     collector::metrics::v1::ExportMetricsServiceRequest,
     metrics::v1::{Metric, metric::Data},
@@ -32,12 +30,10 @@ use opentelemetry_sdk::{
     },
 };
 
-use self::ledger::self_metrics;
-use crate::{
-    exception::storm::Storm,
-    fork::{Mutex, PerProcess},
-    layer::core::Core,
-};
+pub(crate) use self::around::around;
+
+use crate::fork::{Mutex, PerProcess};
+use crate::otlp::data_points;
 
 /// Time series of one metric at most; the rest is summed under `otel.metric.overflow` (metrics SDK specification, "Cardinality limits").
 pub(crate) const CARDINALITY_LIMIT: usize = 2_000;
@@ -69,31 +65,8 @@ pub(crate) struct Meters {
 
 /// What has to happen before each reading, and what is added to it.
 pub(crate) struct Around {
-    before: Box<dyn Fn(&Meters) + Send + Sync>,
-    after: Box<dyn Fn(&mut ExportMetricsServiceRequest) + Send + Sync>,
-}
-
-impl Around {
-    /// What this telemetry counts itself: exceptions, its own books, requests; and what the recorder has. In
-    /// each process once, when its metrics are read for the first time.
-    pub(crate) fn of(core: &Arc<Core>, release: Vec<KeyValue>, #[cfg(feature = "metrics")] recorder: recorder::Recorder) -> Self {
-        let (of, registered, count_exceptions) = (Arc::downgrade(core), PerProcess::new(), exception_counter(release));
-        let before = move |meters: &Meters| {
-            #[cfg(feature = "metrics")]
-            recorder.publish();
-            let Some(core) = of.upgrade() else { return };
-            registered.get_or_init(|| self_metrics(&meters.meter("crumbtrail"), &core));
-            count_exceptions(meters, &core.storm);
-        };
-        #[cfg(feature = "tower")]
-        let after = {
-            let of = Arc::downgrade(core);
-            move |request: &mut _| of.upgrade().iter().for_each(|core| core.requests.attach_exemplars(request))
-        };
-        #[cfg(not(feature = "tower"))]
-        let after = |_: &mut _| {};
-        Self { before: Box::new(before), after: Box::new(after) }
-    }
+    pub(super) before: Box<dyn Fn(&Meters) + Send + Sync>,
+    pub(super) after: Box<dyn Fn(&mut ExportMetricsServiceRequest) + Send + Sync>,
 }
 
 /// How histograms and counters are told.
@@ -196,30 +169,6 @@ impl Meters {
     }
 }
 
-/// Counts every exception: `crumbtrail.exceptions`, unit `{exception}`, by type, group and release. The callers count in the storm table; before each reading the counts come here, under the names their groups have by then. So "first seen in" and "again since" a release are questions about one metric.
-fn exception_counter(release: Vec<KeyValue>) -> impl Fn(&Meters, &Storm) + Send + Sync {
-    let counter = PerProcess::<Counter<u64>>::new();
-    move |meters, storm| {
-        let counter = counter.get_or_init(|| {
-            meters
-                .meter("crumbtrail")
-                .u64_counter("crumbtrail.exceptions")
-                .with_unit("{exception}")
-                .with_description("Exceptions raised, whether or not their records were limited.")
-                .build()
-        });
-        storm.counts(|count, labels| {
-            let names = [
-                ("exception.type", &labels.type_name),
-                ("crumbtrail.group.id", &labels.group),
-                ("crumbtrail.group.coarse", &labels.coarse),
-            ];
-            let known = names.into_iter().filter(|(_, name)| !name.is_empty()).map(|(key, name)| KeyValue::new(key, name.clone()));
-            counter.add(count, &known.chain(release.iter().cloned()).collect::<Vec<_>>());
-        });
-    }
-}
-
 /// A histogram's sum counts up, so there is none where values were negative (OTLP, `HistogramDataPoint.sum`).
 fn without_negative_sums(metric: &mut Metric) {
     match &mut metric.data {
@@ -231,19 +180,6 @@ fn without_negative_sums(metric: &mut Metric) {
         }
         _ => {}
     }
-}
-
-/// Data points of a metric.
-pub(crate) fn data_points(metric: &Metric) -> u64 {
-    let points = match &metric.data {
-        Some(Data::Gauge(gauge)) => gauge.data_points.len(),
-        Some(Data::Sum(sum)) => sum.data_points.len(),
-        Some(Data::Histogram(histogram)) => histogram.data_points.len(),
-        Some(Data::ExponentialHistogram(histogram)) => histogram.data_points.len(),
-        Some(Data::Summary(summary)) => summary.data_points.len(),
-        None => 0,
-    };
-    points as u64
 }
 
 /// The provider takes a reader whole; the worker needs it too.

@@ -21,8 +21,8 @@ use self::{
 use super::{CARDINALITY_LIMIT, Meters, names};
 use crate::{
     fork::{Mutex, Once, PerProcess},
-    layer::core::Core,
     scrub::{FILTERED, Scrubber},
+    state::Core,
 };
 
 /// Bucket boundaries for one metric.

@@ -29,8 +29,7 @@ mod remote;
 mod span_context;
 
 #[cfg(feature = "tower")]
-use crate::layer::core::Core;
-use crate::{exception::active_core, layer};
+use crate::state::Core;
 
 pub(crate) use self::{
     baggage::{Baggage, Entry},
@@ -43,6 +42,7 @@ pub use self::{
     remote::RemoteContext,
     span_context::{ParseError, SpanContext},
 };
+use crate::state::{self, active_core};
 
 /// Reads what a caller has sent along. `get` returns the value under a name (in lower case), if there is one.
 ///
@@ -91,7 +91,7 @@ pub fn inject(mut set: impl FnMut(&'static str, String)) {
     if core.interop.foreign_context {
         return;
     }
-    let Some(state) = layer::current_state(&core) else {
+    let Some(state) = state::current_state(&core) else {
         // Nothing of ours is around this; what came in goes on.
         let Some(passing) = Passing::current() else { return };
         let baggage = Some(passing.baggage()).filter(|baggage| !baggage.is_empty());
@@ -122,13 +122,13 @@ pub fn inject(mut set: impl FnMut(&'static str, String)) {
 /// assert_eq!(tenant.as_deref(), Some("acme ltd"));
 /// ```
 pub fn baggage(key: &str) -> Option<String> {
-    let Some(state) = layer::current_state(&active_core()?) else { return Passing::current()?.baggage().get(key) };
+    let Some(state) = state::current_state(&active_core()?) else { return Passing::current()?.baggage().get(key) };
     state.trail()?.scope().get()?.baggage.get(key)
 }
 
 /// Sets an entry of the current request's baggage, which goes along with everything that is called from now on: to other companies, too, so nothing secret. An entry that is no valid one, or one too many, is left out.
 pub fn set_baggage(key: &str, value: &str) {
-    let trail = active_core().and_then(|core| layer::current_state(&core)).and_then(|state| state.shared_trail().cloned());
+    let trail = active_core().and_then(|core| state::current_state(&core)).and_then(|state| state.shared_trail().cloned());
     if let (Some(trail), Some(entry)) = (trail, Entry::new(key, value)) {
         trail.scope().change(|data| data.baggage.insert(entry));
     }

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use super::RemoteContext;
 use crate::{
-    layer,
+    state,
     trail::record::{SpanIds, flag},
 };
 
@@ -34,7 +34,7 @@ pub struct SpanContext {
 impl SpanContext {
     /// The current span of this thread. `None` outside of spans that a crumbtrail layer tracks.
     pub fn current() -> Option<Self> {
-        layer::current_ids().map(Self::of)
+        state::current_ids().map(Self::of)
     }
 
     pub(crate) fn of(ids: SpanIds) -> Self {

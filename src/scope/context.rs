@@ -7,7 +7,7 @@ use serde::ser::{
     SerializeTupleVariant, Serializer,
 };
 
-use super::{MAX_VALUE, clean_value};
+use super::{clean::MAX_VALUE, clean_value};
 use crate::{
     AttributeValue,
     fork::Once,

@@ -2,7 +2,7 @@
 
 use tracing::{Level, event};
 
-use crate::{AttributeValue, export::attribute_of, trail::record::Record};
+use crate::{AttributeValue, attribute::attribute_of, trail::record::Record};
 
 pub(super) const KEY: &str = "feature_flag.key";
 const VARIANT: &str = "feature_flag.result.variant";

@@ -2,7 +2,9 @@
 //!
 //! It is kept with the trail, so it follows the span tree and ends with the request; nothing hangs on a thread. What is said of the whole process is kept once.
 
+mod clean;
 mod context;
+mod data;
 mod flag;
 mod user;
 
@@ -10,27 +12,22 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use self::clean::{clean, clean_key};
+pub(crate) use self::{
+    clean::{clean_tags, clean_value},
+    data::{ScopeCell, ScopeData, is_of_flag, is_of_user},
+};
 pub use self::{flag::FlagEvaluation, user::User};
+
 use crate::{
     AttributeValue,
-    exception::active_core,
-    export::attribute_of,
-    fork::Mutex,
-    layer::{self, core::Core},
     propagation::Baggage,
-    scrub::{SLACK, Scrubber, Treatment},
-    text::cut,
+    state::{self, Core, active_core},
     trail::{Trail, record::Record},
 };
 
-/// Tags and contexts of one scope at most; the first stay.
-const MAX_TAGS: usize = 64;
+/// Contexts of one scope at most; the first stay.
 const MAX_CONTEXTS: usize = 16;
-/// Feature flags of one scope at most; the last evaluated stay.
-const MAX_FLAGS: usize = 32;
-/// Bytes of one value and of one key at most.
-const MAX_VALUE: usize = 1024;
-const MAX_KEY: usize = 96;
 
 /// Says who the current request is for. See [`Scope::set_user`].
 ///
@@ -209,7 +206,7 @@ impl Scope {
     fn change(&self, core: &Arc<Core>, change: impl FnOnce(&mut ScopeData)) {
         match self.of {
             Of::Process => core.process_scope.change(change),
-            Of::Request => match layer::current_state(core).and_then(|state| state.shared_trail().cloned()) {
+            Of::Request => match state::current_state(core).and_then(|state| state.shared_trail().cloned()) {
                 Some(trail) => trail.scope().change(change),
                 None => core.say_once_no_request(),
             },
@@ -220,93 +217,6 @@ impl Scope {
 /// The telemetry of this thread, while it records.
 fn recording() -> Option<Arc<Core>> {
     active_core().filter(|core| !core.is_closed())
-}
-
-/// What is known. Scrubbed.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct ScopeData {
-    pub(crate) user: Option<User>,
-    /// The user, or that there is none, was said by hand.
-    pub(crate) user_by_hand: bool,
-    pub(crate) session: Option<String>,
-    pub(crate) tags: Vec<(String, AttributeValue)>,
-    /// Name, and parts with whole keys.
-    pub(crate) contexts: Vec<(String, Vec<(String, AttributeValue)>)>,
-    /// The last evaluated last.
-    pub(crate) flags: Vec<FlagEvaluation>,
-    /// What goes along with calls. Not exported.
-    pub(crate) baggage: Baggage,
-}
-
-impl ScopeData {
-    fn set_tag(&mut self, key: String, value: AttributeValue) {
-        let has_room = self.tags.len() < MAX_TAGS;
-        match self.tags.iter_mut().find(|(known, _)| *known == key) {
-            Some((_, known)) => *known = value,
-            None if has_room => self.tags.push((key, value)),
-            None => {}
-        }
-    }
-
-    fn evaluated(&mut self, flag: FlagEvaluation) {
-        self.flags.retain(|known| known.key() != flag.key());
-        if self.flags.len() >= MAX_FLAGS {
-            self.flags.remove(0);
-        }
-        self.flags.push(flag);
-    }
-
-    /// Takes a caller's baggage over, and what of it becomes [tags](tags_of).
-    pub(crate) fn take_baggage(&mut self, baggage: Baggage, tags: Vec<(String, AttributeValue)>) {
-        tags.into_iter().for_each(|(key, value)| self.set_tag(key, value));
-        self.baggage = baggage;
-    }
-
-    /// Takes what a root span's fields say, where nothing was said by hand. They are scrubbed already.
-    pub(crate) fn take_span(&mut self, record: &Record<'_>, fields: &[&'static str]) {
-        if self.user_by_hand {
-            return;
-        }
-        for (key, value) in record.fields() {
-            if let Some(name) = fields.get(usize::from(key)).filter(|name| is_of_user(name)) {
-                self.user.get_or_insert_default().set(name, attribute_of(&value));
-            }
-        }
-    }
-
-    /// Nobody is served, whatever the root span says.
-    pub(crate) fn denies_user(&self) -> bool {
-        self.user_by_hand && self.user.is_none()
-    }
-}
-
-/// A scope's place: copied when it is changed while an exception holds on to it.
-#[derive(Debug, Default)]
-pub(crate) struct ScopeCell(Mutex<Option<Arc<ScopeData>>>);
-
-impl ScopeCell {
-    pub(crate) fn change(&self, change: impl FnOnce(&mut ScopeData)) {
-        let mut data = self.0.lock();
-        change(Arc::make_mut(data.get_or_insert_default()));
-    }
-
-    pub(crate) fn get(&self) -> Option<Arc<ScopeData>> {
-        self.0.lock().clone()
-    }
-
-    pub(crate) fn clear(&mut self) {
-        *self.0.get_mut() = None;
-    }
-}
-
-/// Whether a field of this name says who is served.
-pub(crate) fn is_of_user(field: &str) -> bool {
-    field.starts_with("user.")
-}
-
-/// Whether an event with a field of this name evaluates a feature flag.
-pub(crate) fn is_of_flag(field: &str) -> bool {
-    field == flag::KEY
 }
 
 /// The entries of baggage that are allowed, as tags. Runs the program's own rules for secrets, so under none of our locks.
@@ -322,45 +232,4 @@ pub(crate) fn take_flag(core: &Core, trail: Option<&Trail>, record: &Record<'_>,
         Some(trail) => trail.scope().change(|data| data.evaluated(flag)),
         None => core.process_scope.change(|data| data.evaluated(flag)),
     }
-}
-
-/// What is said of one exception.
-pub(crate) fn clean_tags(scrubber: &Scrubber, tags: Vec<(String, AttributeValue)>) -> Vec<(String, AttributeValue)> {
-    tags.into_iter().take(MAX_TAGS).map(|(key, value)| (clean_key(scrubber, &key), clean_value(scrubber, &key, value))).collect()
-}
-
-/// A key may come from data.
-fn clean_key(scrubber: &Scrubber, key: &str) -> String {
-    cut(&scrubber.scrub(cut(key, MAX_KEY + SLACK)), MAX_KEY).to_owned()
-}
-
-/// Cut after it is clean: what is cut may not be known for a secret any more.
-fn clean(scrubber: &Scrubber, key: &str, text: &str) -> String {
-    match scrubber.value(key, cut(text, MAX_VALUE + SLACK)) {
-        Ok(clean) => cut(&clean, MAX_VALUE).to_owned(),
-        Err(_) => crate::scrub::FILTERED.to_owned(),
-    }
-}
-
-/// Values of one list at most.
-const MAX_LIST: usize = 64;
-
-pub(crate) fn clean_value(scrubber: &Scrubber, key: &str, value: AttributeValue) -> AttributeValue {
-    match value {
-        AttributeValue::Str(text) => AttributeValue::Str(clean(scrubber, key, &text)),
-        AttributeValue::Array(values) => {
-            AttributeValue::Array(values.into_iter().take(MAX_LIST).map(|value| clean_value(scrubber, key, value)).collect())
-        }
-        AttributeValue::Bool(value) => AttributeValue::Bool(value),
-        AttributeValue::I64(number) if scrubber.is_card_number(number.unsigned_abs().into()) => filtered(),
-        other => match scrubber.key(key) {
-            Treatment::Keep => other,
-            Treatment::Filter => filtered(),
-            Treatment::Hash => AttributeValue::Str(scrubber.hash(&other.to_string())),
-        },
-    }
-}
-
-fn filtered() -> AttributeValue {
-    AttributeValue::Str(crate::scrub::FILTERED.to_owned())
 }

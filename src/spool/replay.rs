@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{Adopted, Limits, chain::adopt_all, dir::StateDir};
-use crate::delivery::json;
+use crate::otlp::json;
 
 /// What a [`replay`] has found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -5,6 +5,9 @@ mod modules;
 pub(crate) mod resolve;
 pub(crate) mod statics;
 pub(crate) mod symbols;
+mod vtable;
+
+pub(crate) use self::vtable::TypeAddress;
 
 /// Frames of one stack at most.
 const MAX_FRAMES: usize = 96;

@@ -19,7 +19,7 @@ use super::{
     modules::{self, Module, RUNNING},
     symbols::{POINTERS, dropped, implementor, readable},
 };
-use crate::exception::TypeAddress;
+use crate::stack::TypeAddress;
 
 /// One frame of a stack, with its names.
 #[derive(Clone, PartialEq, Eq)]

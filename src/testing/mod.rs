@@ -35,7 +35,8 @@ use tracing_subscriber::{layer::SubscriberExt as _, registry::Registry};
 
 pub(crate) use self::sink::Sink;
 pub use self::view::{Captured, Log, Metric, Point, Span};
-use crate::{Builder, ExceptionRate, Exporter, Service, Telemetry};
+
+use crate::{Builder, ExceptionRate, Service, Telemetry, export::config::Exporter};
 
 /// Runs `work` and returns what it returned, with everything it would have sent. Unlike the default, no share limits the records of a group.
 ///

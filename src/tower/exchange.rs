@@ -13,11 +13,13 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, resp
 use super::{grpc, span::RequestSpan};
 use crate::{
     Breadcrumb, ErrorId, Mechanism,
+    breadcrumb::leave_breadcrumb,
     clock::now,
     exception,
-    layer::{self, Audience, Recording, SharedSpan, core::Core},
+    layer::{self, Audience, Recording},
     metrics::requests::{Attribute, METHODS, Side},
     propagation::{Passing, RemoteContext},
+    state::{Core, SharedSpan},
     trail::record::flag,
     unwind,
 };
@@ -389,7 +391,7 @@ impl Inner {
     /// What a call leaves behind: `GET payments /charge/{id} → 503`.
     fn leave_breadcrumb(&self, nanos: u64) {
         let Some(state) = self.state() else { return };
-        layer::leave_breadcrumb(&self.core, &state, false, || {
+        leave_breadcrumb(&self.core, &state, false, || {
             let host = self.server.as_ref().map_or("", |(host, _)| host.as_str());
             let outcome = match (self.grpc_status, self.status, &self.error_type) {
                 (Some(status), ..) => status.name().to_owned(),

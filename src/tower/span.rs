@@ -2,8 +2,6 @@
 
 use tracing::{Span, Value};
 
-use crate::layer::{Audience, Detached, SharedSpan, core::Core};
-
 pub(super) enum RequestSpan {
     /// The subscriber's.
     Shared(Span),
@@ -104,4 +102,8 @@ macro_rules! rpc_span {
         )
     };
 }
+use crate::{
+    layer::{Audience, Detached},
+    state::{Core, SharedSpan},
+};
 pub(super) use rpc_span;

@@ -5,7 +5,7 @@ use std::{sync::mpsc::SyncSender, time::Instant};
 use super::Worker;
 use crate::{
     delivery::Watermark,
-    link::{Command, Settled},
+    state::{Command, Settled},
 };
 
 /// One that waits for its answer.

@@ -15,8 +15,8 @@ use pin_project_lite::pin_project;
 
 use super::Config;
 use crate::{
-    layer,
     propagation::Passing,
+    state::thread,
     tower::{
         body::ObservedBody,
         exchange::{Exchange, FoundRoute, Route},
@@ -143,8 +143,8 @@ type Payload = Box<dyn Any + Send>;
 
 /// Runs a part of the service. `Err`: it panicked; and whether the panic hook has told of it.
 pub(crate) fn observe_panic<T>(run: impl FnOnce() -> T) -> Result<T, (Payload, bool)> {
-    let told = layer::panics_told();
-    catch_unwind(AssertUnwindSafe(run)).map_err(|payload| (payload, layer::panics_told() != told))
+    let told = thread::panics_told();
+    catch_unwind(AssertUnwindSafe(run)).map_err(|payload| (payload, thread::panics_told() != told))
 }
 
 fn answer<B: Body>(response: Response<B>, mut exchange: Exchange, config: &Config) -> Response<ObservedBody<B>> {

@@ -14,8 +14,7 @@ use prost::Message;
 use serde::Serialize;
 use serde_json::ser::{CompactFormatter, Formatter};
 
-use super::transport::Accepted;
-use crate::ledger::Signal;
+use crate::{ledger::Signal, otlp::Accepted};
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
@@ -129,7 +128,7 @@ fn written(request: &impl Serialize) -> Result<Bytes, Error> {
 }
 
 /// The receiver's answer, read for a partial success.
-pub(super) fn accepted(answer: &[u8]) -> Accepted {
+pub(crate) fn accepted(answer: &[u8]) -> Accepted {
     let answer: serde_json::Value = serde_json::from_slice(answer).unwrap_or_default();
     let partial = &answer["partialSuccess"];
     // A 64-bit integer is a string in this encoding; a number is accepted, too.

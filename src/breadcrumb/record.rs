@@ -1,10 +1,10 @@
 //! Breadcrumbs that are left by hand, by exceptions and by calls. Comes in: a breadcrumb that is yet to be made. Goes out: its record, into the trail.
 
-use super::{SpanState, core::Core, current};
 use crate::{
     AttributeValue, Breadcrumb, breadcrumb,
     clock::now,
     scope,
+    state::{Core, SpanState, thread},
     trail::{
         encode::{Encoder, Limits},
         record::{self, Kind, SpanIds},
@@ -14,7 +14,7 @@ use crate::{
 /// Adds a breadcrumb to the trail of a span's request; `of_exception`: an exception's own, which does not count as something that happened since.
 pub(crate) fn leave_breadcrumb(core: &Core, state: &SpanState, of_exception: bool, make: impl FnOnce() -> Breadcrumb) {
     let Some(trail) = state.trail() else { return };
-    let _ = current::with(|thread| {
+    let _ = thread::with(|thread| {
         // The program's code, which may log: nothing of ours is held.
         let crumb = make();
         let mut buf = thread.take_scratch();
@@ -39,7 +39,7 @@ pub(crate) fn leave_breadcrumb(core: &Core, state: &SpanState, of_exception: boo
 
 /// Writes the pairs of a record of the `log` crate.
 #[cfg(feature = "log")]
-pub(super) fn write_pairs(encoder: &mut Encoder<'_>, scrubber: &crate::scrub::Scrubber, pairs: Vec<(String, AttributeValue)>) {
+pub(crate) fn write_pairs(encoder: &mut Encoder<'_>, scrubber: &crate::scrub::Scrubber, pairs: Vec<(String, AttributeValue)>) {
     for (key, value) in pairs {
         let value = scope::clean_value(scrubber, &key, value);
         write_named(encoder, &scrubber.scrub(&key), &value);

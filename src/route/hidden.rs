@@ -5,8 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tracing_core::{Callsite, Dispatch, Interest, Kind, Level, Metadata, callsite::Identifier, dispatcher::WeakDispatch, field::FieldSet};
 use tracing_subscriber::filter::Targets;
 
-use super::route::{QUERIES, Route, Routes};
-use crate::fork::Mutex;
+use crate::{
+    fork::Mutex,
+    route::{QUERIES, Route, Routes},
+};
 
 /// A subscriber that is still to be asked.
 #[derive(Default)]
@@ -16,13 +18,13 @@ pub(crate) struct Unasked {
 }
 
 impl Unasked {
-    pub(super) fn put(&self, dispatch: &Dispatch) {
+    pub(crate) fn put(&self, dispatch: &Dispatch) {
         *self.dispatch.lock() = Some(dispatch.downgrade());
         self.is_there.store(true, Ordering::Release);
     }
 
     /// Asks it, and says what it hides.
-    pub(super) fn ask(&self, routes: &Routes) {
+    pub(crate) fn ask(&self, routes: &Routes) {
         if !self.is_there.swap(false, Ordering::Acquire) {
             return;
         }

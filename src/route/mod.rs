@@ -1,5 +1,7 @@
 //! Routes: which events and spans become exceptions, logs, spans and breadcrumbs. Decided once per callsite, and again when a route is exchanged.
 
+pub(crate) mod hidden;
+
 use std::{
     borrow::Cow,
     sync::{

@@ -16,16 +16,16 @@ use crate::{
         storm::{ExceptionRate, Storm},
     },
     fork::{Mutex, Once},
-    layer::{enrich::Enrichment, hidden::Unasked, route::Routes, slab::Slab, spans::OpenSpans},
     ledger::{Ledger, Stats},
-    link::{Link, Links},
     metrics::Meters,
     propagation::Propagators,
+    route::{Routes, hidden::Unasked},
     sampling::{RemoteBudget, Sampler},
     scope::ScopeCell,
     scrub::Scrubber,
     stack::statics::Statics,
-    trail::{callsite::CallsiteTable, encode::Limits, pool::Pool, record::SpanIds},
+    state::{Enrichment, Link, link::Links, open_spans::OpenSpans, slab::Slab},
+    trail::{callsite::CallsiteTable, encode::Limits, pool::Pool},
 };
 
 /// Shared by the layer, the panic hook and the worker.
@@ -43,7 +43,7 @@ pub(crate) struct Core {
     pub(crate) exports_spans: bool,
     pub(crate) callsites: CallsiteTable,
     pub(crate) spans: OpenSpans,
-    pub(super) unasked: Unasked,
+    pub(crate) unasked: Unasked,
     /// Ids and handles of spans, where there is no Registry.
     pub(crate) slab: Slab,
     pub(crate) pool: Arc<Pool>,
@@ -87,7 +87,7 @@ pub(crate) struct Core {
     #[cfg(feature = "testing")]
     pub(crate) takes_scoped_panics: bool,
     no_request: Once,
-    after_its_end: Once,
+    pub(crate) after_its_end: Once,
     /// How long the end of the process may wait for what is left.
     pub(crate) exit_timeout: Duration,
     /// There was a shutdown.
@@ -211,6 +211,11 @@ impl Core {
         *self.writes_requests.get_or_init(|| self.span_limits.are_default() && !self.scrubber.has_rules() && fields.iter().all(keeps))
     }
 
+    /// Stops recording. What is in the lanes is still exported.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Relaxed)
     }
@@ -300,22 +305,6 @@ impl Core {
                 "what was set outside of any span belongs to no request and is dropped; Scope::process() sets it for the whole process"
             ));
         });
-    }
-
-    /// The root span that has just ended in the same task, for an error that is reported outside of any span, at `time`. It may be that one's, or of what the task has begun since: nobody can tell. So the exception refers to it, and has nothing of it; and that is said once.
-    pub(crate) fn preceding_root(self: &Arc<Self>, time: u64) -> Option<SpanIds> {
-        const JUST: u64 = 20_000_000;
-        let ended = super::current::ended_since(self, time.saturating_sub(JUST))?;
-        self.after_its_end.call_once(|| {
-            let Some(span) = self.callsites.by_id(ended.callsite) else { return };
-            crate::diagnose(format_args!(
-                "an error was reported outside of any span, just after the span \"{}\" ({}:{}) had ended in the same task. If it is that one's error, it refers to its trace (crumbtrail.preceding.trace_id), and has neither its user nor its breadcrumbs: let the function report it (`#[instrument(err)]`), or report it within the span",
-                span.name,
-                span.file.unwrap_or("unknown"),
-                span.line.unwrap_or_default()
-            ));
-        });
-        Some(ended.ids)
     }
 
     /// A rule of the program's own panicked over a span's fields, which are left out.

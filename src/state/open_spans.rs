@@ -7,8 +7,7 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-use super::span::SharedSpan;
-use crate::fork::Mutex;
+use crate::{fork::Mutex, state::SharedSpan};
 
 /// Which state a span has, or whose it shares.
 #[derive(Clone)]

@@ -4,12 +4,14 @@
 
 use std::sync::Arc;
 
-use super::{Instance, shed};
 use crate::{
     fork,
-    layer::core::Core,
     ledger::{LossReason, Signal},
     outbox::Producer,
+    state::{
+        Core,
+        thread::{Instance, shed},
+    },
     trail::{
         Trail,
         record::{self, Kind, flag, records},

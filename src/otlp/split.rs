@@ -6,17 +6,15 @@ use opentelemetry_proto::tonic::collector::{
 };
 use prost::Message;
 
-use crate::{ledger::Signal, metrics::data_points};
-
 /// An encoded request, and how many records it holds.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Piece {
-    pub(super) body: Bytes,
-    pub(super) records: u64,
+pub(crate) struct Piece {
+    pub(crate) body: Bytes,
+    pub(crate) records: u64,
 }
 
 /// Two requests with the records of one, in order. `None`: there is nothing to divide.
-pub(super) fn split(signal: Signal, piece: &Piece) -> Option<[Piece; 2]> {
+pub(crate) fn split(signal: Signal, piece: &Piece) -> Option<[Piece; 2]> {
     if piece.records < 2 {
         return None;
     }
@@ -54,6 +52,7 @@ macro_rules! halves {
         }))
     }};
 }
+use crate::{ledger::Signal, otlp::data_points};
 use halves;
 
 /// How many items are still to go to the left half.

@@ -14,7 +14,6 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use crate::{
     exception::Draft,
     fork,
-    layer::core::Core,
     ledger::Ledger,
     outbox::{Express, Outboxes, Waker},
     spool::Ticket,
@@ -35,13 +34,13 @@ pub(crate) struct Settled {
     pub(crate) undelivered: u64,
 }
 
-pub(crate) type Keep = Box<dyn Fn(&Arc<Core>, &Draft) -> Option<Ticket> + Send + Sync>;
+pub(crate) type Keep = Box<dyn Fn(&Draft) -> Option<Ticket> + Send + Sync>;
 
 /// See the [module](self).
 pub(crate) struct Link {
     /// The process it belongs to, as the system calls it, and as [`fork`] counts it.
     process: u32,
-    generation: u32,
+    pub(super) generation: u32,
     pub(crate) outboxes: Outboxes,
     pub(crate) express: Express<Draft>,
     /// Exceptions on disk for which the express lane had no room.
@@ -55,10 +54,10 @@ pub(crate) struct Link {
     /// For the worker, which takes it.
     receiver: Mutex<Option<UnboundedReceiver<Command>>>,
     /// What is to be done with it in a forked child.
-    on_fork: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    pub(super) on_fork: OnceLock<Box<dyn Fn() + Send + Sync>>,
     /// A forked child's.
-    next: OnceLock<Arc<Link>>,
-    started: Once,
+    pub(super) next: OnceLock<Arc<Link>>,
+    pub(super) started: Once,
     pub(crate) has_ended: AtomicBool,
 }
 
@@ -99,8 +98,8 @@ impl Link {
     }
 
     /// Writes an exception to disk now, if there is a spool. Waits for nobody.
-    pub(crate) fn keep(&self, core: &Arc<Core>, draft: &Draft) -> Option<Ticket> {
-        (self.keep.get()?)(core, draft)
+    pub(crate) fn keep(&self, draft: &Draft) -> Option<Ticket> {
+        (self.keep.get()?)(draft)
     }
 
     /// Whether its worker runs in this process.
@@ -122,7 +121,7 @@ impl Link {
 pub(crate) struct Links {
     first: Arc<Link>,
     /// The newest's, see [`fork::generation`].
-    generation: AtomicU32,
+    pub(super) generation: AtomicU32,
 }
 
 impl Links {
@@ -141,51 +140,7 @@ impl Links {
 
     /// This is a forked child, which has no link of its own yet.
     #[inline]
-    fn are_the_parents(&self) -> bool {
+    pub(super) fn are_the_parents(&self) -> bool {
         self.generation.load(Ordering::Relaxed) != fork::generation()
-    }
-}
-
-impl Core {
-    /// In a forked child, for the first time: what is recorded from now on goes to a worker of its own.
-    #[inline]
-    pub(crate) fn notice_fork(self: &Arc<Self>) {
-        if self.links.are_the_parents() {
-            self.link_here();
-        }
-    }
-
-    /// The link of this process. Asks the system which process this is; in a forked child it starts afresh.
-    pub(crate) fn link_here(self: &Arc<Self>) -> &Arc<Link> {
-        let link = self.links.newest();
-        if link.is_of_this_process() {
-            return link;
-        }
-        if link.generation == fork::generation() {
-            fork::unseen();
-        }
-        self.restart(link)
-    }
-
-    #[cold]
-    fn restart<'a>(self: &'a Arc<Self>, parents: &'a Link) -> &'a Arc<Link> {
-        let link = parents.next.get_or_init(|| {
-            if let Some(run) = parents.on_fork.get() {
-                run();
-            }
-            self.storm.begin_anew();
-            Link::new(self.outbox_bytes)
-        });
-        self.links.generation.store(link.generation, Ordering::Relaxed);
-        // When it can be found: the worker looks for it, too.
-        link.started.call_once(|| {
-            if !self.is_closed()
-                && let Err(error) = (self.start)(self, link)
-            {
-                crate::diagnose(format_args!("nothing is exported from the forked process {}: {error}", std::process::id()));
-                link.outboxes.close();
-            }
-        });
-        link
     }
 }

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::{CrumbtrailLayer, SharedSpan, SpanState, core::Core, current, ids, spans::Handle};
 use tracing_core::span::Attributes;
 
 use crate::{
     interop::{self, activation},
     ledger::Signal,
+    state::{Core, CrumbtrailLayer, SharedSpan, SpanState, ids, open_spans::Handle, thread},
     trail::record::{self, SpanIds, flag},
 };
 
@@ -22,7 +22,7 @@ pub(crate) fn reparent(core: &Arc<Core>, id: u64, state: &SharedSpan, parent: Sp
     core.spans.replace(id, Handle { state: moved.clone(), own: true });
     // Who has the old one at hand looks the new one up.
     state.mark_closed();
-    current::at(|thread| thread.instance(core, |instance| instance.replace(id, &moved)));
+    thread::at(|thread| thread.instance(core, |instance| instance.replace(id, &moved)));
     moved
 }
 
@@ -32,10 +32,10 @@ pub(crate) fn export_span(core: &Arc<Core>, enclosing: Option<&SpanState>, ids: 
     let kept = if ids.flags & flag::SAMPLED != 0 { flag::SAMPLED } else { of_trace.map_or(0, SpanState::kept) };
     if kept != 0 {
         record::add_flags(span, kept);
-        current::at(|thread| thread.instance(core, |instance| instance.push(span, Signal::Spans, core)));
+        thread::at(|thread| thread.instance(core, |instance| instance.push(span, Signal::Spans, core)));
     } else if let Some(trail) = of_trace.and_then(|state| state.trail()) {
         record::add_flags(span, flag::NO_CRUMB);
-        current::at(|thread| {
+        thread::at(|thread| {
             thread.instance(core, |instance| {
                 if core.sampler.may_keep() {
                     instance.hold(trail, span, core);
@@ -49,7 +49,7 @@ pub(crate) fn export_span(core: &Arc<Core>, enclosing: Option<&SpanState>, ids: 
 
 impl CrumbtrailLayer {
     /// Before a span is entered: what was said of it takes effect, and OpenTelemetry's context follows.
-    pub(super) fn enter_for_others(&self, id: u64) {
+    pub(crate) fn enter_for_others(&self, id: u64) {
         self.settle(id);
         if self.core.interop.context_activation
             && let Some(handle) = self.core.spans.get(id)
@@ -59,7 +59,7 @@ impl CrumbtrailLayer {
     }
 
     /// Before a span's state goes: what was said of it takes effect, and what was kept of it is let go of.
-    pub(super) fn close_for_others(&self, id: u64) {
+    pub(crate) fn close_for_others(&self, id: u64) {
         if let Some(bridges) = self.core.bridges.as_ref().filter(|bridges| bridges.have_entries())
             && let Some(Handle { state, own: true }) = self.core.spans.get(id)
         {
@@ -68,13 +68,13 @@ impl CrumbtrailLayer {
     }
 
     /// The ids of a root below the span of OpenTelemetry's current context, if there is one.
-    pub(super) fn joined(&self, attributes: &Attributes<'_>) -> Option<SpanIds> {
+    pub(crate) fn joined(&self, attributes: &Attributes<'_>) -> Option<SpanIds> {
         let joins = attributes.is_contextual() && self.core.interop.joins_contexts();
         let (parent, is_remote) = joins.then(interop::current_parent).flatten()?;
         Some(ids::below(&self.core, parent, is_remote))
     }
 
-    pub(super) fn settle(&self, id: u64) {
+    pub(crate) fn settle(&self, id: u64) {
         if let Some(bridge) = self.core.bridges.as_ref().filter(|bridge| bridge.needs_settling())
             && let Some(handle) = self.core.spans.get(id)
         {

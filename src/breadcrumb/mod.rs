@@ -1,5 +1,13 @@
 //! Breadcrumbs: what happened before. Most of them crumbtrail leaves itself; these are the ones left by hand, and what hooks and tests see of all.
 
+mod record;
+
+pub(crate) use self::record::leave_breadcrumb;
+#[cfg(feature = "tracing-opentelemetry")]
+pub(crate) use self::record::write_named;
+#[cfg(feature = "log")]
+pub(crate) use self::record::write_pairs;
+
 use std::{
     fmt,
     ops::Deref,
@@ -9,7 +17,10 @@ use std::{
 use serde_json::{Map, Value as Json, json};
 use tracing_core::Level;
 
-use crate::{AttributeValue, exception::active_core, layer};
+use crate::{
+    AttributeValue,
+    state::{self, active_core},
+};
 
 /// Leaves a breadcrumb in the trail of the current request. It is exported only with an exception of that request. Outside of requests it is dropped.
 ///
@@ -46,9 +57,9 @@ pub fn breadcrumb_with(make: impl FnOnce() -> Breadcrumb) {
 
 fn leave(make: impl FnOnce() -> Breadcrumb) {
     if let Some(core) = active_core().filter(|core| !core.is_closed())
-        && let Some(state) = layer::current_state(&core)
+        && let Some(state) = state::current_state(&core)
     {
-        layer::leave_breadcrumb(&core, &state, false, make);
+        leave_breadcrumb(&core, &state, false, make);
     }
 }
 

@@ -12,14 +12,14 @@ use std::{
 
 use tokio::task;
 
-use self::shed::Shedding;
-#[cfg(feature = "tower")]
-use super::detached;
 use crate::{
-    exception::{self, echo::Recent},
-    layer::{core::Core, slab, span::SharedSpan},
+    exception::echo::Recent,
     outbox::Producer,
-    trail::{SharedTrail, Trail, record::SpanIds},
+    state::{Core, SharedSpan, SpanState, slab, thread::shed::Shedding},
+    trail::{
+        SharedTrail, Trail,
+        record::{SpanIds, flag},
+    },
 };
 
 /// How deep events may nest: an event, and the events that formatting its fields logs. Deeper ones are dropped and counted.
@@ -32,6 +32,9 @@ const RECENT: usize = 8;
 const MANY_ENTERED: usize = 16;
 /// A scratch buffer that grew beyond this is not kept.
 const KEEP_SCRATCH: usize = 64 * 1024;
+
+/// In place of the id that a subscriber gives a span, for one that only we know. No subscriber's is zero.
+pub(crate) const DETACHED: u64 = 0;
 
 thread_local! {
     /// This is a thread of ours. Has no destructor, so it is known to the thread's very end: a hook may exit here.
@@ -85,7 +88,7 @@ pub(crate) struct Instance {
 pub(crate) struct EndedRoot {
     time: u64,
     task: Option<task::Id>,
-    pub(super) callsite: u32,
+    pub(crate) callsite: u32,
     pub(crate) ids: SpanIds,
 }
 
@@ -177,12 +180,6 @@ pub(crate) fn is_own_thread() -> bool {
     OURS.get()
 }
 
-/// The innermost span entered on this thread, as the telemetry sees it that records here.
-pub(crate) fn current_ids() -> Option<SpanIds> {
-    let core = exception::active_core().filter(|core| core.propagators.tell_traces())?;
-    THREAD.try_with(|thread| Some(thread.current(&core)?.current_ids())).ok()?
-}
-
 /// The root span that ended on this thread last, if that was after `since` and in the task that runs now.
 pub(crate) fn ended_since(core: &Arc<Core>, since: u64) -> Option<EndedRoot> {
     let ended = at(|thread| thread.instance(core, |instance| instance.ended))???;
@@ -192,6 +189,13 @@ pub(crate) fn ended_since(core: &Arc<Core>, since: u64) -> Option<EndedRoot> {
 /// Looks at this thread's exceptions so far. `None`: the thread is ending, or this is within itself.
 pub(crate) fn recent<T>(core: &Arc<Core>, look: impl FnOnce(&mut Recent) -> T) -> Option<T> {
     at(|thread| thread.instance(core, |instance| look(&mut instance.told)))?
+}
+
+/// Keeps a request's spans, those that have ended and those that will, because of an exception in it.
+pub(crate) fn keep_failed(core: &Arc<Core>, state: &SpanState) {
+    if let Some(trail) = state.trail().filter(|_| core.exports_spans && state.ids.flags & flag::SAMPLED == 0) {
+        at(|thread| thread.instance(core, |instance| instance.keep(trail, flag::KEPT_ERROR, core)));
+    }
 }
 
 struct Leave<'a>(&'a Cell<u8>);
@@ -256,7 +260,7 @@ fn index_of(instances: &mut Vec<Instance>, core: &Arc<Core>) -> usize {
 impl Instance {
     /// A root span has ended here.
     #[inline]
-    pub(super) fn root_ended(&mut self, time: u64, state: &SharedSpan) {
+    pub(crate) fn root_ended(&mut self, time: u64, state: &SharedSpan) {
         self.ended = Some(EndedRoot { time, task: task::try_id(), callsite: state.callsite, ids: state.ids });
     }
 
@@ -331,13 +335,13 @@ impl Instance {
     /// Enters a span that only we know.
     #[cfg(feature = "tower")]
     pub(crate) fn enter_detached(&mut self, state: &SharedSpan) {
-        self.entered.push(Entered { id: detached::DETACHED, state: state.clone() });
+        self.entered.push(Entered { id: DETACHED, state: state.clone() });
     }
 
     /// Leaves it, in whatever order.
     #[cfg(feature = "tower")]
     pub(crate) fn exit_detached(&mut self, state: &SharedSpan) {
-        let is_it = |entered: &Entered| entered.id == detached::DETACHED && SharedSpan::ptr_eq(&entered.state, state);
+        let is_it = |entered: &Entered| entered.id == DETACHED && SharedSpan::ptr_eq(&entered.state, state);
         if let Some(index) = self.entered.iter().rposition(is_it) {
             self.entered.remove(index);
         }

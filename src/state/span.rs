@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 #[cfg(feature = "tracing-opentelemetry")]
 use crate::interop::VERSIONS;
 
-use super::body::Body;
 use crate::{
     fork::{Guard, Mutex},
+    state::body::Body,
     text::cut,
     trail::{
         SharedTrail, Trail,

@@ -1,0 +1,27 @@
+//! What the threads and the worker share, and what each thread keeps for itself. Below `layer`, which writes it as `tracing` calls; and below whoever asks what is current.
+//!
+//! - [`core`]: one telemetry, whole; [`link`]: the way from its threads to its worker, [`restart`] in a forked child
+//! - [`thread`]: what one thread keeps: spans entered, its outbox
+//! - [`span`], [`body`]: an open span; [`open_spans`]: all of them by id; [`slab`]: the ids, where there is no Registry
+//! - [`active`]: which telemetry records here, and which span is current; [`ids`]: what new spans are called
+
+mod active;
+mod body;
+pub(crate) mod core;
+mod enrichment;
+pub(crate) mod ids;
+pub(crate) mod link;
+pub(crate) mod open_spans;
+mod restart;
+pub(crate) mod slab;
+pub(crate) mod span;
+pub(crate) mod thread;
+
+pub(crate) use self::{
+    active::{CrumbtrailLayer, SoleSubscriber, active_core, current_ids, current_state, installed_core, make_installed, scoped_core},
+    core::Core,
+    enrichment::Enrichment,
+    link::{Command, Link, Settled},
+    span::{SharedSpan, SpanState},
+    thread::{is_own_thread, mark_own_thread},
+};
