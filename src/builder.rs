@@ -355,7 +355,9 @@ impl Builder {
             takes_scoped_panics: self.sink.is_some(),
             meters,
             #[cfg(feature = "tracing-opentelemetry")]
-            interop: self.interop,
+            other_api: self.interop.other_api(),
+            #[cfg(not(feature = "tracing-opentelemetry"))]
+            other_api: None,
             start,
         };
         let core = Arc::new_cyclic(|this| Core::new(config, this));
@@ -375,6 +377,8 @@ impl Builder {
             unused: settings.unused.clone(),
             shutdown_timeout: self.shutdown_timeout,
             disabled: settings.disabled,
+            #[cfg(feature = "tracing-opentelemetry")]
+            opentelemetry_globals: self.interop.globals,
             #[cfg(feature = "metrics")]
             recorder,
         };

@@ -51,6 +51,8 @@ pub(crate) struct Extras {
     pub(crate) unused: Vec<&'static str>,
     pub(crate) shutdown_timeout: Duration,
     pub(crate) disabled: bool,
+    #[cfg(feature = "tracing-opentelemetry")]
+    pub(crate) opentelemetry_globals: bool,
     #[cfg(feature = "metrics")]
     pub(crate) recorder: crate::metrics::recorder::Recorder,
 }
@@ -109,7 +111,7 @@ impl Telemetry {
         let own = CrumbtrailLayer::new(self.inner.core.clone(), true, self.inner.alive.clone());
         // Who asks for span extensions expects a Registry.
         #[cfg(feature = "tracing-opentelemetry")]
-        if self.inner.core.bridges.is_some() {
+        if self.inner.core.other_api.as_ref().is_some_and(|other| other.needs_registry()) {
             return layer::registered(Registry::default().with(own));
         }
         layer::registered(SoleSubscriber::new(own))
@@ -321,7 +323,7 @@ pub(crate) fn install(
 
 /// All that is global but the subscriber.
 pub(crate) fn make_known(telemetry: &Telemetry, panic_hook: bool, metrics_recorder: bool) {
-    state::make_installed(&telemetry.inner.core);
+    state::active::make_installed(&telemetry.inner.core);
     if panic_hook {
         telemetry.install_panic_hook();
     }
@@ -332,7 +334,7 @@ pub(crate) fn make_known(telemetry: &Telemetry, panic_hook: bool, metrics_record
     #[cfg(not(feature = "metrics"))]
     let _ = metrics_recorder;
     #[cfg(feature = "tracing-opentelemetry")]
-    if telemetry.inner.core.interop.globals {
+    if telemetry.inner.extras.opentelemetry_globals {
         opentelemetry::global::set_tracer_provider(telemetry.tracer_provider());
         opentelemetry::global::set_text_map_propagator(telemetry.text_map_propagator());
     }

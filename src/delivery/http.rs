@@ -15,9 +15,11 @@ use super::{
     connect::Connector,
     failure::{Failure, MAX_RESPONSE, USER_AGENT, describe, within},
 };
+#[cfg(feature = "json")]
+use crate::otlp::json;
 use crate::{
     ledger::Signal,
-    otlp::{Accepted, accepted, json},
+    otlp::{Accepted, accepted},
 };
 
 /// Connections that nothing was sent by for this long are closed.

@@ -5,10 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::HeaderMap;
 
-use super::{
-    config::{LaneConfig, Protocol},
-    failure::Failure,
-};
+use super::{config::LaneConfig, failure::Failure};
 use crate::{ledger::Signal, otlp::Accepted};
 
 pub(super) enum Transport {
@@ -28,11 +25,11 @@ impl Transport {
         let _ = signal;
         match config.protocol {
             #[cfg(feature = "http")]
-            Protocol::HttpProtobuf => Ok(Self::Http(Box::new(super::http::Http::new(config, None)?))),
+            super::Protocol::HttpProtobuf => Ok(Self::Http(Box::new(super::http::Http::new(config, None)?))),
             #[cfg(feature = "json")]
-            Protocol::HttpJson => Ok(Self::Http(Box::new(super::http::Http::new(config, Some(signal))?))),
+            super::Protocol::HttpJson => Ok(Self::Http(Box::new(super::http::Http::new(config, Some(signal))?))),
             #[cfg(feature = "grpc")]
-            Protocol::Grpc => Ok(Self::Grpc(Box::new(super::grpc::Grpc::new(config, signal)?))),
+            super::Protocol::Grpc => Ok(Self::Grpc(Box::new(super::grpc::Grpc::new(config, signal)?))),
             #[cfg(not(all(feature = "json", feature = "grpc")))]
             other => Err(format!("crumbtrail was built without support for {other:?}; enable its feature")),
         }

@@ -62,7 +62,8 @@ pub(crate) fn install_scoped_hook() {
     ONCE.call_once(|| {
         chain(|previous| {
             Box::new(move |info| {
-                let core = state::scoped_core().filter(|core| core.takes_scoped_panics && !core.is_closed() && !state::is_own_thread());
+                let core =
+                    state::active::scoped_core().filter(|core| core.takes_scoped_panics && !core.is_closed() && !state::is_own_thread());
                 core.iter().for_each(|core| take(core, info));
                 previous(info);
             })

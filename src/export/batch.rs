@@ -89,7 +89,7 @@ impl Scope {
     }
 
     fn set_head(&mut self, missing: Option<f64>) {
-        let attributes = missing.map(|missing| value::attribute(super::LEFT_OUT, value::double(missing))).into_iter().collect();
+        let attributes = missing.map(|missing| value::attribute(super::common::LEFT_OUT, value::double(missing))).into_iter().collect();
         let scope = InstrumentationScope { name: self.name.to_string(), attributes, ..Default::default() };
         self.head.clear();
         // The same field of logs and of spans. Fails where there is no room: a `Vec` grows.
@@ -271,7 +271,10 @@ mod tests {
             let request = ExportLogsServiceRequest::decode(logs.request(&encoded, "schema", missing)).unwrap();
             let of_scope = request.resource_logs[0].scope_logs[0].scope.as_ref().unwrap();
             let said: Vec<_> = of_scope.attributes.iter().map(|said| (&*said.key, said.value.clone().unwrap())).collect();
-            assert_eq!(said, missing.map(|missing| (crate::export::LEFT_OUT, value::double(missing))).into_iter().collect::<Vec<_>>());
+            assert_eq!(
+                said,
+                missing.map(|missing| (crate::export::common::LEFT_OUT, value::double(missing))).into_iter().collect::<Vec<_>>()
+            );
             assert!(spans.scopes.len() == 1 && spans.others.is_empty(), "of scopes with made-up names nothing is kept");
             let times: Vec<u64> = request.resource_logs[0].scope_logs[0].log_records.iter().map(|log| log.time_unix_nano).collect();
             assert_eq!(times, (0..100).map(|number| round * 1_000 + number).collect::<Vec<_>>());

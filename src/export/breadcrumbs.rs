@@ -1,6 +1,6 @@
 //! The records of a trail become breadcrumbs, and those one attribute of JSON text, because every backend either stringifies nested values or mangles them.
 
-use super::{Callsites, log::Source, timestamp};
+use super::{callsites::Callsites, log::Source, timestamp};
 use crate::{
     AttributeValue, Breadcrumb, Breadcrumbs,
     attribute::attribute_of,

@@ -110,7 +110,7 @@ pub(super) fn write_log(record: &Record<'_>, site: &Site, observed: u64, out: &m
         fixed64(out, fixed64_key(11), observed);
         out.extend_from_slice(&site.head);
         write_ids(out, record.ids, [9, 10]);
-        let flags = super::trace_flags(record.ids.flags);
+        let flags = super::common::trace_flags(record.ids.flags);
         if flags != 0 {
             out.push(fixed32_key(8));
             out.extend_from_slice(&flags.to_le_bytes());
@@ -194,7 +194,7 @@ fn write_truncated(out: &mut Vec<u8>, field: u8, record: &Record<'_>) -> Option<
         return Some(());
     }
     let mut name = Vec::new();
-    bytes(&mut name, bytes_key(1), super::TRUNCATED.as_bytes());
+    bytes(&mut name, bytes_key(1), super::common::TRUNCATED.as_bytes());
     attribute(out, field, &name, &Value::Bool(true))
 }
 

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{Callsites, breadcrumbs, log::Source};
+use super::{breadcrumbs, callsites::Callsites, log::Source};
 use crate::{
     Breadcrumbs, Cause, Exception, User,
     attribute::attribute_of,

@@ -43,11 +43,11 @@ pub(crate) fn from_exception(exception: &Exception, observed: u64) -> Exported {
         severity_number: if exception.fatal { SeverityNumber::Fatal } else { super::log::severity(exception.level) } as i32,
         severity_text: exception.severity_text().to_owned(),
         body: Some(value::string(exception.body.as_deref().map_or(message, |body| cut(body, limit::MESSAGE)))),
-        flags: super::trace_flags(exception.ids.flags),
+        flags: super::common::trace_flags(exception.ids.flags),
         dropped_attributes_count: exception.dropped,
         ..Default::default()
     };
-    (record.trace_id, record.span_id) = super::wire_ids(exception.ids);
+    (record.trace_id, record.span_id) = super::common::wire_ids(exception.ids);
     let own = own_attributes(exception, message);
 
     let short = ["exception.type", "exception.message", "crumbtrail.error.id", "crumbtrail.group.id"];
@@ -100,7 +100,7 @@ fn own_attributes(exception: &Exception, message: &str) -> Vec<KeyValue> {
     mark("crumbtrail.stacktrace.of_error", exception.errors_own_stack);
     mark("crumbtrail.group.provisional", exception.provisional);
     mark("crumbtrail.lean", exception.lean);
-    mark(super::TRUNCATED, exception.truncated);
+    mark(super::common::TRUNCATED, exception.truncated);
     if exception.suppressed > 0 {
         own.push(value::attribute("crumbtrail.suppressed", value::int(i64::try_from(exception.suppressed).unwrap_or(i64::MAX))));
     }

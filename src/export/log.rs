@@ -25,9 +25,9 @@ pub(crate) fn from_event(
     log: &mut LogRecord,
 ) -> Cow<'static, str> {
     attributes.give_back(std::mem::take(&mut log.attributes));
-    super::write_ids(record.ids, &mut log.trace_id, &mut log.span_id);
+    super::common::write_ids(record.ids, &mut log.trace_id, &mut log.span_id);
     (log.time_unix_nano, log.observed_time_unix_nano) = (record.time, observed);
-    (log.flags, log.dropped_attributes_count) = (super::trace_flags(record.ids.flags), 0);
+    (log.flags, log.dropped_attributes_count) = (super::common::trace_flags(record.ids.flags), 0);
     log.severity_number = severity(site.level) as i32;
     replace(&mut log.severity_text, site.level.as_str());
     replace(&mut log.event_name, site.event_name().unwrap_or_default());
@@ -55,7 +55,7 @@ pub(crate) fn from_event(
     source.describe(attributes);
     log.dropped_attributes_count += attributes.limit(limit.saturating_sub(usize::from(record.truncated())));
     if record.truncated() {
-        attributes.add(super::TRUNCATED, &Value::Bool(true));
+        attributes.add(super::common::TRUNCATED, &Value::Bool(true));
     }
     log.attributes = attributes.take();
     source.target

@@ -5,6 +5,8 @@
 mod attributes;
 mod batch;
 mod breadcrumbs;
+mod callsites;
+mod common;
 pub(crate) mod config;
 mod direct;
 mod exception;
@@ -35,7 +37,7 @@ use opentelemetry_proto::tonic::{
 use prost::Message;
 
 pub(crate) use self::span::SpanLimits;
-use self::{attributes::Attributes, batch::Batch, direct::Site, exception::Names, lean::LeanEvents};
+use self::{attributes::Attributes, batch::Batch, callsites::Callsites, direct::Site, exception::Names, lean::LeanEvents};
 
 use crate::{
     Exception,
@@ -52,7 +54,7 @@ use crate::{
     state::Core,
     trail::{
         callsite::Callsite,
-        record::{Kind, NO_CALLSITE, Record, SpanIds, flag, records},
+        record::{Kind, NO_CALLSITE, Record, records},
     },
 };
 
@@ -61,12 +63,6 @@ pub(crate) const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.45.0";
 
 /// Records in one go.
 const RUN: usize = 64;
-
-/// Says of a scope which share of the signal's records is missing.
-const LEFT_OUT: &str = "crumbtrail.left_out.ratio";
-
-/// Says that a value of the record was cut on the caller's side.
-const TRUNCATED: &str = "crumbtrail.truncated";
 
 /// Turns records into batches.
 pub(crate) struct Exporter {
@@ -101,7 +97,7 @@ impl Exporter {
         exception_span_events: bool,
     ) -> Self {
         Self {
-            callsites: Callsites { core: core.clone(), known: Vec::new() },
+            callsites: Callsites::new(core.clone()),
             core,
             resolver: Some(Resolver::new(own.clone())),
             own,
@@ -294,8 +290,7 @@ impl Exporter {
 
     /// What is to be done on every turn.
     pub(crate) fn tidy(&self) {
-        #[cfg(feature = "tracing-opentelemetry")]
-        self.core.bridges.iter().for_each(crate::interop::Bridges::sweep);
+        self.core.other_api.iter().for_each(|other| other.sweep());
     }
 
     /// What is to be done now and then.
@@ -323,7 +318,7 @@ impl Drop for Exporter {
 
 /// Writes an exception to disk from the thread it happened on, for the case that the process does not live to send it. Runs in the panic hook: no file is read, no user code runs, nothing can panic. So hooks cannot see it, and where there are any it says no more than which defect it is.
 pub(crate) fn keep_at_once(core: &Arc<Core>, resource: &Resource, kept: &AtOnce, spool: &Writer, draft: &Draft) -> Option<Ticket> {
-    let mut callsites = Callsites { core: core.clone(), known: Vec::new() };
+    let mut callsites = Callsites::new(core.clone());
     let mut exception = exception::from_draft(draft, &mut callsites, Names::Bare(&kept.bases), &kept.own);
     if draft.unfinished || kept.withholds {
         exception.withhold();
@@ -350,50 +345,6 @@ enum Known {
     Direct(Site),
     /// Its records are encoded by way of messages.
     ByMessage,
-}
-
-/// The worker's copy of the callsite table.
-pub(crate) struct Callsites {
-    core: Arc<Core>,
-    /// By id; ids count up.
-    known: Vec<Option<Arc<Callsite>>>,
-}
-
-impl Callsites {
-    fn get(&mut self, id: u32) -> Option<Arc<Callsite>> {
-        let index = id as usize;
-        if let Some(Some(known)) = self.known.get(index) {
-            return Some(known.clone());
-        }
-        let site = self.core.callsites.by_id(id)?;
-        if self.known.len() <= index {
-            self.known.resize(index + 1, None);
-        }
-        self.known[index] = Some(site.clone());
-        Some(site)
-    }
-}
-
-/// The flags of a trace as W3C Trace Context has them: sampled, random.
-fn trace_flags(flags: u8) -> u32 {
-    u32::from(flags & flag::SAMPLED) | if flags & flag::RANDOM != 0 { 2 } else { 0 }
-}
-
-/// Trace and span id as OTLP has them: big-endian, empty where there is none.
-fn wire_ids(ids: SpanIds) -> (Vec<u8>, Vec<u8>) {
-    let (mut trace, mut span) = (Vec::new(), Vec::new());
-    write_ids(ids, &mut trace, &mut span);
-    (trace, span)
-}
-
-/// The same, into the memory there is.
-fn write_ids(ids: SpanIds, trace: &mut Vec<u8>, span: &mut Vec<u8>) {
-    trace.clear();
-    span.clear();
-    if ids.trace != 0 && ids.span != 0 {
-        trace.extend_from_slice(&ids.trace.to_be_bytes());
-        span.extend_from_slice(&ids.span.to_be_bytes());
-    }
 }
 
 #[cfg(test)]

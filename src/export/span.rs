@@ -95,7 +95,7 @@ pub(crate) fn from_record(
         _ => None,
     };
     let marks = [
-        (super::TRUNCATED, record.truncated().then_some(Value::Bool(true))),
+        (super::common::TRUNCATED, record.truncated().then_some(Value::Bool(true))),
         ("crumbtrail.kept", kept.map(Value::Str)),
         ("crumbtrail.trail.truncated", (record.ids.flags & flag::CUT_TRAIL != 0).then_some(Value::Bool(true))),
     ];
@@ -112,7 +112,7 @@ pub(crate) fn from_record(
 
 /// What is in the record's head, and nothing else.
 fn begin(span: &mut Span, record: &Record<'_>, name: &str) {
-    super::write_ids(record.ids, &mut span.trace_id, &mut span.span_id);
+    super::common::write_ids(record.ids, &mut span.trace_id, &mut span.span_id);
     span.parent_span_id.clear();
     if record.ids.parent != 0 {
         span.parent_span_id.extend_from_slice(&record.ids.parent.to_be_bytes());
@@ -226,7 +226,7 @@ fn add_event(span: &mut Span, text: &str, limits: SpanLimits) {
 
 /// A span's flags on the wire.
 pub(super) fn flags(flags: u8) -> u32 {
-    let mut wire = SpanFlags::ContextHasIsRemoteMask as u32 | super::trace_flags(flags);
+    let mut wire = SpanFlags::ContextHasIsRemoteMask as u32 | super::common::trace_flags(flags);
     if flags & flag::REMOTE_PARENT != 0 {
         wire |= SpanFlags::ContextIsRemoteMask as u32;
     }

@@ -3,6 +3,7 @@
 use tracing_core::{Interest, Level, Metadata, metadata};
 
 use super::*;
+use crate::trail::record::{SpanIds, flag};
 use crate::{
     exception::storm::ExceptionRate,
     route::Routes,
@@ -37,8 +38,7 @@ pub(super) fn core() -> Arc<Core> {
         has_hooks: false,
         #[cfg(feature = "testing")]
         takes_scoped_panics: false,
-        #[cfg(feature = "tracing-opentelemetry")]
-        interop: Default::default(),
+        other_api: None,
         start: Box::new(|_, _| Ok(())),
     };
     Arc::new_cyclic(|this| Core::new(config, this))

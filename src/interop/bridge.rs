@@ -103,7 +103,7 @@ impl Bridge {
 
     /// Lets what was said of a span by span extensions take effect: a parent, attributes, links.
     pub(crate) fn settle(&self, id: u64, state: &SpanState) {
-        if state.shadows[SHADOW].load(Ordering::Relaxed) == 0 || !state.unsettle(SHADOW) {
+        if state.entries.ids[SHADOW].load(Ordering::Relaxed) == 0 || state.entries.settled[SHADOW].swap(true, Ordering::Relaxed) {
             return;
         }
         self.unsettled.fetch_sub(1, Ordering::Relaxed);
@@ -117,7 +117,7 @@ impl Bridge {
     /// A span closes. Its data is let go of later.
     pub(crate) fn close(&self, id: u64, state: &SpanState) {
         self.settle(id, state);
-        let shadow = state.shadows[SHADOW].swap(0, Ordering::Relaxed);
+        let shadow = state.entries.ids[SHADOW].swap(0, Ordering::Relaxed);
         if shadow != 0 {
             self.open.fetch_sub(1, Ordering::Relaxed);
             self.closed.lock().push(shadow);
@@ -136,12 +136,12 @@ impl Bridge {
     fn shadow_of(&self, id: u64) -> Option<u64> {
         let state = self.core.upgrade().and_then(|core| core.spans.get(id)).map(|handle| handle.state);
         let state = state?;
-        let known = state.shadows[SHADOW].load(Ordering::Acquire);
+        let known = state.entries.ids[SHADOW].load(Ordering::Acquire);
         if known != 0 {
             return Some(known);
         }
         let fresh = self.enter_in_shadow(state.tracing_id);
-        Some(match state.shadows[SHADOW].compare_exchange(0, fresh, Ordering::AcqRel, Ordering::Acquire) {
+        Some(match state.entries.ids[SHADOW].compare_exchange(0, fresh, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => {
                 self.unsettled.fetch_add(1, Ordering::Relaxed);
                 self.open.fetch_add(1, Ordering::Relaxed);

@@ -2,12 +2,9 @@
 
 use std::sync::Arc;
 
-use tracing_core::span::Attributes;
-
 use crate::{
-    interop::{self, activation},
     ledger::Signal,
-    state::{Core, CrumbtrailLayer, SharedSpan, SpanState, ids, open_spans::Handle, thread},
+    state::{Core, SharedSpan, SpanState, ids, open_spans::Handle, thread},
     trail::record::{self, SpanIds, flag},
 };
 
@@ -44,41 +41,5 @@ pub(crate) fn export_span(core: &Arc<Core>, enclosing: Option<&SpanState>, ids: 
                 }
             });
         });
-    }
-}
-
-impl CrumbtrailLayer {
-    /// Before a span is entered: what was said of it takes effect, and OpenTelemetry's context follows.
-    pub(crate) fn enter_for_others(&self, id: u64) {
-        self.settle(id);
-        if self.core.interop.context_activation
-            && let Some(handle) = self.core.spans.get(id)
-        {
-            activation::enter(&self.core, id, &handle.state);
-        }
-    }
-
-    /// Before a span's state goes: what was said of it takes effect, and what was kept of it is let go of.
-    pub(crate) fn close_for_others(&self, id: u64) {
-        if let Some(bridges) = self.core.bridges.as_ref().filter(|bridges| bridges.have_entries())
-            && let Some(Handle { state, own: true }) = self.core.spans.get(id)
-        {
-            bridges.close(id, &state);
-        }
-    }
-
-    /// The ids of a root below the span of OpenTelemetry's current context, if there is one.
-    pub(crate) fn joined(&self, attributes: &Attributes<'_>) -> Option<SpanIds> {
-        let joins = attributes.is_contextual() && self.core.interop.joins_contexts();
-        let (parent, is_remote) = joins.then(interop::current_parent).flatten()?;
-        Some(ids::below(&self.core, parent, is_remote))
-    }
-
-    pub(crate) fn settle(&self, id: u64) {
-        if let Some(bridge) = self.core.bridges.as_ref().filter(|bridge| bridge.needs_settling())
-            && let Some(handle) = self.core.spans.get(id)
-        {
-            bridge.settle(id, &handle.state);
-        }
     }
 }

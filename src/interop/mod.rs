@@ -4,7 +4,7 @@
 //! - **The tracing API**: [`Telemetry::tracer_provider`](crate::Telemetry::tracer_provider), which [`Builder::with_opentelemetry_globals`](crate::Builder::with_opentelemetry_globals) makes the global one. Its spans join the trace of the current `tracing` span, or of the current OpenTelemetry context, and go the same way as all others. With [`Builder::with_context_activation`](crate::Builder::with_context_activation) that context follows the `tracing` spans, so that propagators and such libraries find them.
 //! - **A pipeline of one's own**: with [`Builder::with_foreign_context`](crate::Builder::with_foreign_context), crumbtrail exports no spans, and exceptions and logs carry the ids of whatever OpenTelemetry context is current.
 
-pub(crate) mod activation;
+mod activation;
 mod bridge;
 mod foreign;
 mod propagator;
@@ -19,7 +19,10 @@ pub use self::{
     tracer::{OtelTracer, OtelTracerProvider},
 };
 
-use std::{any::TypeId, sync::Weak};
+use std::{
+    any::TypeId,
+    sync::{Arc, Weak},
+};
 
 use opentelemetry::{Context, trace::TraceContextExt as _};
 use tracing_core::Dispatch;
@@ -28,7 +31,7 @@ use self::span::ids_of;
 
 // What the files that are there for each version know it by.
 use crate::{
-    state::{Core, SpanState},
+    state::{Core, SpanState, core::MakeOtherApi, open_spans::Handle, other_api::OtherApi},
     trail::record::SpanIds,
 };
 use ::{opentelemetry as api, tracing_opentelemetry as extensions};
@@ -44,13 +47,95 @@ pub(crate) struct Options {
 
 impl Options {
     /// OpenTelemetry's current context is asked for. (Not on every thread at every time: where it is gone already, asking panics.)
-    pub(crate) fn joins_contexts(self) -> bool {
+    fn joins_contexts(self) -> bool {
         self.span_extensions || self.context_activation || self.globals
     }
 }
 
+impl Options {
+    /// What the state is told of it. `None`: nothing of it is asked for.
+    pub(crate) fn other_api(self) -> Option<MakeOtherApi> {
+        let is_asked_for = self.joins_contexts() || self.foreign_context;
+        is_asked_for.then(|| -> MakeOtherApi {
+            Box::new(move |core| {
+                let bridges = self.span_extensions.then(|| Bridges::new(core));
+                Box::new(OpenTelemetry { options: self, bridges })
+            })
+        })
+    }
+}
+
+/// OpenTelemetry's API beside `tracing`.
+#[derive(Debug)]
+struct OpenTelemetry {
+    options: Options,
+    bridges: Option<Bridges>,
+}
+
+impl OtherApi for OpenTelemetry {
+    fn settle(&self, core: &Core, id: u64) {
+        if let Some(bridges) = self.bridges.as_ref().filter(|bridges| bridges.needs_settling())
+            && let Some(handle) = core.spans.get(id)
+        {
+            bridges.settle(id, &handle.state);
+        }
+    }
+
+    fn activate(&self, core: &Arc<Core>, id: u64, state: Option<&SpanState>) {
+        if !self.options.context_activation {
+            return;
+        }
+        let known = if state.is_none() { core.spans.get(id) } else { None };
+        if let Some(state) = state.or(known.as_ref().map(|handle| &*handle.state)) {
+            activation::enter(core, id, state);
+        }
+    }
+
+    fn deactivate(&self, id: u64) {
+        if self.options.context_activation {
+            activation::exit(id);
+        }
+    }
+
+    fn close(&self, core: &Core, id: u64) {
+        if let Some(bridges) = self.bridges.as_ref().filter(|bridges| bridges.have_entries())
+            && let Some(Handle { state, own: true }) = core.spans.get(id)
+        {
+            bridges.close(id, &state);
+        }
+    }
+
+    fn parent(&self) -> Option<(SpanIds, bool)> {
+        self.options.joins_contexts().then(current_parent)?
+    }
+
+    fn owns_traces(&self) -> bool {
+        self.options.foreign_context
+    }
+
+    fn current_ids(&self) -> SpanIds {
+        current_parent().map_or_else(SpanIds::default, |(ids, _)| ids)
+    }
+
+    fn find(&self, id: TypeId) -> Option<*const ()> {
+        self.bridges.as_ref()?.find(id)
+    }
+
+    fn registered(&self, dispatch: &Dispatch) {
+        self.bridges.iter().for_each(|bridges| bridges.registered(dispatch));
+    }
+
+    fn needs_registry(&self) -> bool {
+        self.bridges.is_some()
+    }
+
+    fn sweep(&self) {
+        self.bridges.iter().for_each(Bridges::sweep);
+    }
+}
+
 /// The current OpenTelemetry context's span, as the parent of what begins here; and whether it is another process's.
-pub(crate) fn current_parent() -> Option<(SpanIds, bool)> {
+fn current_parent() -> Option<(SpanIds, bool)> {
     Context::map_current(|context| {
         let span = context.span();
         let context = span.span_context();
@@ -58,23 +143,12 @@ pub(crate) fn current_parent() -> Option<(SpanIds, bool)> {
     })
 }
 
-/// The current OpenTelemetry context's span itself.
-pub(crate) fn current_ids() -> Option<SpanIds> {
-    Context::map_current(|context| {
-        let span = context.span();
-        let context = span.span_context();
-        context.is_valid().then(|| ids_of(context))
-    })
-}
-
 /// Which of a span's entries is this version's.
 const SHADOW: usize = 0;
-/// Versions of `tracing-opentelemetry` whose span extensions can be served at once.
-pub(crate) const VERSIONS: usize = 2;
 
 /// The bridges to all versions.
 #[derive(Debug)]
-pub(crate) struct Bridges {
+struct Bridges {
     current: bridge::Bridge,
     #[cfg(feature = "tracing-opentelemetry-0-33")]
     v33: v33::Bridge,

@@ -12,14 +12,11 @@ use tracing_core::{
 #[cfg(feature = "tower")]
 use crate::{
     clock::now,
-    state::{
-        open_spans::Handle,
-        thread::{self, DETACHED},
-    },
+    state::{open_spans::Handle, thread},
     trail::callsite::feeds,
 };
 use crate::{
-    state::{CrumbtrailLayer, SharedSpan},
+    state::{CrumbtrailLayer, SharedSpan, thread::DETACHED},
     trail::record,
 };
 
@@ -89,9 +86,8 @@ struct Entered<'a> {
 impl<'a> Entered<'a> {
     fn new(span: &'a Detached) -> Self {
         let core = &span.layer.core;
-        #[cfg(feature = "tracing-opentelemetry")]
-        if core.interop.context_activation {
-            crate::interop::activation::enter(core, DETACHED, &span.state);
+        if let Some(other) = &core.other_api {
+            other.activate(core, DETACHED, Some(&span.state));
         }
         thread::here(core, |instance| instance.enter_detached(&span.state));
         Self { span, since: if span.layer.times { now() } else { 0 } }
@@ -102,9 +98,8 @@ impl<'a> Entered<'a> {
 impl Drop for Entered<'_> {
     fn drop(&mut self) {
         let Detached { layer, state, own, .. } = self.span;
-        #[cfg(feature = "tracing-opentelemetry")]
-        if layer.core.interop.context_activation {
-            crate::interop::activation::exit(DETACHED);
+        if let Some(other) = &layer.core.other_api {
+            other.deactivate(DETACHED);
         }
         thread::here(&layer.core, |instance| instance.exit_detached(state));
         if layer.times && *own {

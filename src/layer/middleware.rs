@@ -33,7 +33,7 @@ pub(crate) fn recording() -> Option<Recording> {
         let (layer, is_sole) = CrumbtrailLayer::of(dispatch)?;
         Some(Recording { core: layer.core.clone(), audience: if is_sole { Audience::Ours } else { Audience::Shared } })
     });
-    here.or_else(|| Some(Recording { core: crate::state::installed_core()?, audience: Audience::Others }))
+    here.or_else(|| Some(Recording { core: crate::state::active::installed_core()?, audience: Audience::Others }))
 }
 
 /// Opens a span of ours, for a subscriber that has no other layer. Its fields are written here and now, by their index; `open` says that all are empty.

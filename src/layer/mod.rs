@@ -24,7 +24,6 @@ use tracing_subscriber::layer::{Context, Filter, Layer};
 
 use self::visit::FieldVisitor;
 use crate::{
-    breadcrumb,
     clock::now,
     exception::{self, Echo},
     ledger::{LossReason, Signal},
@@ -84,7 +83,7 @@ impl CrumbtrailLayer {
         event.record(&mut visitor);
         #[cfg(feature = "log")]
         if feeds & feeds::BRIDGE != 0 {
-            breadcrumb::write_pairs(&mut encoder, &core.scrubber, crate::log_bridge::take_pairs());
+            crate::breadcrumb::write_pairs(&mut encoder, &core.scrubber, crate::log_bridge::take_pairs());
         }
         if encoder.failed() {
             thread.return_scratch(buf);
@@ -251,13 +250,12 @@ impl<S: Subscriber> Layer<S> for CrumbtrailLayer {
         if id == std::any::TypeId::of::<Self>() {
             return Some(std::ptr::from_ref(self).cast());
         }
-        self.core.bridges.as_ref()?.find(id)
+        self.core.other_api.as_ref()?.find(id)
     }
 
     fn on_register_dispatch(&self, dispatch: &Dispatch) {
         self.core.unasked.put(dispatch);
-        #[cfg(feature = "tracing-opentelemetry")]
-        self.core.bridges.iter().for_each(|bridge| bridge.registered(dispatch));
+        self.core.other_api.iter().for_each(|other| other.registered(dispatch));
     }
 }
 
@@ -266,9 +264,8 @@ impl CrumbtrailLayer {
     pub(super) fn opened(&self, attributes: &Attributes<'_>, id: &Id, site: (u32, u8)) {
         // A span that is not recorded passes its enclosing span on to what is in it, as no span would.
         if !self.core.is_closed() || self.core.routes.passes_on() {
-            #[cfg(feature = "tracing-opentelemetry")]
-            if let Some(parent) = attributes.parent() {
-                self.settle(parent.into_u64());
+            if let (Some(other), Some(parent)) = (self.other_api(), attributes.parent()) {
+                other.settle(&self.core, parent.into_u64());
             }
             let _ = thread::with(|thread| self.new_span(thread, attributes, id, site));
         }
@@ -327,8 +324,10 @@ impl CrumbtrailLayer {
 
     #[inline]
     pub(super) fn entered(&self, id: &Id) {
-        #[cfg(feature = "tracing-opentelemetry")]
-        self.enter_for_others(id.into_u64());
+        if let Some(other) = self.other_api() {
+            other.settle(&self.core, id.into_u64());
+            other.activate(&self.core, id.into_u64(), None);
+        }
         thread::at(|thread| {
             thread.instance(&self.core, |instance| {
                 let id = id.into_u64();
@@ -342,9 +341,8 @@ impl CrumbtrailLayer {
 
     #[inline]
     pub(super) fn exited(&self, id: &Id) {
-        #[cfg(feature = "tracing-opentelemetry")]
-        if self.core.interop.context_activation {
-            crate::interop::activation::exit(id.into_u64());
+        if let Some(other) = self.other_api() {
+            other.deactivate(id.into_u64());
         }
         thread::at(|thread| {
             thread.instance(&self.core, |instance| {
@@ -357,8 +355,9 @@ impl CrumbtrailLayer {
     }
 
     pub(super) fn closed(&self, id: &Id) {
-        #[cfg(feature = "tracing-opentelemetry")]
-        self.close_for_others(id.into_u64());
+        if let Some(other) = self.other_api() {
+            other.close(&self.core, id.into_u64());
+        }
         // Whatever the thread's state: the id will be another span's.
         let state = match self.core.spans.remove(id.into_u64()) {
             Some(Handle { state, own: true }) => state,

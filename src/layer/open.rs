@@ -162,18 +162,16 @@ impl CrumbtrailLayer {
     }
 
     /// A request begins, here or with who called.
-    fn begin(
-        &self,
-        thread: &Thread,
-        #[cfg_attr(not(feature = "tracing-opentelemetry"), expect(unused_variables))] attributes: &Attributes<'_>,
-        #[cfg_attr(not(feature = "tracing-opentelemetry"), expect(unused_variables))] boundary: bool,
-    ) -> Beginning {
+    fn begin(&self, thread: &Thread, attributes: &Attributes<'_>, boundary: bool) -> Beginning {
         let core = &self.core;
         let remote = Remote::take_or_passing();
         let span = remote.span;
-        let ids = ids::of_root(core, span);
-        #[cfg(feature = "tracing-opentelemetry")]
-        let ids = if span.is_some() || boundary { ids } else { self.joined(attributes).unwrap_or(ids) };
+        let joins = span.is_none() && !boundary && attributes.is_contextual();
+        let other = self.other_api().filter(|_| joins).and_then(|other| other.parent());
+        let ids = match other {
+            Some((parent, is_remote)) => ids::below(core, parent, is_remote),
+            None => ids::of_root(core, span),
+        };
         let carried = Carried::of(remote, core);
         let sheds = thread.instance(core, |instance| instance.sheds()).unwrap_or_default();
         let left_out = sheds.then_some(ids.flags & flag::SAMPLED != 0);

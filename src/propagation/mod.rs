@@ -44,6 +44,13 @@ pub use self::{
 };
 use crate::state::{self, active_core};
 
+impl SpanContext {
+    /// The current span of this thread. `None` outside of spans that a crumbtrail layer tracks.
+    pub fn current() -> Option<Self> {
+        state::current_ids().map(Self::of)
+    }
+}
+
 /// Reads what a caller has sent along. `get` returns the value under a name (in lower case), if there is one.
 ///
 /// What is malformed or beyond the limits (a `traceparent` or `b3` of another form, a `tracestate` over 512 bytes, baggage over 8,192 bytes or 64 entries) is left out, and the rest taken: a request is never refused for its tracing headers. Costs a few look-ups; allocates only for trace state and baggage.
@@ -87,8 +94,7 @@ pub(crate) fn extract_http(core: &Core, headers: &http::HeaderMap) -> RemoteCont
 pub fn inject(mut set: impl FnMut(&'static str, String)) {
     let Some(core) = active_core() else { return };
     // Whoever keeps a trace pipeline of their own has a propagator of their own: the ids here are nobody's.
-    #[cfg(feature = "tracing-opentelemetry")]
-    if core.interop.foreign_context {
+    if core.owner_of_traces().is_some() {
         return;
     }
     let Some(state) = state::current_state(&core) else {

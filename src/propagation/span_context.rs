@@ -3,10 +3,7 @@
 use std::{fmt, str::FromStr};
 
 use super::RemoteContext;
-use crate::{
-    state,
-    trail::record::{SpanIds, flag},
-};
+use crate::trail::record::{SpanIds, flag};
 
 /// The place of a span in a distributed trace, as the `traceparent` header carries it.
 ///
@@ -32,11 +29,6 @@ pub struct SpanContext {
 }
 
 impl SpanContext {
-    /// The current span of this thread. `None` outside of spans that a crumbtrail layer tracks.
-    pub fn current() -> Option<Self> {
-        state::current_ids().map(Self::of)
-    }
-
     pub(crate) fn of(ids: SpanIds) -> Self {
         let sampled = if ids.flags & flag::SAMPLED != 0 { SAMPLED } else { 0 };
         let random = if ids.flags & flag::RANDOM != 0 { RANDOM } else { 0 };

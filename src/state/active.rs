@@ -7,7 +7,7 @@ use std::{
 
 use tracing_core::Dispatch;
 
-use super::{Core, SharedSpan, thread};
+use super::{Core, SharedSpan, other_api::OtherApi, thread};
 use crate::trail::record::SpanIds;
 
 /// The layer that records on this thread now, else the installed one.
@@ -54,6 +54,7 @@ pub(crate) struct CrumbtrailLayer {
     /// Whether more is asked for than usual, looked at here as the core is cold: [events or logs](Enrichment), and times.
     pub(crate) enriches: bool,
     pub(crate) times: bool,
+    has_other_api: bool,
     /// The worker runs as long as there is a layer, even if nobody kept a handle.
     _alive: Arc<dyn Any + Send + Sync>,
 }
@@ -68,7 +69,14 @@ impl CrumbtrailLayer {
     pub(crate) fn new(core: Arc<Core>, narrows: bool, alive: Arc<dyn Any + Send + Sync>) -> Self {
         let enrichment = &core.enrichment;
         let (enriches, times) = (enrichment.events_on_spans || !enrichment.span_fields.is_empty(), enrichment.span_timings);
-        Self { core, narrows, enriches, times, _alive: alive }
+        let has_other_api = core.other_api.is_some();
+        Self { core, narrows, enriches, times, has_other_api, _alive: alive }
+    }
+
+    /// The API beside `tracing`, if there is one.
+    #[inline]
+    pub(crate) fn other_api(&self) -> Option<&dyn OtherApi> {
+        if self.has_other_api { self.core.other_api.as_deref() } else { None }
     }
 
     /// The layer of a subscriber, if it has one; and whether it has no other.

@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use super::other_api::OtherApi;
 use crate::{
     exception::{
         ErrorId,
@@ -64,12 +65,9 @@ pub(crate) struct Core {
     #[cfg(feature = "tower")]
     pub(crate) requests: crate::metrics::requests::RequestMetrics,
     #[cfg(feature = "tower")]
-    pub(crate) rpc_methods: crate::tower::RpcMethods,
-    #[cfg(feature = "tracing-opentelemetry")]
-    pub(crate) interop: crate::interop::Options,
-    /// Where `tracing-opentelemetry`'s span extensions look.
-    #[cfg(feature = "tracing-opentelemetry")]
-    pub(crate) bridges: Option<crate::interop::Bridges>,
+    pub(crate) rpc_methods: super::rpc_methods::RpcMethods,
+    /// Another API beside `tracing`.
+    pub(crate) other_api: Option<Box<dyn OtherApi>>,
     /// What is known of the whole process.
     pub(crate) process_scope: ScopeCell,
     /// Baggage entries that become tags.
@@ -107,6 +105,9 @@ pub(crate) struct Core {
 /// Starts a worker. Fails where the operating system refuses a thread or what its runtime needs.
 pub(crate) type Start = Box<dyn Fn(&Arc<Core>, &Arc<Link>) -> io::Result<()> + Send + Sync>;
 
+/// Makes what looks spans up in a [`Core`].
+pub(crate) type MakeOtherApi = Box<dyn FnOnce(&Weak<Core>) -> Box<dyn OtherApi>>;
+
 /// What a [`Core`] is made from.
 pub(crate) struct CoreConfig {
     pub(crate) routes: Routes,
@@ -129,8 +130,7 @@ pub(crate) struct CoreConfig {
     #[cfg(feature = "testing")]
     pub(crate) takes_scoped_panics: bool,
     pub(crate) meters: Arc<Meters>,
-    #[cfg(feature = "tracing-opentelemetry")]
-    pub(crate) interop: crate::interop::Options,
+    pub(crate) other_api: Option<MakeOtherApi>,
     pub(crate) start: Start,
 }
 
@@ -142,10 +142,7 @@ impl std::fmt::Debug for Core {
 
 impl Core {
     /// `this`: what it will be shared by.
-    pub(crate) fn new(
-        config: CoreConfig,
-        #[cfg_attr(not(feature = "tracing-opentelemetry"), expect(unused_variables))] this: &Weak<Self>,
-    ) -> Self {
+    pub(crate) fn new(config: CoreConfig, this: &Weak<Self>) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         Self {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
@@ -177,10 +174,7 @@ impl Core {
             requests: Default::default(),
             #[cfg(feature = "tower")]
             rpc_methods: Default::default(),
-            #[cfg(feature = "tracing-opentelemetry")]
-            interop: config.interop,
-            #[cfg(feature = "tracing-opentelemetry")]
-            bridges: config.interop.span_extensions.then(|| crate::interop::Bridges::new(this)),
+            other_api: config.other_api.map(|make| make(this)),
             process_scope: ScopeCell::default(),
             baggage: config.baggage,
             user_on: config.user_on,
@@ -305,6 +299,12 @@ impl Core {
                 "what was set outside of any span belongs to no request and is dropped; Scope::process() sets it for the whole process"
             ));
         });
+    }
+
+    /// The other API, where traces are its own.
+    #[inline]
+    pub(crate) fn owner_of_traces(&self) -> Option<&dyn OtherApi> {
+        self.other_api.as_deref().filter(|other| other.owns_traces())
     }
 
     /// A rule of the program's own panicked over a span's fields, which are left out.

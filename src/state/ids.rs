@@ -27,7 +27,6 @@ pub(crate) fn of_child(parent: SpanIds) -> SpanIds {
 }
 
 /// The ids of a child of a span, here or elsewhere.
-#[cfg(feature = "tracing-opentelemetry")]
 pub(crate) fn below(core: &Core, parent: SpanIds, is_remote: bool) -> SpanIds {
     if is_remote { of_root(core, Some(SpanContext::of(parent))) } else { of_child(parent) }
 }
@@ -35,9 +34,8 @@ pub(crate) fn below(core: &Core, parent: SpanIds, is_remote: bool) -> SpanIds {
 /// The ids that logs and exceptions in a span carry; zeros outside of spans.
 #[inline]
 pub(crate) fn in_span(core: &Core, state: Option<&SpanState>) -> SpanIds {
-    #[cfg(feature = "tracing-opentelemetry")]
-    if core.interop.foreign_context {
-        return crate::interop::current_ids().unwrap_or_default();
+    if let Some(other) = core.owner_of_traces() {
+        return other.current_ids();
     }
     match state {
         Some(state) => state.current_ids(),

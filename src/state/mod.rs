@@ -4,21 +4,25 @@
 //! - [`thread`]: what one thread keeps: spans entered, its outbox
 //! - [`span`], [`body`]: an open span; [`open_spans`]: all of them by id; [`slab`]: the ids, where there is no Registry
 //! - [`active`]: which telemetry records here, and which span is current; [`ids`]: what new spans are called
+//! - [`other_api`]: OpenTelemetry's own API beside `tracing`, as far as the state has to know of it
 
-mod active;
+pub(crate) mod active;
 mod body;
 pub(crate) mod core;
 mod enrichment;
 pub(crate) mod ids;
 pub(crate) mod link;
 pub(crate) mod open_spans;
+pub(crate) mod other_api;
 mod restart;
+#[cfg(feature = "tower")]
+mod rpc_methods;
 pub(crate) mod slab;
 pub(crate) mod span;
 pub(crate) mod thread;
 
 pub(crate) use self::{
-    active::{CrumbtrailLayer, SoleSubscriber, active_core, current_ids, current_state, installed_core, make_installed, scoped_core},
+    active::{CrumbtrailLayer, SoleSubscriber, active_core, current_ids, current_state},
     core::Core,
     enrichment::Enrichment,
     link::{Command, Link, Settled},

@@ -2,9 +2,6 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
-#[cfg(feature = "tracing-opentelemetry")]
-use crate::interop::VERSIONS;
-
 use crate::{
     fork::{Guard, Mutex},
     state::body::Body,
@@ -33,12 +30,8 @@ pub(crate) struct SpanState {
     trail: Option<SharedTrail>,
     /// How far up.
     trail_above: u8,
-    /// Its entries in the bridges' registries; 0: nobody has asked for one.
-    #[cfg(feature = "tracing-opentelemetry")]
-    pub(crate) shadows: [AtomicU64; VERSIONS],
-    /// What was said of it there has taken effect.
-    #[cfg(feature = "tracing-opentelemetry")]
-    settled: [AtomicBool; VERSIONS],
+    /// What another API keeps with it.
+    pub(crate) entries: Entries,
     /// The span is closed; its id may be another's by now.
     closed: AtomicBool,
     /// Who keeps it open, besides whoever opened it its children. 0: the subscriber counts them, and says when it closes.
@@ -46,6 +39,19 @@ pub(crate) struct SpanState {
     /// For how long it was entered so far, nanoseconds; where that is asked for.
     busy: AtomicU64,
     body: Mutex<Body>,
+}
+
+/// Versions of [another API](super::other_api)'s types that can be served at once.
+pub(crate) const VERSIONS: usize = if cfg!(feature = "tracing-opentelemetry") { 2 } else { 0 };
+
+/// What another API keeps with an open span, for each version.
+#[derive(Default)]
+#[cfg_attr(not(feature = "tracing-opentelemetry"), allow(dead_code))]
+pub(crate) struct Entries {
+    /// Their ids where it keeps them; 0: nobody has asked for one.
+    pub(crate) ids: [AtomicU64; VERSIONS],
+    /// What was said of the span there has taken effect.
+    pub(crate) settled: [AtomicBool; VERSIONS],
 }
 
 /// Bytes of what an error status says.
@@ -72,11 +78,7 @@ impl SpanState {
         *self.closed.get_mut() = false;
         *self.holders.get_mut() = 0;
         *self.busy.get_mut() = 0;
-        #[cfg(feature = "tracing-opentelemetry")]
-        {
-            self.shadows = Default::default();
-            self.settled = Default::default();
-        }
+        self.entries = Entries::default();
         self.body.get_mut().begin(record);
     }
 
@@ -84,12 +86,6 @@ impl SpanState {
     pub(crate) fn clear(&mut self) -> (Option<SharedSpan>, Option<SharedTrail>) {
         self.body.get_mut().clear();
         (self.parent.take(), self.trail.take())
-    }
-
-    /// `true`, once: what was said of it by span extensions is to take effect now.
-    #[cfg(feature = "tracing-opentelemetry")]
-    pub(crate) fn unsettle(&self, version: usize) -> bool {
-        !self.settled[version].swap(true, Ordering::Relaxed)
     }
 
     /// The same span with other ids, at the same place of the same request.
@@ -106,8 +102,10 @@ impl SpanState {
             parent: self.parent.clone(),
             trail: self.trail.clone(),
             trail_above: self.trail_above,
-            shadows: self.shadows.each_ref().map(|shadow| AtomicU64::new(shadow.load(Ordering::Relaxed))),
-            settled: self.settled.each_ref().map(|settled| AtomicBool::new(settled.load(Ordering::Relaxed))),
+            entries: Entries {
+                ids: self.entries.ids.each_ref().map(|id| AtomicU64::new(id.load(Ordering::Relaxed))),
+                settled: self.entries.settled.each_ref().map(|settled| AtomicBool::new(settled.load(Ordering::Relaxed))),
+            },
             closed: AtomicBool::new(false),
             holders: AtomicU32::new(self.holders.load(Ordering::Relaxed)),
             busy: AtomicU64::new(self.busy()),

@@ -1,11 +1,9 @@
 //! What gRPC puts where HTTP has a status: a code in a header or trailer.
 
-use std::collections::HashSet;
-
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header::CONTENT_TYPE};
 use percent_encoding::percent_decode;
 
-use crate::{fork::Mutex, text::cut};
+use crate::text::cut;
 
 /// Whether a request is one of gRPC, gRPC-Web included.
 pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
@@ -30,31 +28,6 @@ pub(super) fn internal_error<B: Default>() -> Response<B> {
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     response.headers_mut().insert("grpc-status", HeaderValue::from_static("13"));
     response
-}
-
-/// The methods that there are, as far as calls have shown: one is known when it has answered with a status that only a method gives. What a client asks for is no name of anything before that, and never more than so many.
-#[derive(Debug, Default)]
-pub(crate) struct Methods(Mutex<HashSet<Box<str>>>);
-
-const MAX_METHODS: usize = 1024;
-
-impl Methods {
-    pub(super) fn has(&self, method: &str) -> bool {
-        self.0.lock().contains(method)
-    }
-
-    /// Whether it is known from now on.
-    pub(super) fn learn(&self, method: &str) -> bool {
-        let mut known = self.0.lock();
-        if known.contains(method) {
-            return true;
-        }
-        let has_room = known.len() < MAX_METHODS;
-        if has_room {
-            known.insert(method.into());
-        }
-        has_room
-    }
 }
 
 /// A status, by its code.

@@ -43,7 +43,6 @@ mod reqwest;
 mod server;
 mod span;
 
-pub(crate) use self::grpc::Methods as RpcMethods;
 #[cfg(feature = "actix-web-4")]
 pub(crate) use self::{
     exchange::{Exchange, Route},

@@ -13,7 +13,7 @@ use crate::{
         storm::{ExceptionRate, Storm},
     },
     export::{
-        Callsites,
+        callsites::Callsites,
         exception::{Names, from_draft},
         tests::core,
     },
@@ -129,7 +129,7 @@ proptest! {
     fn no_draft_makes_it_panic_and_no_record_is_too_large(draft in drafts()) {
         let core = core();
         assert_eq!(core.callsites.get(&METADATA, || 0).0, 0, "the records are of this callsite");
-        let mut callsites = Callsites { core, known: Default::default() };
+        let mut callsites = Callsites::new(core);
         let mut exception = from_draft(&draft, &mut callsites, Names::Bare(&Bases::of_this_process()), &OwnCrates::default());
         let exported = from_exception(&exception, 1);
         let shown = format!("{exception:?}");
