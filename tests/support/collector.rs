@@ -31,7 +31,7 @@ impl Collector {
         std::fs::create_dir_all(&directory).expect("a directory");
         let (http, grpc) = (free_address(), free_address());
         let process = Command::new(binary)
-            .arg(format!("--config={}/collector-config/local.yaml", env!("CARGO_MANIFEST_DIR")))
+            .arg(format!("--config={}", configuration().display()))
             .envs([("OTLP_HTTP_ENDPOINT", http.as_str()), ("OTLP_GRPC_ENDPOINT", grpc.as_str())])
             .env("OTLP_FILE", directory.join("otlp.jsonl"))
             .stdout(Stdio::null())
@@ -89,4 +89,11 @@ pub fn all<'a>(lines: &'a [Value], path: &[&str]) -> Vec<&'a Value> {
 pub fn attribute<'a>(of: &'a Value, key: &str) -> Option<&'a Value> {
     let attribute = of["attributes"].as_array()?.iter().find(|attribute| attribute["key"] == key)?;
     attribute["value"].as_object()?.values().next()
+}
+
+/// Of the package or of the workspace that it is in.
+fn configuration() -> PathBuf {
+    let folders = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
+    let known = folders.map(|folder| folder.join("collector-config/local.yaml")).find(|file| file.exists());
+    known.expect("collector-config/local.yaml")
 }

@@ -12,6 +12,8 @@
 mod load;
 mod report;
 mod shop;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 

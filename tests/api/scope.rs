@@ -1,13 +1,11 @@
 //! Who, doing what, in which circumstances: the scope of a request and of the process.
 
-mod support;
-
 use std::{collections::BTreeMap, time::Duration};
 
+use crate::support::Pipeline;
 use crumbtrail::{AttributeValue, FlagEvaluation, Scope, User, testing};
 use rand::{RngExt as _, SeedableRng as _, rngs::SmallRng};
 use serde::Serialize;
-use support::Pipeline;
 use tracing::{Instrument as _, Span, error, field::Empty, info, info_span};
 
 #[derive(Serialize)]
@@ -203,7 +201,7 @@ fn users_of_concurrent_requests_never_mix() {
             }
             // More at once would not fit the express lane.
             let telemetry = pipeline.telemetry.clone();
-            tokio::task::spawn_blocking(move || telemetry.flush(support::PATIENCE)).await.unwrap().unwrap();
+            tokio::task::spawn_blocking(move || telemetry.flush(crate::support::PATIENCE)).await.unwrap().unwrap();
         }
     });
     let received = pipeline.received();
@@ -217,7 +215,7 @@ fn users_of_concurrent_requests_never_mix() {
         let number = exception.attributes["request"].to_string();
         assert_eq!(exception.text("user.id"), number);
         assert_eq!(exception.text("tag"), format!("tag of {number}"));
-        let steps = support::messages(exception);
+        let steps = crate::support::messages(exception);
         assert!(steps.iter().all(|step| step.ends_with(&format!("of {number}"))), "{number}: {steps:?}");
         *seen.entry(number).or_insert(0) += 1;
     }

@@ -1,14 +1,12 @@
 //! Both layers around tonic: the conventions for RPC, unary and streaming, by the official client and server.
 
-mod support;
-
 use std::convert::Infallible;
 
+use crate::support::{PATIENCE, Pipeline};
 use crumbtrail::tower::{ClientLayer, ServerLayer};
 use crumbtrail_receiver::Span;
 use http::{Request, Response, uri::PathAndQuery};
 use prost::Message;
-use support::{PATIENCE, Pipeline};
 use tokio_stream::StreamExt as _;
 use tonic::{Code, Status, body::Body, client, server, transport::Channel};
 use tonic_prost::ProstCodec;
@@ -184,7 +182,7 @@ fn calls_follow_the_conventions_at_both_ends() {
     assert_eq!(told, expected, "what is explained is told once; what is not there is no defect");
 
     let exception = received.exceptions().find(|one| one.body == "gave up").unwrap();
-    let crumbs = support::breadcrumbs(exception);
+    let crumbs = crate::support::breadcrumbs(exception);
     let rpc: Vec<&str> = crumbs.iter().filter(|crumb| crumb["category"] == "rpc").map(|crumb| crumb["message"].as_str().unwrap()).collect();
     assert_eq!(rpc.len(), 7);
     assert_eq!(rpc[2], "127.0.0.1 shop.Stock/Check → INTERNAL");

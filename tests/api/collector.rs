@@ -3,23 +3,21 @@
 //! The binaries come from `OTELCOL_BIN` and `ROTEL_BIN`, else from where `.ci/collector` and `.ci/rotel` put them. Without
 //! them these tests say so and pass; with `CRUMBTRAIL_REQUIRE_COLLECTOR=1` they fail.
 
-mod support;
-
 use std::{
     io::{BufRead as _, BufReader},
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
+use crate::support::{
+    PATIENCE,
+    collector::{Collector, Process, all, attribute, free_address},
+};
 #[cfg(any(feature = "grpc", feature = "json"))]
 use crumbtrail::Protocol;
 use crumbtrail::{Builder, Compression};
 use crumbtrail_receiver::Peer;
 use serde_json::Value;
-use support::{
-    PATIENCE,
-    collector::{Collector, Process, all, attribute, free_address},
-};
 use tracing::{debug, error, info, info_span};
 
 /// A request that ends in an exception. Returns the trace id of the request.

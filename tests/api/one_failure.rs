@@ -1,11 +1,9 @@
 //! One failure, one exception: what comes after is an echo, a breadcrumb that names it.
 
-mod support;
-
 use std::{error::Error, fmt};
 
+use crate::support::{PATIENCE, Pipeline};
 use crumbtrail::{Exception, ResultExt as _, testing};
-use support::{PATIENCE, Pipeline};
 use tracing::{Instrument as _, error, info, info_span, instrument};
 
 #[derive(Debug)]

@@ -1,12 +1,10 @@
 //! The subscriber that `install` makes does what the layer does on a Registry: any program leaves the same spans, logs and exceptions.
 
-mod support;
-
 use std::thread;
 
+use crate::support::Pipeline;
 use crumbtrail_receiver::{Attributes, Received, Span as Sent};
 use proptest::prelude::*;
-use support::Pipeline;
 use tracing::{Dispatch, Id, Span, error, field::Empty, info, info_span, trace_span, warn};
 use tracing_subscriber::layer::SubscriberExt as _;
 
@@ -151,7 +149,7 @@ fn left_by(received: &Received, case: u64) -> Vec<String> {
         format!("span {own} in {parent} of {trace:?}, linked to {links:?}: {rest:?}")
     });
     let of_logs = received.logs.iter().filter(|log| of_case(&log.attributes)).map(|log| {
-        let crumbs = if log.is_exception() { support::messages(log) } else { Vec::new() };
+        let crumbs = if log.is_exception() { crate::support::messages(log) } else { Vec::new() };
         let (own, span, trace) = (number(&log.attributes, "number"), name(&log.span_id), trace(&log.trace_id));
         format!("{} {own} in {span} of {trace:?}: {crumbs:?}", log.body)
     });

@@ -1,15 +1,13 @@
 //! The names that are ours, and the registry that publishes them: docs/registry/crumbtrail.yaml.
 
-mod support;
-
 use std::{collections::BTreeSet, fs, path::Path};
 
-use support::{PATIENCE, Pipeline};
+use crate::support::{PATIENCE, Pipeline};
 use tracing::{error, info, info_span};
 
 /// What the registry has: `- id:` of attributes, `metric_name:`, `name:` of events.
 fn published() -> BTreeSet<String> {
-    let registry = include_str!("../docs/registry/crumbtrail.yaml");
+    let registry = include_str!("../../docs/registry/crumbtrail.yaml");
     let name = |line: &str| {
         let line = line.trim();
         let name = ["- id: ", "metric_name: ", "name: "].iter().find_map(|key| line.strip_prefix(key))?;

@@ -1,12 +1,10 @@
 //! The exception record: every way to raise one, its attributes, its limits.
 
-mod support;
-
 use std::{collections::BTreeSet, error::Error, fmt, time::Duration};
 
+use crate::support::{PATIENCE, Pipeline};
 use crumbtrail::{ErrorReport, ResultExt, Route};
 use crumbtrail_receiver::Value;
-use support::{PATIENCE, Pipeline};
 use tracing::{Level, error, info, info_span};
 
 #[derive(Debug)]
@@ -66,7 +64,7 @@ fn the_record_has_exactly_the_documented_attributes() {
     assert_eq!(keys, expected.into_iter().collect());
     assert_eq!((exception.event_name.as_str(), exception.severity, exception.body.as_str()), ("exception", 17, "payment failed"));
     assert!(exception.time > 0 && exception.trace_id.len() == 32 && exception.span_id.len() == 16 && exception.flags == 3);
-    assert_eq!(exception.text("exception.type"), "exceptions::Declined");
+    assert_eq!(exception.text("exception.type"), "api::exceptions::Declined");
     assert_eq!(exception.text("exception.message"), "card declined with code 51");
     let chain: serde_json::Value = serde_json::from_str(exception.text("crumbtrail.chain")).unwrap();
     assert_eq!(chain[0]["message"], "card declined with code 51");
@@ -91,7 +89,7 @@ fn the_record_has_exactly_the_documented_attributes() {
     let span = pipeline.span("request");
     assert_eq!(span.status, (2, "card declined with code 51".to_owned()));
     let (name, event) = &span.events[0];
-    assert_eq!((name.as_str(), event["exception.type"].as_str()), ("exception", "exceptions::Declined"));
+    assert_eq!((name.as_str(), event["exception.type"].as_str()), ("exception", "api::exceptions::Declined"));
     assert!(event["exception.stacktrace"].as_str().len() <= 1_900);
     assert!(!event.contains_key("crumbtrail.breadcrumbs"));
 }
@@ -113,7 +111,7 @@ fn every_way_to_log_an_error_is_understood() {
         (text("exception.type"), text("exception.message"), exception.body.clone())
     };
     let owned = |kind: &str, message: &str, body: &str| (kind.to_owned(), message.to_owned(), body.to_owned());
-    assert_eq!(of("one, as"), owned("exceptions::Declined", "card declined with code 1", "one, as dyn Error under any name"));
+    assert_eq!(of("one, as"), owned("api::exceptions::Declined", "card declined with code 1", "one, as dyn Error under any name"));
     assert_eq!(of("two, as"), owned("error", "card declined with code 2", "two, as Display"));
     let (kind, message, _) = of("three, as");
     assert!(kind == "Declined" && message.starts_with("Declined { code: 3"), "{kind} {message}");
@@ -135,11 +133,11 @@ fn capture_knows_the_exact_type_and_returns_the_records_id() {
     });
     let exception = pipeline.exception("code 22");
     assert_eq!(exception.text("crumbtrail.error.id"), by_hand.to_string());
-    assert_eq!(exception.text("exception.type"), "exceptions::Declined");
+    assert_eq!(exception.text("exception.type"), "api::exceptions::Declined");
     assert!(!exception.attributes.contains_key("crumbtrail.type.guessed"));
-    assert_eq!((exception.text("code.file.path"), exception.text("crumbtrail.mechanism")), ("tests/exceptions.rs", "capture"));
+    assert_eq!((exception.text("code.file.path"), exception.text("crumbtrail.mechanism")), ("tests/api/exceptions.rs", "capture"));
     assert_eq!(exception.span_id, pipeline.span("capturing request").span_id);
-    assert_eq!(pipeline.exception("code 21").text("exception.type"), "exceptions::Declined");
+    assert_eq!(pipeline.exception("code 21").text("exception.type"), "api::exceptions::Declined");
     let guessed = pipeline.exception("code 23");
     assert_eq!((guessed.text("crumbtrail.error.id"), guessed.text("exception.type")), (&*boxed.to_string(), "Declined"));
     assert_eq!(guessed.attributes["crumbtrail.type.guessed"], Value::Bool(true));
@@ -226,7 +224,7 @@ fn whatever_a_program_logs_the_record_keeps_its_limits() {
     assert!(size <= 32 * 1024, "{size}");
     assert!(exception.attributes.len() <= 128);
     assert!(exception.text("exception.message").len() <= 4_000);
-    let crumbs = support::breadcrumbs(exception);
+    let crumbs = crate::support::breadcrumbs(exception);
     assert!(crumbs.iter().any(|crumb| crumb["message"] == "nested"), "one huge record does not cost the trail the others");
 }
 

@@ -1,7 +1,5 @@
 //! The program's own code before an exception leaves.
 
-mod support;
-
 use std::{
     ops::ControlFlow,
     sync::{
@@ -11,9 +9,9 @@ use std::{
     time::Duration,
 };
 
+use crate::support::{PATIENCE, Pipeline};
 use crumbtrail::{LossReason, Mechanism, Signal, User, testing};
 use crumbtrail_receiver::Receiver;
-use support::{PATIENCE, Pipeline};
 use tracing::{error, info, info_span};
 
 const GO_ON: ControlFlow<()> = ControlFlow::Continue(());
@@ -44,7 +42,7 @@ fn a_hook_sees_what_will_be_sent_and_its_changes_arrive() {
     let exception = pipeline.exception("payment failed");
     assert_eq!((exception.text("exception.message"), exception.text("team"), exception.text("user.id")), ("rewritten", "payments", "43"));
     assert!(!exception.attributes.contains_key("order"));
-    assert!(support::breadcrumbs(&exception).iter().all(|crumb| crumb["data"]["seen"] == true));
+    assert!(crate::support::breadcrumbs(&exception).iter().all(|crumb| crumb["data"]["seen"] == true));
     let other = testing::capture_with(
         testing::builder().with_before_send(|exception| {
             exception.set_group("all that is left of payments");
@@ -144,7 +142,7 @@ fn what_no_hook_has_seen_is_withheld() {
     let files: Vec<_> =
         runs.flat_map(|run| std::fs::read_dir(run).unwrap().map(|file| std::fs::read(file.unwrap().path()).unwrap())).collect();
     let text = files.iter().map(|file| String::from_utf8_lossy(file).into_owned()).collect::<String>();
-    assert!(text.contains("tests/hooks.rs") && text.contains("crumbtrail.group.id") && text.contains("withheld"), "{text}");
+    assert!(text.contains("tests/api/hooks.rs") && text.contains("crumbtrail.group.id") && text.contains("withheld"), "{text}");
     for secret in ["user-of-the-request", "tag-of-the-request", "step-of-the-request", "message-of-the-panic"] {
         assert!(!text.contains(secret), "{secret}: {text}");
     }

@@ -1,18 +1,16 @@
 //! Which traces arrive: the sampler's share, and whole ones wherever something failed or was slow.
 
-mod support;
-
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
 
-use crumbtrail::{Sampler, Stats, propagation::SpanContext};
-use crumbtrail_receiver::Received;
-use support::{
+use crate::support::{
     PATIENCE, Pipeline,
     collector::{Collector, all, attribute},
 };
+use crumbtrail::{Sampler, Stats, propagation::SpanContext};
+use crumbtrail_receiver::Received;
 use tracing::{Span, error, field::Empty, info, info_span};
 
 fn pipeline(sampler: Sampler) -> Pipeline {
@@ -61,7 +59,7 @@ fn a_trace_with_an_exception_is_whole_although_it_is_not_sampled() {
     let exception = received.exceptions().next().unwrap();
     assert_eq!((&exception.trace_id, &exception.span_id, exception.flags), (&span("charge").trace_id, &span("charge").span_id, 3));
     let crumbs: Vec<String> =
-        support::breadcrumbs(exception).iter().map(|crumb| crumb["message"].as_str().unwrap_or_default().to_owned()).collect();
+        crate::support::breadcrumbs(exception).iter().map(|crumb| crumb["message"].as_str().unwrap_or_default().to_owned()).collect();
     let expected = [
         "opened request",
         "opened authenticate",

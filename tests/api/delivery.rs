@@ -1,13 +1,11 @@
 //! Delivery as a service sees it: every runtime, both protocols, a flush that tells the truth, losses that are counted.
 
-mod support;
-
 use std::time::Duration;
 
+use crate::support::{PATIENCE, Pipeline};
 #[cfg(feature = "grpc")]
 use crumbtrail::Protocol;
 use crumbtrail::{Compression, EnvVars, Exporter, LossReason, Sampler, Signal, propagation::SpanContext};
-use support::{PATIENCE, Pipeline};
 use tracing::{error, info, info_span, warn};
 
 fn work() {

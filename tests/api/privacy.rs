@@ -1,13 +1,11 @@
 //! Planted secrets, in every place where a value can enter, are in nothing that leaves: not on the network, not on disk, not on the console, not in `Debug` texts.
 
-mod support;
-
 use std::{error::Error, fmt, process::Command, time::Duration};
 
+use crate::support::PATIENCE;
 use crumbtrail::{Breadcrumb, Builder, Exporter, FlagEvaluation, LossReason, Scope, Scrubber, Signal, User, testing};
 use crumbtrail_receiver::Receiver;
 use serde_json::json;
-use support::PATIENCE;
 use tracing::{debug, error, field::Empty, info, info_span};
 
 /// A password, a token, a card, a JWT, and what else must not be told. Some are known by their key, some by their form, some by both.
@@ -159,7 +157,7 @@ fn nothing_planted_is_on_the_network() {
     assert!(received.exceptions().any(|exception| exception.text("exception.message").starts_with("panic here password=[Filtered]")));
     assert_eq!(received.metric("requests").unwrap().points[0].attributes["token"].as_str(), "[Filtered]");
     let arguments = format!("{:?}", received.logs[0].resource["process.command_args"]);
-    assert!(arguments.contains("privacy"), "{arguments}");
+    assert!(arguments.contains(env!("CARGO_CRATE_NAME")), "{arguments}");
 }
 
 #[test]
@@ -197,7 +195,7 @@ fn nothing_planted_is_on_the_console() {
         return;
     }
     let output = Command::new(std::env::current_exe().unwrap())
-        .args(["nothing_planted_is_on_the_console", "--exact", "--nocapture"])
+        .args(["privacy::nothing_planted_is_on_the_console", "--exact", "--nocapture"])
         .env(VARIABLE, "1")
         .output()
         .unwrap();
@@ -286,7 +284,7 @@ fn a_rule_that_panics_over_a_scope_blocks_nothing() {
 
 #[test]
 fn a_secret_at_a_limit_is_known_for_one() {
-    let pipeline = support::Pipeline::new(|builder, _| builder.with_log_attribute_limits(128, 24));
+    let pipeline = crate::support::Pipeline::new(|builder, _| builder.with_log_attribute_limits(128, 24));
     pipeline.run(|| {
         let _request = info_span!("request").entered();
         info!(url = "postgres://app:hunter2-canary@db", bytes = "token=hunter2-canary and more".as_bytes(), "limits");

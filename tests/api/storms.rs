@@ -1,12 +1,10 @@
 //! Storms: a share of records for each group, and every exception counted.
 
-mod support;
-
 use std::sync::Barrier;
 
+use crate::support::{PATIENCE, Pipeline};
 use crumbtrail::{ExceptionRate, Signal};
 use crumbtrail_receiver::Log;
-use support::{PATIENCE, Pipeline};
 use tracing::{error, info, info_span};
 
 #[test]
@@ -26,9 +24,11 @@ fn a_group_gets_full_records_then_lean_ones_and_all_are_counted() {
     let (lean, full): (Vec<&Log>, Vec<&Log>) =
         of_storm.into_iter().partition(|exception| exception.attributes.contains_key("crumbtrail.lean"));
     assert_eq!((full.len(), lean.len()), (5, 7));
-    assert!(full.iter().all(|exception| !exception.text("exception.stacktrace").is_empty() && !support::messages(exception).is_empty()));
+    assert!(
+        full.iter().all(|exception| !exception.text("exception.stacktrace").is_empty() && !crate::support::messages(exception).is_empty())
+    );
     for exception in lean {
-        assert!(exception.text("exception.stacktrace").is_empty() && support::breadcrumbs(exception).is_empty());
+        assert!(exception.text("exception.stacktrace").is_empty() && crate::support::breadcrumbs(exception).is_empty());
         assert!(!exception.text("user.id").is_empty() && !exception.trace_id.is_empty(), "who and where is known all the same");
         assert_eq!(exception.text("crumbtrail.group.id"), full[0].text("crumbtrail.group.id"));
     }

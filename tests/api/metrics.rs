@@ -1,11 +1,7 @@
 //! The recorder of the `metrics` facade, as a receiver sees it.
-#![cfg(feature = "metrics")]
-
-mod support;
-
+use crate::support::Pipeline;
 use crumbtrail_receiver::Metric;
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram, with_local_recorder};
-use support::Pipeline;
 
 fn metric(pipeline: &Pipeline, name: &str) -> Metric {
     pipeline.received().metric(name).unwrap_or_else(|| panic!("no metric {name}")).clone()
@@ -94,7 +90,7 @@ fn the_ledger_is_metrics_too() {
     pipeline.received();
     pipeline.receiver.answer_with(Some(500));
     pipeline.run(|| tracing::info!("refused"));
-    let _ = pipeline.telemetry.flush(support::PATIENCE);
+    let _ = pipeline.telemetry.flush(crate::support::PATIENCE);
     pipeline.receiver.answer_with(None);
     let exported = metric(&pipeline, "otel.sdk.exporter.log.exported");
     let point = |signal: &str, error: Option<&str>| {

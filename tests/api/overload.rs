@@ -1,7 +1,5 @@
 //! More is recorded than can be sent: what is left out is left out whole, and counted; exceptions are not.
 
-mod support;
-
 use std::{
     collections::BTreeMap,
     ops::ControlFlow,
@@ -10,9 +8,9 @@ use std::{
     time::Instant,
 };
 
+use crate::support::{PATIENCE, Pipeline, breadcrumbs};
 use crumbtrail::{LossReason, Sampler, Signal};
 use crumbtrail_receiver::{Received, Value};
-use support::{PATIENCE, Pipeline, breadcrumbs};
 use tracing::{error, info, info_span, warn};
 
 /// What the worker waits at.

@@ -1,9 +1,8 @@
 //! What the server layer makes of requests: real axum services, over loopback or called directly.
 
-mod support;
-
 use std::{convert::Infallible, sync::Arc};
 
+use crate::support::{PATIENCE, Pipeline};
 use axum::{
     Router,
     body::Body,
@@ -18,7 +17,6 @@ use crumbtrail::{
 };
 use crumbtrail_receiver::{Log, Point, Received, Span};
 use http_body_util::{BodyExt as _, StreamBody};
-use support::{PATIENCE, Pipeline};
 use tokio::sync::mpsc;
 use tower::ServiceExt as _;
 use tracing::{error, info, info_span};
@@ -177,7 +175,10 @@ fn a_request_says_the_same_to_us_alone_and_among_others() {
             let received = pipeline.received();
             let said = |span: &Span| (span.name.clone(), span.kind, span.status.clone(), span.attributes.clone(), span.dropped_attributes);
             let crumbs = |exception: &Log| {
-                support::breadcrumbs(exception).iter().map(|crumb| (crumb["message"].clone(), crumb["data"].clone())).collect::<Vec<_>>()
+                crate::support::breadcrumbs(exception)
+                    .iter()
+                    .map(|crumb| (crumb["message"].clone(), crumb["data"].clone()))
+                    .collect::<Vec<_>>()
             };
             let mut spans: Vec<_> = received.spans.iter().map(said).collect();
             // In which order they arrive is chance.
@@ -283,7 +284,7 @@ fn a_handler_that_panics_answers_500_and_is_one_exception() {
     assert_eq!((status, &*body), (StatusCode::INTERNAL_SERVER_ERROR, ""));
     let exception = pipeline.exception("division by zero");
     assert_eq!((exception.text("exception.type"), Some(exception.text("crumbtrail.error.id"))), ("panic", id.as_deref()));
-    assert_eq!(support::messages(&exception), ["about to divide"]);
+    assert_eq!(crate::support::messages(&exception), ["about to divide"]);
     assert!(pipeline.exceptions("HTTP 500").is_empty(), "the panic explains it");
     let span = pipeline.span("GET /panics");
     assert_eq!(
@@ -566,7 +567,7 @@ fn requests_of_a_real_server_do_not_mix_and_calls_join_them() {
     let failed: Vec<_> = received.exceptions().filter(|one| one.body.starts_with("charge ")).collect();
     assert_eq!(failed.len(), 10);
     for exception in failed {
-        let crumbs = support::breadcrumbs(exception);
+        let crumbs = crate::support::breadcrumbs(exception);
         let call = crumbs.iter().find(|crumb| crumb["category"] == "http").expect("the call");
         assert_eq!(call["message"], "GET 127.0.0.1 /charge/{id} → 502");
         assert_eq!((call["data"]["http.response.status_code"].as_i64(), call["level"].as_str()), (Some(502), Some("warn")));

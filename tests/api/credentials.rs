@@ -1,7 +1,5 @@
 //! Who may send, and through whom: tokens that are renewed, proxies. Report E.
 
-mod support;
-
 use std::{
     io::{self, Read as _, Write as _},
     net::{TcpListener, TcpStream},
@@ -12,9 +10,9 @@ use std::{
     thread,
 };
 
+use crate::support::{PATIENCE, Pipeline};
 use crumbtrail::{EnvVars, Protocol};
 use crumbtrail_receiver::{Answer, Receiver};
-use support::{PATIENCE, Pipeline};
 use tracing::{error, info};
 
 const PROTOCOLS: [Protocol; 2] = [Protocol::HttpProtobuf, Protocol::Grpc];

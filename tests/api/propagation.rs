@@ -1,14 +1,12 @@
 //! What callers send along, and what goes on to those who are called.
 
-mod support;
-
 use std::collections::BTreeMap;
 
+use crate::support::Pipeline;
 use crumbtrail::{
     EnvVars, Sampler,
     propagation::{self, Propagator},
 };
-use support::Pipeline;
 use tracing::{error, info_span};
 
 type Headers = BTreeMap<String, String>;
