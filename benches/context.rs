@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crumbtrail::{ExceptionRate, Scrubber, Signal, Telemetry};
+use crumbtrail::{Scrubber, Telemetry, config::ExceptionRate, stats::RecordKind};
 use crumbtrail_receiver::Receiver;
 use serde::Serialize;
 use tracing::error;
@@ -166,7 +166,7 @@ fn storm(what: &'static str, rate: ExceptionRate, raise: fn(u64)) -> Storm {
         ns_per_error: used / errors as f64,
         errors_per_second: errors as f64 / took.as_secs_f64(),
         worker_share: (process - used).max(0.0) / used,
-        records: telemetry.stats().signal(Signal::Exceptions).accepted(),
+        records: telemetry.stats().of(RecordKind::Exceptions).accepted(),
         only_counted: telemetry.stats().suppressed(),
         uncounted: uncounted(&telemetry, raised.load(Ordering::Relaxed)),
     }
@@ -175,7 +175,7 @@ fn storm(what: &'static str, rate: ExceptionRate, raise: fn(u64)) -> Storm {
 /// Every error is a record, or counted as one that got none.
 fn uncounted(telemetry: &Telemetry, raised: u64) -> i64 {
     let stats = telemetry.stats();
-    raised as i64 - (stats.signal(Signal::Exceptions).accepted() + stats.suppressed()) as i64
+    raised as i64 - (stats.of(RecordKind::Exceptions).accepted() + stats.suppressed()) as i64
 }
 
 fn median(mut values: Vec<f64>) -> f64 {

@@ -144,7 +144,7 @@ fn produce(contender: &str, rate: u64) {
     let endpoint = std::env::var("CRUMBTRAIL_BENCH_ENDPOINT").expect("an endpoint");
     let grpc = contender.ends_with("grpc");
     let work = if has_spans(contender) { span } else { log };
-    let signal = if has_spans(contender) { crumbtrail::Signal::Spans } else { crumbtrail::Signal::Logs };
+    let signal = if has_spans(contender) { crumbtrail::stats::RecordKind::Spans } else { crumbtrail::stats::RecordKind::Logs };
     let finish: Box<dyn FnOnce() -> Option<u64>> = if contender == "stock, spans, http" {
         stock_spans(&endpoint)
     } else if contender.starts_with("stock") {
@@ -172,13 +172,13 @@ fn produce(contender: &str, rate: u64) {
         })
     } else {
         let builder = crumbtrail::builder(crumbtrail::service!()).with_endpoint(endpoint).with_console(false);
-        let builder = builder.with_metrics_exporter(crumbtrail::Exporter::None);
+        let builder = builder.with_metrics_exporter(crumbtrail::config::Exporter::None);
         #[cfg(feature = "grpc")]
-        let builder = if grpc { builder.with_protocol(crumbtrail::Protocol::Grpc) } else { builder };
+        let builder = if grpc { builder.with_protocol(crumbtrail::config::Protocol::Grpc) } else { builder };
         let guard = builder.install().expect("installed");
         Box::new(move || {
             let _ = guard.telemetry().shutdown(Duration::from_secs(20));
-            Some(guard.telemetry().stats().signal(signal).lost())
+            Some(guard.telemetry().stats().of(signal).lost())
         })
     };
     // Connections and code paths are warm.

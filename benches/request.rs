@@ -317,11 +317,14 @@ mod stock {
 }
 
 fn crumbtrail_install(contender: &str) -> (Box<dyn Fn()>, Box<dyn std::any::Any>) {
-    use crumbtrail::{Exporter, Route, Sampler};
+    use crumbtrail::{
+        Sampler,
+        config::{Exporter, Filter},
+    };
     // The worker makes everything it would send, down to the decision where to; nothing leaves.
     let mut builder = crumbtrail::builder(crumbtrail::service!().with_crate("request"))
         // Every error gets its full record: that is what is measured.
-        .with_exception_rate(crumbtrail::ExceptionRate::unlimited())
+        .with_exception_rate(crumbtrail::config::ExceptionRate::unlimited())
         .with_logs_exporter(Exporter::None)
         .with_traces_exporter(Exporter::None)
         .with_metrics_exporter(Exporter::None);
@@ -334,7 +337,7 @@ fn crumbtrail_install(contender: &str) -> (Box<dyn Fn()>, Box<dyn std::any::Any>
     }
     let off = tracing_subscriber::filter::Targets::new();
     if contender == "crumbtrail_trail_only" {
-        builder = builder.with_route(Route::Logs, off).with_sampler(Sampler::always_off());
+        builder = builder.with_filter(Filter::Logs, off).with_sampler(Sampler::always_off());
     }
     let telemetry = builder.build().expect("telemetry");
     if contender == "crumbtrail_layer" {

@@ -22,7 +22,7 @@ async fn cart(Path(id): Path<u64>) -> Result<String, StatusCode> {
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // Delivers what is left when it is dropped, within two seconds.
     let _telemetry = crumbtrail::init(crumbtrail::service!())?;
-    let app = Router::new().route("/cart/{id}", get(cart)).layer(ServerLayer::new());
+    let app = Router::new().route("/cart/{id}", get(cart)).layer(ServerLayer::for_axum());
     let listener = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;
     println!("listening on http://{}", listener.local_addr()?);
     let serve = |signal| axum::serve(listener, app).with_graceful_shutdown(signal).into_future();

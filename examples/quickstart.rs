@@ -10,6 +10,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let _job = tracing::info_span!("job", user.id = "42").entered();
     tracing::debug!(line = "eighteen", "reading a line"); // a breadcrumb
-    let _ = "eighteen".parse::<u32>().captured(); // an exception
+    let _ = "eighteen".parse::<u32>().capture_err(); // an exception
     Ok(())
 } // dropping the guard delivers what is left, for 2 s at most

@@ -3,7 +3,7 @@
 mod bounds;
 mod context;
 mod destination;
-#[cfg(feature = "tracing-opentelemetry")]
+#[cfg(feature = "tracing-opentelemetry-0-34")]
 mod interop;
 mod metrics;
 mod state_dir;
@@ -25,14 +25,14 @@ use crate::{
         resource,
         thread::{self, Alive},
     },
+    filter::{Filter, Filters},
     hooks::Hooks,
-    ledger::Signal,
+    ledger::RecordKind,
     metrics::{Meters, MetricForm, MetricTemporality, around},
     propagation::{Propagator, Propagators},
-    route::{Route, Routes},
     sampling::Sampler,
     scrub::Scrubber,
-    service::Service,
+    service::ServiceInfo,
     spool,
     stack::in_app::OwnCrates,
     state::{
@@ -46,12 +46,12 @@ use crate::{
 /// Sets crumbtrail up. What is set here wins over the environment; what neither says has a default.
 ///
 /// ```
-/// use crumbtrail::{Route, Sampler};
+/// use crumbtrail::{config::Filter, Sampler};
 ///
 /// let telemetry = crumbtrail::builder(crumbtrail::service!())
 ///     .with_env()
 ///     .with_sampler(Sampler::ratio(0.1).parent_based())
-///     .with_route(Route::Breadcrumbs, "info,my_service=trace".parse()?)
+///     .with_filter(Filter::Breadcrumbs, "info,my_service=trace".parse()?)
 ///     .build()?;
 /// assert!(telemetry.warnings().is_empty());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -59,7 +59,7 @@ use crate::{
 #[derive(Clone)]
 #[must_use = "nothing happens until build() or install()"]
 pub struct Builder {
-    service: Service,
+    service: ServiceInfo,
     settings: Settings,
     endpoint: Option<String>,
     default_endpoint: bool,
@@ -70,6 +70,8 @@ pub struct Builder {
     insecure: bool,
     authority: Option<Vec<u8>>,
     identity: Option<(Vec<u8>, Vec<u8>)>,
+    #[cfg(feature = "tls-bundled-roots")]
+    bundled_roots: bool,
     proxy: Option<String>,
     proxy_from_env: bool,
     credentials: Option<Credentials>,
@@ -92,7 +94,7 @@ pub struct Builder {
     #[cfg(feature = "testing")]
     sink: Option<Arc<crate::testing::Sink>>,
     sampler: Option<Sampler>,
-    routes: Vec<(Route, Targets)>,
+    filters: Vec<(Filter, Targets)>,
     trail_memory: usize,
     outbox_memory: usize,
     stacktraces: bool,
@@ -104,7 +106,7 @@ pub struct Builder {
     attribute_limits: [LimitSettings; 2],
     propagators: Option<Propagators>,
     buckets: Vec<(String, Vec<f64>)>,
-    #[cfg(feature = "tracing-opentelemetry")]
+    #[cfg(feature = "tracing-opentelemetry-0-34")]
     interop: crate::interop::Options,
     temporality: Option<MetricTemporality>,
     exponential_histograms: Option<bool>,
@@ -118,7 +120,7 @@ pub struct Builder {
 }
 
 /// Starts a [`Builder`] for a service, see [`service!`](crate::service). Reads no environment until told to.
-pub fn builder(service: Service) -> Builder {
+pub fn builder(service: ServiceInfo) -> Builder {
     Builder {
         service,
         settings: Settings::default(),
@@ -131,6 +133,8 @@ pub fn builder(service: Service) -> Builder {
         insecure: false,
         authority: None,
         identity: None,
+        #[cfg(feature = "tls-bundled-roots")]
+        bundled_roots: false,
         proxy: None,
         proxy_from_env: false,
         credentials: None,
@@ -151,7 +155,7 @@ pub fn builder(service: Service) -> Builder {
         #[cfg(feature = "testing")]
         sink: None,
         sampler: None,
-        routes: Vec::new(),
+        filters: Vec::new(),
         trail_memory: 16 << 20,
         outbox_memory: 1 << 20,
         stacktraces: true,
@@ -162,7 +166,7 @@ pub fn builder(service: Service) -> Builder {
         attribute_limits: [LimitSettings::default(); 2],
         propagators: None,
         buckets: Vec::new(),
-        #[cfg(feature = "tracing-opentelemetry")]
+        #[cfg(feature = "tracing-opentelemetry-0-34")]
         interop: Default::default(),
         temporality: None,
         exponential_histograms: None,
@@ -196,17 +200,17 @@ impl Builder {
     }
 
     /// An attribute of the resource, such as `service.namespace`.
-    pub fn with_attribute(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+    pub fn with_resource_attribute(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.attributes.push((key.into(), value.into()));
         self
     }
 
     /// The environment the service runs in: `production`, `staging`, … (`deployment.environment.name`). Where nothing says, `production`, or `development` in a build with debug assertions.
     pub fn with_deployment_environment(self, name: impl Into<String>) -> Self {
-        self.with_attribute("deployment.environment.name", name)
+        self.with_resource_attribute("deployment.environment.name", name)
     }
 
-    /// More crates that are the service's own: their frames are marked as such in reports, and their DEBUG events are kept as breadcrumbs. Crates of the same workspace are known without it, see [`Service::with_workspace_of`](crate::Service::with_workspace_of).
+    /// More crates that are the service's own: their frames are marked as such in reports, and their DEBUG events are kept as breadcrumbs. Crates of the same workspace are known without it, see [`ServiceInfo::with_workspace_of`](crate::ServiceInfo::with_workspace_of).
     pub fn with_own_crates<C: Into<String>>(mut self, crates: impl IntoIterator<Item = C>) -> Self {
         self.own_crates.extend(crates.into_iter().map(Into::into));
         self
@@ -218,9 +222,9 @@ impl Builder {
         self
     }
 
-    /// Which events and spans feed a [`Route`]. The text form is that of [`Targets`]: `info,my_crate=debug`; `CRUMBTRAIL_EXCEPTIONS`, `CRUMBTRAIL_LOGS`, `CRUMBTRAIL_SPANS` and `CRUMBTRAIL_BREADCRUMBS` say it where code does not.
-    pub fn with_route(mut self, route: Route, targets: Targets) -> Self {
-        self.routes.push((route, targets));
+    /// Which events and spans feed a [`Filter`]. The text form is that of [`Targets`]: `info,my_crate=debug`; `CRUMBTRAIL_EXCEPTIONS`, `CRUMBTRAIL_LOGS`, `CRUMBTRAIL_SPANS` and `CRUMBTRAIL_BREADCRUMBS` say it where code does not.
+    pub fn with_filter(mut self, filter: Filter, targets: Targets) -> Self {
+        self.filters.push((filter, targets));
         self
     }
 
@@ -287,13 +291,13 @@ impl Builder {
         let release: BTreeMap<String, String> = release.collect();
         let release = release.into_iter().map(|(key, value)| opentelemetry::KeyValue::new(key, value)).collect();
         let scrubber = Arc::new(self.scrubber.clone());
-        #[cfg(feature = "metrics")]
+        #[cfg(feature = "metrics-0-24")]
         let recorder = {
             let buckets =
                 self.buckets.iter().map(|(name, bounds)| crate::metrics::recorder::Buckets { name: name.clone(), bounds: bounds.clone() });
-            crate::metrics::recorder::Recorder::new(&meters, buckets.collect(), scrubber.clone())
+            crate::metrics::recorder::MetricsRecorder::new(&meters, buckets.collect(), scrubber.clone())
         };
-        let exports_spans = !matches!(destinations[Signal::Spans as usize], Destination::Nowhere);
+        let exports_spans = !matches!(destinations[RecordKind::Spans as usize], Destination::Nowhere);
         let defaults = SpanLimits::default();
         let worker = Arc::new(WorkerConfig {
             own: {
@@ -335,7 +339,7 @@ impl Builder {
             Box::new(move |core, link| thread::start(core, link, &worker, &alive))
         };
         let config = CoreConfig {
-            routes: self.routes(),
+            filters: self.filters(),
             sampler: self.sampler.or(settings.sampler).unwrap_or_default(),
             event_limits: limits(self.attribute_limits[0].or(settings.log_limits)),
             span_limits: limits(self.attribute_limits[1].or(settings.span_limits)),
@@ -354,9 +358,9 @@ impl Builder {
             #[cfg(feature = "testing")]
             takes_scoped_panics: self.sink.is_some(),
             meters,
-            #[cfg(feature = "tracing-opentelemetry")]
+            #[cfg(feature = "tracing-opentelemetry-0-34")]
             other_api: self.interop.other_api(),
-            #[cfg(not(feature = "tracing-opentelemetry"))]
+            #[cfg(not(feature = "tracing-opentelemetry-0-34"))]
             other_api: None,
             start,
         };
@@ -364,12 +368,12 @@ impl Builder {
         for warning in &warnings {
             crate::diagnose(format_args!("{warning}"));
         }
-        #[cfg(feature = "metrics")]
+        #[cfg(feature = "metrics-0-24")]
         recorder.counts_for(&core);
         core.meters.read_around(around(
             &core,
             release,
-            #[cfg(feature = "metrics")]
+            #[cfg(feature = "metrics-0-24")]
             recorder.clone(),
         ));
         let extras = Extras {
@@ -377,9 +381,9 @@ impl Builder {
             unused: settings.unused.clone(),
             shutdown_timeout: self.shutdown_timeout,
             disabled: settings.disabled,
-            #[cfg(feature = "tracing-opentelemetry")]
+            #[cfg(feature = "tracing-opentelemetry-0-34")]
             opentelemetry_globals: self.interop.globals,
-            #[cfg(feature = "metrics")]
+            #[cfg(feature = "metrics-0-24")]
             recorder,
         };
         Telemetry::start(core, alive, extras)
@@ -410,24 +414,24 @@ impl Builder {
         crate::telemetry::install(telemetry, panic_hook, output, metrics_recorder)
     }
 
-    fn routes(&self) -> Routes {
-        let mut routes = Routes::new(self.own_crates.iter().chain(&self.service.own_crates), self.service.workspace.is_some());
-        #[cfg(feature = "tracing-opentelemetry")]
+    fn filters(&self) -> Filters {
+        let mut filters = Filters::new(self.own_crates.iter().chain(&self.service.own_crates), self.service.workspace.is_some());
+        #[cfg(feature = "tracing-opentelemetry-0-34")]
         if self.interop.span_extensions {
-            routes.add_span_extensions();
+            filters.add_span_extensions();
         }
-        for (route, targets) in self.settings.routes.iter().chain(&self.routes) {
-            routes.set(*route, targets.clone());
+        for (filter, targets) in self.settings.filters.iter().chain(&self.filters) {
+            filters.set(*filter, targets.clone());
         }
         if self.settings.disabled {
-            for route in [Route::Exceptions, Route::Logs, Route::Spans, Route::Breadcrumbs] {
-                routes.turn_off(route);
+            for filter in [Filter::Exceptions, Filter::Logs, Filter::Spans, Filter::Breadcrumbs] {
+                filters.turn_off(filter);
             }
-            routes.only_pass_on();
+            filters.only_pass_on();
         } else if self.exporter(0, &self.settings.logs) == Exporter::None {
-            routes.turn_off(Route::Logs);
+            filters.turn_off(Filter::Logs);
         }
-        routes
+        filters
     }
 
     /// Later ones win.

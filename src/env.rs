@@ -18,19 +18,19 @@ use percent_encoding::percent_decode_str;
 use tracing_subscriber::filter::Targets;
 
 use crate::{
-    Console,
+    console::Console,
     delivery::{Compression, Protocol},
     export::config::Exporter,
+    filter::Filter,
     metrics::MetricTemporality,
     propagation::{Propagator, Propagators},
-    route::Route,
     sampling::Sampler,
 };
 
 /// Environment variables, copied.
 ///
 /// ```
-/// use crumbtrail::{EnvVars, service};
+/// use crumbtrail::{config::EnvVars, service};
 ///
 /// let environment = EnvVars::from_iter([("OTEL_TRACES_SAMPLER", "sometimes")]);
 /// let telemetry = crumbtrail::builder(service!()).with_env_vars(&environment).build()?;
@@ -156,7 +156,7 @@ pub(crate) struct Settings {
     pub(crate) exception_span_events: Option<bool>,
     pub(crate) state_dir: Option<PathBuf>,
     pub(crate) console: Option<Console>,
-    pub(crate) routes: Vec<(Route, Targets)>,
+    pub(crate) filters: Vec<(Filter, Targets)>,
     /// `None`: no environment was read.
     pub(crate) proxies: Option<Proxies>,
     pub(crate) warnings: Vec<Warning>,
@@ -210,7 +210,7 @@ impl Settings {
             span_links: reader.count("OTEL_SPAN_LINK_COUNT_LIMIT"),
             state_dir: state_dir(environment),
             console: reader.parsed("CRUMBTRAIL_CONSOLE", crate::console::parse),
-            routes: routes(&mut reader),
+            filters: filters(&mut reader),
             proxies: Some(Proxies::read(environment)),
             exception_span_events: reader.parsed("OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN", exception_signal),
             ..Self::default()
@@ -304,16 +304,16 @@ impl Reader<'_> {
 }
 
 /// A filter each, as `RUST_LOG` has it, but without spans and fields.
-fn routes(reader: &mut Reader<'_>) -> Vec<(Route, Targets)> {
+fn filters(reader: &mut Reader<'_>) -> Vec<(Filter, Targets)> {
     let variables = [
-        ("CRUMBTRAIL_EXCEPTIONS", Route::Exceptions),
-        ("CRUMBTRAIL_LOGS", Route::Logs),
-        ("CRUMBTRAIL_SPANS", Route::Spans),
-        ("CRUMBTRAIL_BREADCRUMBS", Route::Breadcrumbs),
+        ("CRUMBTRAIL_EXCEPTIONS", Filter::Exceptions),
+        ("CRUMBTRAIL_LOGS", Filter::Logs),
+        ("CRUMBTRAIL_SPANS", Filter::Spans),
+        ("CRUMBTRAIL_BREADCRUMBS", Filter::Breadcrumbs),
     ];
     let filter =
         |text: &str| text.parse().map_err(|error| format!("{error}; expected something like info,my_crate=debug; the default is used"));
-    variables.into_iter().filter_map(|(name, route)| Some((route, reader.parsed(name, filter)?))).collect()
+    variables.into_iter().filter_map(|(name, of)| Some((of, reader.parsed(name, filter)?))).collect()
 }
 
 /// Ours, or a directory in the first that systemd has made for the service (`StateDirectory=`).

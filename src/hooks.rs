@@ -2,7 +2,7 @@
 
 use std::{fmt, ops::ControlFlow, sync::Arc};
 
-use crate::{Breadcrumb, Exception, LossReason, fork::Once, scrub::Scrubber, unwind::guarded};
+use crate::{Breadcrumb, Exception, fork::Once, ledger::LossReason, scrub::Scrubber, unwind::guarded};
 
 type BeforeSend = Arc<dyn Fn(&mut Exception) -> ControlFlow<()> + Send + Sync>;
 type BeforeBreadcrumb = Arc<dyn Fn(&mut Breadcrumb) -> ControlFlow<()> + Send + Sync>;

@@ -8,7 +8,7 @@ use std::{
 /// What is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Signal {
+pub enum RecordKind {
     /// Exception records.
     Exceptions,
     /// Log records.
@@ -19,7 +19,7 @@ pub enum Signal {
     Metrics,
 }
 
-impl Signal {
+impl RecordKind {
     pub(crate) const ALL: [Self; 4] = [Self::Exceptions, Self::Logs, Self::Spans, Self::Metrics];
 
     /// The signal's name in messages: `exceptions`, `logs`, `spans`, `metrics`.
@@ -113,7 +113,7 @@ impl LossReason {
 /// Running totals, one line a signal. Every record accepted is pending until it is delivered, spooled or lost; a spooled one may still be delivered or lost.
 #[derive(Default)]
 pub(crate) struct Ledger {
-    lines: [Line; Signal::ALL.len()],
+    lines: [Line; RecordKind::ALL.len()],
     is_overloaded: AtomicBool,
 }
 
@@ -128,18 +128,18 @@ struct Line {
 
 impl Ledger {
     /// Records that reached the worker.
-    pub(crate) fn accepted(&self, signal: Signal, count: u64) {
+    pub(crate) fn accepted(&self, signal: RecordKind, count: u64) {
         self.lines[signal as usize].accepted.fetch_add(count, Ordering::Relaxed);
     }
 
     /// Records that never reached the worker: the program emitted them, so they count as accepted, too.
-    pub(crate) fn dropped(&self, signal: Signal, reason: LossReason, count: u64) {
+    pub(crate) fn dropped(&self, signal: RecordKind, reason: LossReason, count: u64) {
         self.accepted(signal, count);
         self.lost(signal, reason, count);
     }
 
     /// Records found in the spool of a process that is gone.
-    pub(crate) fn recovered(&self, signal: Signal, count: u64) {
+    pub(crate) fn recovered(&self, signal: RecordKind, count: u64) {
         let line = &self.lines[signal as usize];
         line.accepted.fetch_add(count, Ordering::Relaxed);
         line.recovered.fetch_add(count, Ordering::Relaxed);
@@ -147,28 +147,29 @@ impl Ledger {
     }
 
     /// Accepted records that are on disk now.
-    pub(crate) fn spooled(&self, signal: Signal, count: u64) {
+    pub(crate) fn spooled(&self, signal: RecordKind, count: u64) {
         self.lines[signal as usize].spooled.fetch_add(count, Ordering::Relaxed);
     }
 
     /// Spooled records about to be delivered or lost, or in memory only again.
-    pub(crate) fn unspooled(&self, signal: Signal, count: u64) {
+    pub(crate) fn unspooled(&self, signal: RecordKind, count: u64) {
         self.lines[signal as usize].spooled.fetch_sub(count, Ordering::Relaxed);
     }
 
     /// Records a receiver acknowledged.
-    pub(crate) fn delivered(&self, signal: Signal, count: u64) {
+    pub(crate) fn delivered(&self, signal: RecordKind, count: u64) {
         self.lines[signal as usize].delivered.fetch_add(count, Ordering::Relaxed);
     }
 
     /// Accepted records that are gone.
-    pub(crate) fn lost(&self, signal: Signal, reason: LossReason, count: u64) {
+    pub(crate) fn lost(&self, signal: RecordKind, reason: LossReason, count: u64) {
         self.lines[signal as usize].lost[reason as usize].fetch_add(count, Ordering::Relaxed);
     }
 
     /// Logs and spans that were left out for want of room.
     pub(crate) fn left_out(&self) -> [u64; 2] {
-        [Signal::Logs, Signal::Spans].map(|signal| self.lines[signal as usize].lost[LossReason::Overload as usize].load(Ordering::Relaxed))
+        [RecordKind::Logs, RecordKind::Spans]
+            .map(|signal| self.lines[signal as usize].lost[LossReason::Overload as usize].load(Ordering::Relaxed))
     }
 
     /// Some are, or have been just now.
@@ -176,11 +177,11 @@ impl Ledger {
         self.is_overloaded.store(is_overloaded, Ordering::Relaxed);
     }
 
-    pub(crate) fn stats(&self, starved_trails: u64, suppressed: u64, faults: u64) -> Stats {
+    pub(crate) fn stats(&self, trail_pool_exhausted: u64, suppressed: u64, faults: u64) -> Stats {
         Stats {
-            lines: Signal::ALL.map(|signal| {
+            lines: RecordKind::ALL.map(|signal| {
                 let line = &self.lines[signal as usize];
-                SignalStats {
+                RecordStats {
                     // Read in this order, a record on its way from one state to the next shows as pending, never twice.
                     lost: LossReason::ALL.map(|reason| line.lost[reason as usize].load(Ordering::Relaxed)),
                     delivered: line.delivered.load(Ordering::Relaxed),
@@ -189,7 +190,7 @@ impl Ledger {
                     accepted: line.accepted.load(Ordering::Relaxed),
                 }
             }),
-            starved_trails,
+            trail_pool_exhausted,
             suppressed,
             faults,
             is_overloaded: self.is_overloaded.load(Ordering::Relaxed),
@@ -200,8 +201,8 @@ impl Ledger {
 /// What became of everything recorded so far. A snapshot; see [`Telemetry::stats`](crate::Telemetry::stats).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stats {
-    lines: [SignalStats; Signal::ALL.len()],
-    starved_trails: u64,
+    lines: [RecordStats; RecordKind::ALL.len()],
+    trail_pool_exhausted: u64,
     suppressed: u64,
     faults: u64,
     is_overloaded: bool,
@@ -209,16 +210,16 @@ pub struct Stats {
 
 impl Stats {
     /// The totals of one signal.
-    pub fn signal(&self, signal: Signal) -> &SignalStats {
+    pub fn of(&self, signal: RecordKind) -> &RecordStats {
         &self.lines[signal as usize]
     }
 
     /// How often a trail could not grow because the memory of all trails was in use. Breadcrumbs are missing then; nothing else is.
-    pub fn starved_trails(&self) -> u64 {
-        self.starved_trails
+    pub fn trail_pool_exhausted(&self) -> u64 {
+        self.trail_pool_exhausted
     }
 
-    /// Exceptions of which no record was made, because their group had [its share](crate::ExceptionRate). The metric `crumbtrail.exceptions` has counted them.
+    /// Exceptions of which no record was made, because their group had [its share](crate::config::ExceptionRate). The metric `crumbtrail.exceptions` has counted them.
     pub fn suppressed(&self) -> u64 {
         self.suppressed
     }
@@ -231,7 +232,7 @@ impl Stats {
 
     /// Panics of our own that were caught. What they cost is among the [`LossReason::InternalError`]; please
     /// report them.
-    pub fn faults(&self) -> u64 {
+    pub fn internal_panics(&self) -> u64 {
         self.faults
     }
 }
@@ -239,8 +240,8 @@ impl Stats {
 impl fmt::Display for Stats {
     /// A line for each signal: `exceptions  3 accepted, 3 delivered`, then what was lost and why. One more while there is an [overload](Self::is_overloaded).
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, signal) in Signal::ALL.into_iter().enumerate() {
-            let line = self.signal(signal);
+        for (index, signal) in RecordKind::ALL.into_iter().enumerate() {
+            let line = self.of(signal);
             if index > 0 {
                 writeln!(f)?;
             }
@@ -257,7 +258,7 @@ impl fmt::Display for Stats {
             for reason in LossReason::ALL.into_iter().filter(|reason| line.lost_to(*reason) > 0) {
                 write!(f, ", {} lost to {}", line.lost_to(reason), reason.as_str())?;
             }
-            if signal == Signal::Exceptions && self.suppressed > 0 {
+            if signal == RecordKind::Exceptions && self.suppressed > 0 {
                 write!(f, "; {} more were only counted", self.suppressed)?;
             }
         }
@@ -270,7 +271,7 @@ impl fmt::Display for Stats {
 
 /// The totals of one signal. `accepted == delivered + spooled + lost + pending`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SignalStats {
+pub struct RecordStats {
     accepted: u64,
     recovered: u64,
     delivered: u64,
@@ -278,7 +279,7 @@ pub struct SignalStats {
     lost: [u64; LossReason::ALL.len()],
 }
 
-impl SignalStats {
+impl RecordStats {
     /// Records taken so far; those still in a thread's outbox are not yet counted.
     pub fn accepted(&self) -> u64 {
         self.accepted
@@ -325,10 +326,10 @@ pub struct FlushReport {
 
 impl FlushReport {
     pub(crate) fn between(before: &Stats, after: &Stats) -> Self {
-        let sum = |stats: &Stats, of: fn(&SignalStats) -> u64| Signal::ALL.iter().map(|signal| of(stats.signal(*signal))).sum::<u64>();
+        let sum = |stats: &Stats, of: fn(&RecordStats) -> u64| RecordKind::ALL.iter().map(|signal| of(stats.of(*signal))).sum::<u64>();
         Self {
-            delivered: sum(after, SignalStats::delivered).saturating_sub(sum(before, SignalStats::delivered)),
-            spooled: sum(after, SignalStats::spooled),
+            delivered: sum(after, RecordStats::delivered).saturating_sub(sum(before, RecordStats::delivered)),
+            spooled: sum(after, RecordStats::spooled),
             lost: sum(after, lost_unasked).saturating_sub(sum(before, lost_unasked)),
         }
     }
@@ -350,7 +351,7 @@ impl FlushReport {
 }
 
 /// What the program dropped itself is no loss.
-fn lost_unasked(line: &SignalStats) -> u64 {
+fn lost_unasked(line: &RecordStats) -> u64 {
     line.lost() - line.lost_to(LossReason::Filtered)
 }
 

@@ -21,9 +21,9 @@
 //! - **Exception**: an ERROR event, a [`capture`]d error or a panic. It becomes one log record with EventName `exception`, and counts in the metric `crumbtrail.exceptions`.
 //! - **[Scope]**: who a request is for and in which circumstances; it ends with the request. Secrets are taken out by a [`Scrubber`] before anything is recorded.
 //! - **Trail**: what the request did before. It begins at a root span, and at any span of `otel.kind` server or consumer, and ends with it. It follows the span tree: through `.await`s, into spawned tasks and threads that carry the span.
-//! - **[Route]**: which events and spans become exceptions, logs, spans and breadcrumbs.
+//! - **[Filter](config::Filter)**: which events and spans become exceptions, logs, spans and breadcrumbs.
 //! - **Worker**: one thread of our own that encodes and sends. The calling thread allocates nothing for an event, waits for nothing, and is told what was lost only through [`Telemetry::stats`].
-//! - **[Ledger](Stats)**: every record ends as delivered, spooled on disk ([`Builder::with_state_dir`]), or lost for a stated reason.
+//! - **[Ledger](stats::Stats)**: every record ends as delivered, spooled on disk ([`Builder::with_state_dir`]), or lost for a stated reason.
 //!
 //! # Overload
 //!
@@ -32,19 +32,19 @@
 //! that begin on that thread are left out as wholes, rather than that many lose a part each: each with the
 //! same probability, the higher the fuller it is, all of them from three quarters on. So it settles where
 //! just that is left out which cannot be carried. What is left out are spans, and logs below WARN, counted as
-//! [`LossReason::Overload`]; so are logs below WARN outside of requests, one by one. A log is only left out
+//! [`LossReason::Overload`](stats::LossReason::Overload); so are logs below WARN outside of requests, one by one. A log is only left out
 //! where its thread has no room: a request that goes on for long, or on another thread, may have logs without
 //! spans. Those whom such a request calls are told that the trace is not sampled. Its trail is kept as ever:
 //! an exception in it arrives, with its breadcrumbs, and with [`Sampler::keep_errors`] so does its trace.
 //! Metrics count every request.
 //!
-//! While it lasts, [`Stats::is_overloaded`] is true, and the instrumentation scopes of what is exported have
+//! While it lasts, [`Stats::is_overloaded`](stats::Stats::is_overloaded) is true, and the instrumentation scopes of what is exported have
 //! the attribute `crumbtrail.left_out.ratio` (a double, 0 to 1): of all logs, or spans, that the process has
 //! recorded since the request before, the share that is missing. A line on stderr says when it begins, and
 //! another when it has ended, if it did not end less than a minute before.
 //!
 //! Exceptions have a queue of their own. A record that finds no room at all is dropped
-//! ([`LossReason::QueueOverflow`]), be it a warning. The memory of `n` threads that record is at most `n`
+//! ([`LossReason::QueueOverflow`](stats::LossReason::QueueOverflow)), be it a warning. The memory of `n` threads that record is at most `n`
 //! outboxes; that of worker and queues some 130 MB, of which 56 MB are exceptions.
 //!
 //! # Ending
@@ -61,7 +61,17 @@
 //!
 //! # Features
 //!
-//! Features only add. On by default: `http` (OTLP over HTTP), `gzip`, `spool` (undelivered exceptions wait on disk), `metrics` (a recorder for the facade), `log` (records of the `log` crate), `console` (events and captured errors on standard error: text on a terminal, JSON lines otherwise). Also: `grpc` (OTLP over gRPC), `json` (OTLP as JSON), `zstd`, `tls` (rustls with the system's roots; the program's cryptography, else Graviola), `tls-bundled-roots` (and Mozilla's), `cli` (the program `crumbtrail`), `testing` (the test kit), `tower`, `axum`, `actix-web-4`, `reqwest`, `reqwest-middleware` (middleware), `signal`, `tracing-opentelemetry`, `tracing-opentelemetry-0-33` (interop), `anyhow`, `eyre`, `error-stack`, `rootcause` (errors of these crates can be [`capture`]d).
+//! Features only add: none of them changes what a program does that does not ask for it. Those for a crate
+//! whose next version will be another (0.x) carry its version.
+//!
+//! | for | on by default | others |
+//! |---|---|---|
+//! | transport | `http` (OTLP over HTTP), `gzip` | `grpc`, `json` (OTLP as JSON), `zstd`, `tls` (rustls with the system's roots; the program's cryptography, else Graviola), `tls-bundled-roots` |
+//! | what is recorded | `metrics-0-24` (a recorder for the facade), `log` (records of the `log` crate) | `anyhow`, `eyre-0-6`, `error-stack-0-8`, `rootcause-0-13` (errors of these crates can be [`capture`]d) |
+//! | middleware | | `tower`, `axum-0-8`, `actix-web-4`, `reqwest-0-13`, `reqwest-middleware-0-5` |
+//! | OpenTelemetry's own API | | `tracing-opentelemetry-0-34`, `tracing-opentelemetry-0-33` |
+//! | where it ends up | `spool` (undelivered exceptions wait on disk), `console` (events and captured errors on standard error: text on a terminal, JSON lines otherwise) | `cli` (the program `crumbtrail`) |
+//! | and | | `testing` (the test kit), `shutdown` (a graceful end) |
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, clippy::print_stderr))]
 
@@ -80,9 +90,10 @@ mod error;
 mod exception;
 mod export;
 mod failpoint;
+mod filter;
 mod fork;
 mod hooks;
-#[cfg(feature = "tracing-opentelemetry")]
+#[cfg(feature = "tracing-opentelemetry-0-34")]
 pub mod interop;
 mod layer;
 mod ledger;
@@ -96,13 +107,12 @@ pub mod propagation;
 mod random;
 #[cfg(unix)]
 mod rlimit;
-mod route;
 mod sampling;
 mod scope;
 mod scrub;
 mod service;
-#[cfg(all(feature = "signal", unix))]
-mod signal;
+#[cfg(all(feature = "shutdown", unix))]
+mod shutdown;
 pub mod spool;
 mod stack;
 mod state;
@@ -115,51 +125,71 @@ pub mod tower;
 mod trail;
 mod unwind;
 
-#[cfg(feature = "metrics")]
-pub use crate::metrics::recorder::Recorder;
 pub use crate::{
     attribute::AttributeValue,
-    breadcrumb::{Breadcrumb, Breadcrumbs, breadcrumb, breadcrumb_with},
+    breadcrumb::{Breadcrumb, breadcrumb, breadcrumb_with},
     builder::{Builder, builder},
-    console::{Console, ConsoleFormat},
-    delivery::{Compression, Protocol},
     ending::exit,
-    env::{EnvVars, Warning},
-    error::{FlushError, InitError},
-    exception::{
-        Capture, CaptureParts, Cause, DynError, ErrorId, ErrorReport, Exception, Mechanism, ParseErrorIdError, Reported, ResultExt,
-        StdError, capture, last_error_id, storm::ExceptionRate,
-    },
-    export::config::Exporter,
-    ledger::{FlushReport, LossReason, Signal, SignalStats, Stats},
+    error::InitError,
+    exception::{ErrorId, ErrorReport, Exception, ResultExt, capture, last_error_id},
     main_error::MainError,
-    metrics::MetricTemporality,
-    route::Route,
     sampling::Sampler,
     scope::{FlagEvaluation, Scope, User, clear_user, flag_evaluated, set_context, set_session, set_tag, set_user},
     scrub::Scrubber,
-    service::Service,
-    stack::resolve::Frame,
+    service::ServiceInfo,
     telemetry::{Telemetry, TelemetryGuard},
 };
 
-#[cfg(feature = "anyhow")]
-pub use crate::exception::Anyhow;
-#[cfg(feature = "error-stack")]
-pub use crate::exception::ErrorStack;
-#[cfg(feature = "eyre")]
-pub use crate::exception::Eyre;
-#[cfg(feature = "rootcause")]
-pub use crate::exception::RootCause;
-#[cfg(all(feature = "signal", unix))]
-pub use crate::signal::{ShutdownSignal, shutdown_signal, until_signal};
+#[cfg(feature = "metrics-0-24")]
+pub use crate::metrics::recorder::MetricsRecorder;
+#[cfg(all(feature = "shutdown", unix))]
+pub use crate::shutdown::{ShutdownSignal, shutdown_signal, until_signal};
+
+/// What only set-up names: protocols, exporters, filters, forms of output.
+pub mod config {
+    pub use crate::{
+        console::{Console, ConsoleFormat},
+        delivery::{Compression, Protocol},
+        env::{EnvVars, Warning},
+        exception::storm::ExceptionRate,
+        export::config::Exporter,
+        filter::Filter,
+        metrics::MetricTemporality,
+    };
+}
+
+/// What can be captured, and what an [`Exception`] is made of.
+pub mod errors {
+    pub use crate::{
+        breadcrumb::Breadcrumbs,
+        exception::{Capture, CaptureParts, Cause, DynError, Mechanism, ParseErrorIdError, Reported, StdError},
+        stack::resolve::Frame,
+    };
+
+    #[cfg(feature = "anyhow")]
+    pub use crate::exception::Anyhow;
+    #[cfg(feature = "error-stack-0-8")]
+    pub use crate::exception::ErrorStack;
+    #[cfg(feature = "eyre-0-6")]
+    pub use crate::exception::Eyre;
+    #[cfg(feature = "rootcause-0-13")]
+    pub use crate::exception::RootCause;
+}
+
+/// The ledger: what became of every record. See [`Telemetry::stats`].
+pub mod stats {
+    pub use crate::{
+        error::FlushError,
+        ledger::{FlushReport, LossReason, RecordKind, RecordStats, Stats},
+    };
+}
 
 /// Sets everything up from the environment and installs it:
 /// [`builder`]`(service).`[`with_env`](Builder::with_env)`().`[`install`](Builder::install)`()`.
 ///
 /// # Errors
 /// A global subscriber is installed already, or the worker thread could not be started.
-pub fn init(service: Service) -> Result<TelemetryGuard, InitError> {
+pub fn init(service: ServiceInfo) -> Result<TelemetryGuard, InitError> {
     builder(service).with_env().install()
 }
 
@@ -180,7 +210,7 @@ pub fn init(service: Service) -> Result<TelemetryGuard, InitError> {
 ///
 /// # Errors
 /// The environment asks for what cannot work, or the worker thread could not be started.
-pub fn layer<S>(service: Service) -> Result<impl tracing_subscriber::Layer<S> + Send + Sync + use<S>, InitError>
+pub fn layer<S>(service: ServiceInfo) -> Result<impl tracing_subscriber::Layer<S> + Send + Sync + use<S>, InitError>
 where
     S: tracing_core::Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a> + Send + Sync,
 {
@@ -195,7 +225,7 @@ fn diagnose(message: std::fmt::Arguments<'_>) {
 
 /// The README's examples, and those of the pages that it leads to. Each stands as it is read, so they need
 /// the features that they show.
-#[cfg(all(doctest, feature = "testing", feature = "axum", feature = "anyhow", feature = "signal"))]
+#[cfg(all(doctest, feature = "testing", feature = "axum-0-8", feature = "anyhow", feature = "shutdown"))]
 mod pages {
     #[doc = include_str!("../README.md")]
     struct Readme;

@@ -3,7 +3,7 @@
 use std::{error::Error, fmt, panic::Location};
 
 #[cfg(doc)]
-use crate::Mechanism;
+use crate::exception::Mechanism;
 
 use crate::{exception, state::active_core};
 
@@ -12,16 +12,16 @@ use crate::{exception, state::active_core};
 /// Of any error, a text, `anyhow::Error` or `eyre::Report`. It becomes an exception of severity FATAL, with its causes ([`Mechanism::Main`]), of the telemetry that is installed; one that was reported before has no second record. The standard library then prints it, with its causes, and ends the process with code 1; the guard, which `main` still has, delivers it. An error from before there was a guard is printed and not reported.
 ///
 /// ```
-/// use crumbtrail::{MainError, Mechanism, testing};
+/// use crumbtrail::{errors::Mechanism, testing, MainError};
 ///
 /// fn serve() -> Result<(), MainError> {
 ///     let _port: u16 = "eighty".parse()?;
 ///     Ok(())
 /// }
-/// let (ended, captured) = testing::capture(serve);
+/// let (ended, collected) = testing::collect(serve);
 /// assert!(ended.is_err());
-/// assert_eq!(captured.exceptions()[0].mechanism(), Mechanism::Main);
-/// assert!(captured.exceptions()[0].is_fatal());
+/// assert_eq!(collected.exceptions()[0].mechanism(), Mechanism::Main);
+/// assert!(collected.exceptions()[0].is_fatal());
 /// ```
 ///
 /// A program:

@@ -67,13 +67,13 @@ impl Sampler {
     /// use crumbtrail::Sampler;
     ///
     /// let builder = crumbtrail::testing::builder().with_sampler(Sampler::always_off().keep_errors());
-    /// let (_, captured) = crumbtrail::testing::capture_with(builder, || {
+    /// let (_, collected) = crumbtrail::testing::collect_with(builder, || {
     ///     tracing::info_span!("healthy").in_scope(|| tracing::info!("all is well"));
     ///     let _request = tracing::info_span!("request").entered();
     ///     tracing::info_span!("before").in_scope(|| {});
     ///     tracing::error!("card refused");
     /// });
-    /// let names: Vec<&str> = captured.spans().iter().map(|span| span.name()).collect();
+    /// let names: Vec<&str> = collected.spans().iter().map(|span| span.name()).collect();
     /// assert_eq!(names, ["request", "before"]);
     /// ```
     #[must_use]

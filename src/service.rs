@@ -2,7 +2,7 @@
 
 /// Name, version and revision of the service, and which crates are its own. Made by [`service!`](crate::service).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Service {
+pub struct ServiceInfo {
     pub(crate) name: String,
     pub(crate) version: Option<String>,
     pub(crate) revision: Option<String>,
@@ -11,7 +11,7 @@ pub struct Service {
     pub(crate) workspace: Option<String>,
 }
 
-impl Service {
+impl ServiceInfo {
     /// A service by name. Prefer [`service!`](crate::service), which also knows version, revision and crate.
     pub fn new(name: impl Into<String>) -> Self {
         Self { name: name.into(), version: None, revision: None, own_crates: Vec::new(), workspace: None }
@@ -82,7 +82,7 @@ pub(crate) fn is_within_workspace(file: &str) -> bool {
     !(file.is_empty() || is_absolute || folders.any(|folder| COPIES.contains(&folder) || folder == ".."))
 }
 
-/// The calling package as a [`Service`]: `CARGO_PKG_NAME` and `CARGO_PKG_VERSION` of the *caller*, its crate,
+/// The calling package as a [`ServiceInfo`]: `CARGO_PKG_NAME` and `CARGO_PKG_VERSION` of the *caller*, its crate,
 /// its package's library, its workspace, and the git revision from `GIT_COMMIT_SHA` or `VCS_REF` at build
 /// time. (Where those are set at run time, they are read by [`with_env`](crate::Builder::with_env).)
 ///
@@ -94,7 +94,7 @@ pub(crate) fn is_within_workspace(file: &str) -> bool {
 #[macro_export]
 macro_rules! service {
     () => {
-        $crate::Service::new(env!("CARGO_PKG_NAME"))
+        $crate::ServiceInfo::new(env!("CARGO_PKG_NAME"))
             .with_version(env!("CARGO_PKG_VERSION"))
             .with_crate(module_path!())
             .with_crate(env!("CARGO_PKG_NAME"))

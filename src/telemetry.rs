@@ -13,7 +13,7 @@ use std::{
 
 use tracing_core::{Dispatch, Subscriber};
 use tracing_subscriber::{Layer, filter::Targets, registry::LookupSpan};
-#[cfg(any(feature = "console", feature = "tracing-opentelemetry"))]
+#[cfg(any(feature = "console", feature = "tracing-opentelemetry-0-34"))]
 use tracing_subscriber::{Registry, layer::SubscriberExt as _};
 
 use crate::{
@@ -22,9 +22,9 @@ use crate::{
     error::{FlushError, InitError},
     exception::{self, Capture, ErrorId},
     export::thread::Alive,
-    layer::{self, RouteFilter},
-    ledger::{FlushReport, Signal, Stats},
-    route::Route,
+    filter::Filter,
+    layer::{self, PerLayerFilter},
+    ledger::{FlushReport, RecordKind, Stats},
     state::{self, Command, Core, CrumbtrailLayer, Settled, SoleSubscriber},
 };
 
@@ -51,10 +51,10 @@ pub(crate) struct Extras {
     pub(crate) unused: Vec<&'static str>,
     pub(crate) shutdown_timeout: Duration,
     pub(crate) disabled: bool,
-    #[cfg(feature = "tracing-opentelemetry")]
+    #[cfg(feature = "tracing-opentelemetry-0-34")]
     pub(crate) opentelemetry_globals: bool,
-    #[cfg(feature = "metrics")]
-    pub(crate) recorder: crate::metrics::recorder::Recorder,
+    #[cfg(feature = "metrics-0-24")]
+    pub(crate) recorder: crate::metrics::recorder::MetricsRecorder,
 }
 
 impl fmt::Debug for Telemetry {
@@ -89,15 +89,15 @@ impl Telemetry {
     /// # Ok::<(), crumbtrail::InitError>(())
     /// ```
     ///
-    /// Its routes filter what it sees and nothing else: other layers keep their own filters, in any order. (That takes tracing-subscriber's per-layer filters, which cost every span a little; a subscriber made by [`install`](crate::Builder::install) does without.)
+    /// Its filters filter what it sees and nothing else: other layers keep their own filters, in any order. (That takes tracing-subscriber's per-layer filters, which cost every span a little; a subscriber made by [`install`](crate::Builder::install) does without.)
     pub fn layer<S>(&self) -> impl Layer<S> + Send + Sync + use<S>
     where
         S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
     {
-        CrumbtrailLayer::new(self.inner.core.clone(), false, self.inner.alive.clone()).with_filter(RouteFilter(self.inner.core.clone()))
+        CrumbtrailLayer::new(self.inner.core.clone(), false, self.inner.alive.clone()).with_filter(PerLayerFilter(self.inner.core.clone()))
     }
 
-    /// A whole subscriber, for programs that want no other layer: what [`install`](crate::Builder::install) makes global. Its routes decide which callsites exist at all, and it keeps of a span only what it needs itself, so it is cheaper than [`layer`](Self::layer) on a Registry.
+    /// A whole subscriber, for programs that want no other layer: what [`install`](crate::Builder::install) makes global. Its filters decide which callsites exist at all, and it keeps of a span only what it needs itself, so it is cheaper than [`layer`](Self::layer) on a Registry.
     ///
     /// ```
     /// let telemetry = crumbtrail::builder(crumbtrail::service!()).build()?;
@@ -110,7 +110,7 @@ impl Telemetry {
     pub fn dispatch(&self) -> Dispatch {
         let own = CrumbtrailLayer::new(self.inner.core.clone(), true, self.inner.alive.clone());
         // Who asks for span extensions expects a Registry.
-        #[cfg(feature = "tracing-opentelemetry")]
+        #[cfg(feature = "tracing-opentelemetry-0-34")]
         if self.inner.core.other_api.as_ref().is_some_and(|other| other.needs_registry()) {
             return layer::registered(Registry::default().with(own));
         }
@@ -130,45 +130,45 @@ impl Telemetry {
         exception::panic::install_hook(&self.inner.core);
     }
 
-    /// Exchanges the filter of a route while the service runs, see
-    /// [`Builder::with_route`](crate::Builder::with_route): more breadcrumbs for an hour, say. It counts for
+    /// Exchanges the filter of a filter while the service runs, see
+    /// [`Builder::with_filter`](crate::Builder::with_filter): more breadcrumbs for an hour, say. It counts for
     /// what happens from now on, on every thread; spans that are open go on as they began. What was turned
     /// off by `OTEL_SDK_DISABLED` or `OTEL_LOGS_EXPORTER=none` stays off. Looks at every callsite there is.
     ///
     /// ```
-    /// use crumbtrail::Route;
+    /// use crumbtrail::config::Filter;
     /// use tracing_subscriber::filter::{LevelFilter, Targets};
     ///
     /// let telemetry = crumbtrail::builder(crumbtrail::service!()).build()?;
     /// tracing::dispatcher::with_default(&telemetry.dispatch(), || {
     ///     let query = || tracing::enabled!(target: "sqlx", tracing::Level::TRACE);
     ///     assert!(!query());
-    ///     telemetry.reload(Route::Breadcrumbs, Targets::new().with_default(LevelFilter::TRACE));
+    ///     telemetry.reload(Filter::Breadcrumbs, Targets::new().with_default(LevelFilter::TRACE));
     ///     assert!(query());
     /// });
     /// # Ok::<(), crumbtrail::InitError>(())
     /// ```
-    pub fn reload(&self, route: Route, targets: Targets) {
+    pub fn reload(&self, filter: Filter, targets: Targets) {
         let core = &self.inner.core;
-        core.routes.exchange(route, targets);
-        core.callsites.decide_anew(|metadata| core.routes.feeds(metadata));
+        core.filters.exchange(filter, targets);
+        core.callsites.decide_anew(|metadata| core.filters.feeds(metadata));
         layer::ask_everyone();
     }
 
     /// The recorder for `metrics::set_global_recorder`. [`install`](crate::Builder::install) sets it by default.
-    #[cfg(feature = "metrics")]
-    pub fn recorder(&self) -> crate::metrics::recorder::Recorder {
+    #[cfg(feature = "metrics-0-24")]
+    pub fn recorder(&self) -> crate::metrics::recorder::MetricsRecorder {
         self.inner.extras.recorder.clone()
     }
 
     /// What libraries get their tracers from that use OpenTelemetry's API, for [`opentelemetry::global::set_tracer_provider`]; see [`interop`](crate::interop).
-    #[cfg(feature = "tracing-opentelemetry")]
+    #[cfg(feature = "tracing-opentelemetry-0-34")]
     pub fn tracer_provider(&self) -> crate::interop::OtelTracerProvider {
         crate::interop::OtelTracerProvider::new(Arc::downgrade(&self.inner.core))
     }
 
     /// Trace context and baggage for libraries that use OpenTelemetry's API, for [`opentelemetry::global::set_text_map_propagator`].
-    #[cfg(feature = "tracing-opentelemetry")]
+    #[cfg(feature = "tracing-opentelemetry-0-34")]
     pub fn text_map_propagator(&self) -> crate::interop::OtelPropagator {
         crate::interop::OtelPropagator::new(self.inner.core.propagators)
     }
@@ -232,7 +232,7 @@ impl Telemetry {
     ) -> (bool, Result<FlushReport, FlushError>) {
         // A hook of the program's runs on the worker, which cannot wait for itself.
         if state::is_own_thread() {
-            let undelivered = Signal::ALL.iter().map(|signal| self.stats().signal(*signal).pending()).sum::<u64>().max(1);
+            let undelivered = RecordKind::ALL.iter().map(|signal| self.stats().of(*signal).pending()).sum::<u64>().max(1);
             return (false, Err(FlushError { undelivered, report: FlushReport::default(), timeout: Duration::ZERO }));
         }
         // A year is for ever, and can be added to an instant.
@@ -246,7 +246,7 @@ impl Telemetry {
         let answer = sent.ok().and_then(|()| settled.recv_timeout(timeout + Duration::from_millis(150)).ok());
         let undelivered = match answer {
             Some(settled) => settled.undelivered,
-            None => Signal::ALL.iter().map(|signal| self.stats().signal(*signal).pending()).sum::<u64>().max(1),
+            None => RecordKind::ALL.iter().map(|signal| self.stats().of(*signal).pending()).sum::<u64>().max(1),
         };
         let report = FlushReport::between(&before, &self.stats());
         let is_well = undelivered == 0 && report.lost() == 0;
@@ -327,13 +327,13 @@ pub(crate) fn make_known(telemetry: &Telemetry, panic_hook: bool, metrics_record
     if panic_hook {
         telemetry.install_panic_hook();
     }
-    #[cfg(feature = "metrics")]
+    #[cfg(feature = "metrics-0-24")]
     if metrics_recorder && metrics::set_global_recorder(telemetry.recorder()).is_err() {
         crate::diagnose(format_args!("a metrics recorder was installed before; metrics of the facade go there"));
     }
-    #[cfg(not(feature = "metrics"))]
+    #[cfg(not(feature = "metrics-0-24"))]
     let _ = metrics_recorder;
-    #[cfg(feature = "tracing-opentelemetry")]
+    #[cfg(feature = "tracing-opentelemetry-0-34")]
     if telemetry.inner.extras.opentelemetry_globals {
         opentelemetry::global::set_tracer_provider(telemetry.tracer_provider());
         opentelemetry::global::set_text_map_propagator(telemetry.text_map_propagator());

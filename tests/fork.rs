@@ -10,7 +10,7 @@ use std::{
     time::Instant,
 };
 
-use crumbtrail::{MetricTemporality, Telemetry, TelemetryGuard};
+use crumbtrail::{Telemetry, TelemetryGuard, config::MetricTemporality};
 use crumbtrail_receiver::{Metric, Received, Receiver};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use support::PATIENCE;

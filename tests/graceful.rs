@@ -42,7 +42,7 @@ fn service() {
     });
     let grace = if std::env::var_os("CRUMBTRAIL_TEST_PATIENT").is_some() { PATIENCE } else { Duration::from_secs(2) };
     let finished = runtime.block_on(async {
-        let router = Router::new().route("/slow", get(slow)).route("/endless", get(endless)).layer(ServerLayer::new());
+        let router = Router::new().route("/slow", get(slow)).route("/endless", get(endless)).layer(ServerLayer::for_axum());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         println!("{}", listener.local_addr().expect("bound"));
         crumbtrail::until_signal(|signal| axum::serve(listener, router).with_graceful_shutdown(signal).into_future(), grace).await

@@ -9,7 +9,7 @@ use std::{
     thread,
 };
 
-use crumbtrail::Route;
+use crumbtrail::config::Filter;
 use support::Pipeline;
 use tracing::{Level, dispatcher, info, warn};
 use tracing_subscriber::filter::Targets;
@@ -21,7 +21,7 @@ fn routes_can_be_exchanged_from_any_thread() {
     pipeline.run(|| {
         let said = |number: u32| warn!("number {number}");
         said(1);
-        elsewhere(|| pipeline.telemetry.reload(Route::Logs, Targets::new().with_default(Level::INFO)));
+        elsewhere(|| pipeline.telemetry.reload(Filter::Logs, Targets::new().with_default(Level::INFO)));
         said(2);
         info!("never said before");
     });
@@ -47,11 +47,11 @@ fn a_callsite_is_not_off_because_a_thread_without_a_subscriber_reached_it_first(
 fn a_test_sees_what_another_thread_reached_first() {
     let _alone = alone();
     let said = || warn!("seen by the test");
-    let ((), captured) = crumbtrail::testing::capture(|| {
+    let ((), collected) = crumbtrail::testing::collect(|| {
         elsewhere(said);
         said();
     });
-    assert_eq!(captured.logs().len(), 1);
+    assert_eq!(collected.logs().len(), 1);
 }
 
 fn elsewhere(work: impl FnOnce() + Send) {

@@ -15,7 +15,7 @@ fn another_subscribers_span_is_not_taken_for_one_of_ours() {
     let pipeline = Pipeline::installed();
     let ours: Vec<Span> = (0..500).map(|_| info_span!("ours")).collect();
     let ids: HashSet<_> = ours.iter().filter_map(Span::id).collect();
-    let router = Router::new().route("/", get(|| async { StatusCode::INTERNAL_SERVER_ERROR })).layer(ServerLayer::new());
+    let router = Router::new().route("/", get(|| async { StatusCode::INTERNAL_SERVER_ERROR })).layer(ServerLayer::for_axum());
     tracing::subscriber::with_default(tracing_subscriber::registry(), || {
         let id = info_span!("another's").id().expect("it is on");
         assert!(ids.contains(&id), "an id that is a span's of ours, too: {id:?}");

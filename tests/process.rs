@@ -187,12 +187,12 @@ fn a_container_prints_a_json_object_a_line() {
     assert_eq!((&info["fields"]["attempt"], &info["fields"]["password"]), (&2.into(), &"[Filtered]".into()));
     let failed = line("start failed");
     assert_eq!(failed["fields"]["error"], "no configuration");
-    let captured = line("out of memory");
+    let collected = line("out of memory");
     let record = received.exceptions().find(|exception| exception.text("exception.message") == "out of memory").expect("its record");
-    assert_eq!(captured["crumbtrail.error.id"], record.text("crumbtrail.error.id"));
-    assert_eq!(captured["exception.type"], record.text("exception.type"));
-    assert!(captured["frames"][0].as_str().is_some_and(|frame| frame.contains("fails_in_a_container")), "{captured}");
-    for line in [info, failed, captured] {
+    assert_eq!(collected["crumbtrail.error.id"], record.text("crumbtrail.error.id"));
+    assert_eq!(collected["exception.type"], record.text("exception.type"));
+    assert!(collected["frames"][0].as_str().is_some_and(|frame| frame.contains("fails_in_a_container")), "{collected}");
+    for line in [info, failed, collected] {
         assert_eq!(line["trace_id"], record.trace_id, "{line}");
     }
     if cfg!(feature = "log") {
@@ -487,7 +487,7 @@ fn reports_errors_after_their_spans() {
 
 /// While a hook holds the worker up.
 fn records_more_than_is_exported() {
-    use crumbtrail::{LossReason, Signal};
+    use crumbtrail::stats::{LossReason, RecordKind};
     let (is_there, there) = std::sync::mpsc::channel();
     let (open, gate) = std::sync::mpsc::channel::<()>();
     let gate = std::sync::Mutex::new(gate);
@@ -507,8 +507,8 @@ fn records_more_than_is_exported() {
     let telemetry = guard.telemetry().clone();
     telemetry.flush(PATIENCE).expect("delivered");
     drop(guard);
-    for signal in [Signal::Logs, Signal::Spans] {
-        println!("{} {}", signal.as_str(), telemetry.stats().signal(signal).lost_to(LossReason::Overload));
+    for signal in [RecordKind::Logs, RecordKind::Spans] {
+        println!("{} {}", signal.as_str(), telemetry.stats().of(signal).lost_to(LossReason::Overload));
     }
 }
 

@@ -337,7 +337,7 @@ impl fmt::Debug for Murmurs {
 #[test]
 fn a_debug_that_logs_is_recorded_one_level_deep() {
     let pipeline = Pipeline::installed();
-    let reentrant = || pipeline.telemetry.stats().signal(crumbtrail::Signal::Logs).lost_to(crumbtrail::LossReason::Reentrant);
+    let reentrant = || pipeline.telemetry.stats().of(crumbtrail::stats::RecordKind::Logs).lost_to(crumbtrail::stats::LossReason::Reentrant);
     let before = reentrant();
     info_span!("talkative request", value = ?1).in_scope(|| error!(value = ?Talks, "shows what talks"));
     let exception = pipeline.exception("shows what talks");

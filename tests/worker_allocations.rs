@@ -105,7 +105,7 @@ fn the_worker_allocates_nothing_for_a_record() {
         println!("{allocations} allocations for {RECORDS} records");
     });
     let stats = telemetry.stats();
-    for signal in [crumbtrail::Signal::Logs, crumbtrail::Signal::Spans] {
-        assert_eq!(stats.signal(signal).lost(), 0, "{stats}");
+    for signal in [crumbtrail::stats::RecordKind::Logs, crumbtrail::stats::RecordKind::Spans] {
+        assert_eq!(stats.of(signal).lost(), 0, "{stats}");
     }
 }

@@ -30,6 +30,6 @@ fuzz_target!(|bytes: &[u8]| {
     }
     // A whole frame behind anything at all is found, unless what is before it claims it.
     let mut behind = bytes.to_vec();
-    behind.extend(frame::encode(ledger::Signal::Logs, 7, moment::Moment::default(), b"payload"));
+    behind.extend(frame::encode(ledger::RecordKind::Logs, 7, moment::Moment::default(), b"payload"));
     assert!(frame::frames(&behind).count() <= behind.len());
 });

@@ -3,7 +3,7 @@
 mod record;
 
 pub(crate) use self::record::leave_breadcrumb;
-#[cfg(feature = "tracing-opentelemetry")]
+#[cfg(feature = "tracing-opentelemetry-0-34")]
 pub(crate) use self::record::write_named;
 #[cfg(feature = "log")]
 pub(crate) use self::record::write_pairs;
@@ -27,12 +27,12 @@ use crate::{
 /// Costs about as much as an event, and no more where nothing listens. Secrets are taken out at once.
 ///
 /// ```
-/// let (_, captured) = crumbtrail::testing::capture(|| {
+/// let (_, collected) = crumbtrail::testing::collect(|| {
 ///     let _request = tracing::info_span!("edit photo").entered();
 ///     crumbtrail::breadcrumb("filter", "Applied sepia");
 ///     tracing::error!("out of memory");
 /// });
-/// let crumbs = captured.exceptions()[0].breadcrumbs();
+/// let crumbs = collected.exceptions()[0].breadcrumbs();
 /// assert_eq!((crumbs[1].category(), crumbs[1].message()), ("filter", "Applied sepia"));
 /// ```
 pub fn breadcrumb(category: &str, message: &str) {
@@ -44,12 +44,12 @@ pub fn breadcrumb(category: &str, message: &str) {
 /// ```
 /// use crumbtrail::Breadcrumb;
 ///
-/// let (_, captured) = crumbtrail::testing::capture(|| {
+/// let (_, collected) = crumbtrail::testing::collect(|| {
 ///     let _request = tracing::info_span!("search").entered();
 ///     crumbtrail::breadcrumb_with(|| Breadcrumb::new("query", "SELECT").with_data("rows", 3).with_level(tracing::Level::DEBUG));
 ///     tracing::error!("gave up");
 /// });
-/// assert_eq!(captured.exceptions()[0].breadcrumbs()[1].data("rows"), Some(&3.into()));
+/// assert_eq!(collected.exceptions()[0].breadcrumbs()[1].data("rows"), Some(&3.into()));
 /// ```
 pub fn breadcrumb_with(make: impl FnOnce() -> Breadcrumb) {
     leave(make);

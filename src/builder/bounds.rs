@@ -8,7 +8,7 @@ use super::{Builder, LimitSettings};
 pub(super) const WORKER_SHARE: f64 = 1.0;
 
 impl Builder {
-    /// The memory of all trails together, in bytes; 16 MiB by default, taken as needed. A request's trail takes 4 KiB, and up to 16 KiB if it is long. When half is taken no trail grows any more; when three quarters are, new requests get 512 bytes, the newest few breadcrumbs; what finds nothing is counted ([`Stats::starved_trails`](crate::Stats::starved_trails)) and said once on stderr.
+    /// The memory of all trails together, in bytes; 16 MiB by default, taken as needed. A request's trail takes 4 KiB, and up to 16 KiB if it is long. When half is taken no trail grows any more; when three quarters are, new requests get 512 bytes, the newest few breadcrumbs; what finds nothing is counted ([`Stats::trail_pool_exhausted`](crate::stats::Stats::trail_pool_exhausted)) and said once on stderr.
     pub fn with_trail_memory(mut self, bytes: usize) -> Self {
         self.trail_memory = bytes;
         self

@@ -58,12 +58,12 @@ impl Builder {
     ///
     /// ```
     /// let builder = crumbtrail::builder(crumbtrail::service!()).with_span_fields_on_logs(["order.id"]);
-    /// let (_, captured) = crumbtrail::testing::capture_with(builder, || {
+    /// let (_, collected) = crumbtrail::testing::collect_with(builder, || {
     ///     let _order = tracing::info_span!("order", order.id = 7, basket = "b-12").entered();
     ///     let _charge = tracing::info_span!("charge").entered();
     ///     tracing::info!("card charged");
     /// });
-    /// let log = &captured.logs()[0];
+    /// let log = &collected.logs()[0];
     /// assert_eq!((log.attribute("order.id"), log.attribute("basket")), (Some(&7.into()), None));
     /// ```
     pub fn with_span_fields_on_logs<F: Into<String>>(mut self, fields: impl IntoIterator<Item = F>) -> Self {
@@ -73,16 +73,16 @@ impl Builder {
 
     /// Whether events in a span that are logs or breadcrumbs are events of that span, too, for a backend that
     /// has traces and no logs; not by default. An event's message is its name there. Costs such an event its
-    /// JSON text. A span has as many as its [limit](crate::EnvVars) allows, 128 by default, and what fits
+    /// JSON text. A span has as many as its [limit](crate::config::EnvVars) allows, 128 by default, and what fits
     /// into 32 KiB; the rest is counted. Exceptions are there in any case.
     ///
     /// ```
     /// let builder = crumbtrail::builder(crumbtrail::service!()).with_events_on_spans(true);
-    /// let (_, captured) = crumbtrail::testing::capture_with(builder, || {
+    /// let (_, collected) = crumbtrail::testing::collect_with(builder, || {
     ///     let _order = tracing::info_span!("order").entered();
     ///     tracing::info!(amount = 7, "card charged");
     /// });
-    /// assert_eq!(captured.span("order").events(), ["card charged"]);
+    /// assert_eq!(collected.span("order").events(), ["card charged"]);
     /// ```
     pub fn with_events_on_spans(mut self, events: bool) -> Self {
         self.enrichment.events_on_spans = events;
@@ -93,10 +93,10 @@ impl Builder {
     ///
     /// ```
     /// let builder = crumbtrail::builder(crumbtrail::service!()).with_span_timings(true);
-    /// let (_, captured) = crumbtrail::testing::capture_with(builder, || {
+    /// let (_, collected) = crumbtrail::testing::collect_with(builder, || {
     ///     tracing::info_span!("order").in_scope(|| std::thread::sleep(std::time::Duration::from_millis(1)));
     /// });
-    /// let busy = captured.spans()[0].attribute("busy_ns").and_then(|busy| busy.as_i64());
+    /// let busy = collected.spans()[0].attribute("busy_ns").and_then(|busy| busy.as_i64());
     /// assert!(busy.is_some_and(|busy| busy >= 1_000_000));
     /// ```
     pub fn with_span_timings(mut self, timings: bool) -> Self {
@@ -111,9 +111,9 @@ impl Builder {
     }
 
     /// Sees every exception before it is sent; may change it, set its group, or drop it by `Break` (counted
-    /// as [`LossReason::Filtered`](crate::LossReason::Filtered)). Runs on the worker's thread, once for each
+    /// as [`LossReason::Filtered`](crate::stats::LossReason::Filtered)). Runs on the worker's thread, once for each
     /// exception, after secrets are out; what it logs is not recorded. Should it panic, that record is
-    /// dropped and counted as [`LossReason::CallbackError`](crate::LossReason::CallbackError), and nothing
+    /// dropped and counted as [`LossReason::CallbackError`](crate::stats::LossReason::CallbackError), and nothing
     /// else happens.
     ///
     /// With a hook, the first form of a record, which is on disk before its stack has names, says only which defect it is: should the process end just then, no hook has seen more.
@@ -128,12 +128,12 @@ impl Builder {
     ///     exception.set_attribute("team", "payments");
     ///     ControlFlow::Continue(())
     /// });
-    /// let (_, captured) = crumbtrail::testing::capture_with(builder, || {
+    /// let (_, collected) = crumbtrail::testing::collect_with(builder, || {
     ///     tracing::error!("Broken pipe (os error 32)");
     ///     tracing::error!("card refused");
     /// });
-    /// assert_eq!(captured.exceptions().len(), 1);
-    /// assert_eq!(captured.exceptions()[0].attribute("team"), Some(&"payments".into()));
+    /// assert_eq!(collected.exceptions().len(), 1);
+    /// assert_eq!(collected.exceptions()[0].attribute("team"), Some(&"payments".into()));
     /// ```
     pub fn with_before_send(mut self, hook: impl Fn(&mut Exception) -> ControlFlow<()> + Send + Sync + 'static) -> Self {
         self.hooks.set_before_send(hook);
@@ -148,13 +148,13 @@ impl Builder {
     /// let builder = crumbtrail::builder(crumbtrail::service!()).with_before_breadcrumb(|crumb| {
     ///     if crumb.target().starts_with("noisy") { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     /// });
-    /// let (_, captured) = crumbtrail::testing::capture_with(builder, || {
+    /// let (_, collected) = crumbtrail::testing::collect_with(builder, || {
     ///     let _request = tracing::info_span!("request").entered();
     ///     tracing::info!(target: "noisy::heartbeat", "alive");
     ///     tracing::info!("charging card");
     ///     tracing::error!("card refused");
     /// });
-    /// assert_eq!(captured.exceptions()[0].breadcrumbs().messages(), ["charging card"]);
+    /// assert_eq!(collected.exceptions()[0].breadcrumbs().messages(), ["charging card"]);
     /// ```
     pub fn with_before_breadcrumb(mut self, hook: impl Fn(&mut Breadcrumb) -> ControlFlow<()> + Send + Sync + 'static) -> Self {
         self.hooks.set_before_breadcrumb(hook);

@@ -13,7 +13,7 @@ use crate::{
     env::{self, Address, SignalSettings, Warning},
     error::InitError,
     export::config::{Destination, Exporter, SpoolConfig},
-    ledger::Signal,
+    ledger::RecordKind,
 };
 
 /// What says where signals go.
@@ -70,6 +70,13 @@ impl Builder {
     /// The certificates (PEM) to trust, instead of the system's (`OTEL_EXPORTER_OTLP_CERTIFICATE`). Needs the `tls` feature.
     pub fn with_certificate(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.authority = Some(pem.into());
+        self
+    }
+
+    /// Whether Mozilla's root certificates, as they were when crumbtrail was built, are trusted beside the system's; not by default. For images that have none. What [`with_certificate`](Self::with_certificate) names is trusted alone.
+    #[cfg(feature = "tls-bundled-roots")]
+    pub fn with_bundled_roots(mut self, trusted: bool) -> Self {
+        self.bundled_roots = trusted;
         self
     }
 
@@ -279,6 +286,8 @@ impl Builder {
         Ok(Tls {
             authority: authority.map(Arc::from),
             identity: identity.map(|(chain, key)| Identity { chain: chain.into(), key: key.into() }),
+            #[cfg(feature = "tls-bundled-roots")]
+            bundled_roots: self.bundled_roots,
         })
     }
 
@@ -286,7 +295,7 @@ impl Builder {
     pub(super) fn spool(&self, destinations: &[Destination; 4]) -> Option<SpoolConfig> {
         let path = self.state_dir.clone().or_else(|| self.settings.state_dir.clone())?;
         let [logs, spans, metrics] = self.spooled;
-        let sent = matches!(destinations[Signal::Exceptions as usize], Destination::Otlp(_)) && !self.settings.disabled;
+        let sent = matches!(destinations[RecordKind::Exceptions as usize], Destination::Otlp(_)) && !self.settings.disabled;
         sent.then_some(SpoolConfig { path, limits: self.spool_limits, signals: [true, logs, spans, metrics] })
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Builder;
-use crate::MetricTemporality;
+use crate::metrics::MetricTemporality;
 
 impl Builder {
     /// How often metrics are sent; every 60 s by default.

@@ -18,7 +18,7 @@ pub(crate) use self::{layer::layer, report::Printer};
 /// Events are printed on the thread where they happen, which waits for standard error as it would with `tracing_subscriber::fmt`; what was captured is printed by the worker, with the names of frames. The same secrets are taken out as of what is sent.
 ///
 /// ```
-/// use crumbtrail::{Console, ConsoleFormat};
+/// use crumbtrail::config::{Console, ConsoleFormat};
 ///
 /// // As `CRUMBTRAIL_CONSOLE=json` has it, but on standard output.
 /// let console = Console::auto().with_format(ConsoleFormat::Json).to_stdout();

@@ -8,7 +8,7 @@ use std::{
 use serde_json::json;
 
 use super::{ConsoleFormat, Output, json::timestamp, layer::verbosity};
-use crate::{Cause, Exception, Mechanism, stack::resolve::Frame, text::printable};
+use crate::{Exception, exception::Cause, exception::Mechanism, stack::resolve::Frame, text::printable};
 
 /// Own frames that are shown.
 const MAX_FRAMES: usize = 8;

@@ -26,7 +26,7 @@ use super::{
     failure::{Failure, MAX_RESPONSE, USER_AGENT, describe, within},
 };
 use crate::{
-    ledger::Signal,
+    ledger::RecordKind,
     otlp::{Accepted, accepted},
 };
 
@@ -44,7 +44,7 @@ pub(super) struct Grpc {
 }
 
 impl Grpc {
-    pub(super) fn new(config: &LaneConfig, signal: Signal) -> Result<Self, String> {
+    pub(super) fn new(config: &LaneConfig, signal: RecordKind) -> Result<Self, String> {
         let connector = Connector::new(config)?;
         // TLS is the connector's. tonic has its own, if some crate of the program wants that, and then refuses what is called https and not done by it.
         let mut plain = config.endpoint.clone().into_parts();
@@ -57,9 +57,9 @@ impl Grpc {
             .http2_keep_alive_interval(Duration::from_secs(30));
         let headers: http::HeaderMap = config.headers.iter().cloned().collect();
         let path = PathAndQuery::from_static(match signal {
-            Signal::Exceptions | Signal::Logs => "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
-            Signal::Spans => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
-            Signal::Metrics => "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
+            RecordKind::Exceptions | RecordKind::Logs => "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
+            RecordKind::Spans => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+            RecordKind::Metrics => "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
         });
         let compression = match config.compression {
             #[cfg(feature = "gzip")]

@@ -9,7 +9,7 @@ use std::{
 
 use super::host::Host;
 use crate::{
-    ledger::{LossReason, Signal, Stats},
+    ledger::{LossReason, RecordKind, Stats},
     text::cut,
 };
 
@@ -19,7 +19,7 @@ pub(crate) struct Outage {
     pub(crate) lasted: Duration,
     /// What was wrong, as far as it was said.
     pub(crate) reasons: Vec<String>,
-    pub(crate) lost: Vec<(Signal, LossReason, u64)>,
+    pub(crate) lost: Vec<(RecordKind, LossReason, u64)>,
 }
 
 /// What the lanes have met. Shared by them, on the worker's thread.
@@ -31,13 +31,13 @@ pub(super) struct Health {
     told: Cell<Option<Instant>>,
     remarks: RefCell<BTreeSet<String>>,
     /// What was said of refusals.
-    refusals: RefCell<[BTreeSet<String>; Signal::ALL.len()]>,
+    refusals: RefCell<[BTreeSet<String>; RecordKind::ALL.len()]>,
 }
 
 struct Trouble {
     since: Instant,
     before: Stats,
-    lanes: [State; Signal::ALL.len()],
+    lanes: [State; RecordKind::ALL.len()],
     said: BTreeSet<String>,
 }
 
@@ -71,12 +71,12 @@ impl Health {
     }
 
     /// A signal cannot be delivered.
-    pub(super) fn fails(&self, signal: Signal, endpoint: &str, why: &str) {
+    pub(super) fn fails(&self, signal: RecordKind, endpoint: &str, why: &str) {
         let mut trouble = self.trouble.borrow_mut();
         let trouble = trouble.get_or_insert_with(|| Trouble {
             since: Instant::now(),
             before: self.host.stats(),
-            lanes: [State::Well; Signal::ALL.len()],
+            lanes: [State::Well; RecordKind::ALL.len()],
             said: BTreeSet::new(),
         });
         trouble.lanes[signal as usize] = State::Failing;
@@ -85,13 +85,13 @@ impl Health {
     }
 
     /// A signal is refused. That is no outage: nothing comes back by itself.
-    pub(super) fn refuses(&self, signal: Signal, endpoint: &str, why: &str) {
+    pub(super) fn refuses(&self, signal: RecordKind, endpoint: &str, why: &str) {
         let complaint = format!("{} are refused by {endpoint}: {}", signal.as_str(), cut(why, MAX_COMPLAINT));
         say(&mut self.refusals.borrow_mut()[signal as usize], &self.host.scrubber().scrub(&complaint));
     }
 
     /// A signal has nothing left to deliver: it does not hold up the end of the outage.
-    pub(super) fn is_idle(&self, signal: Signal) {
+    pub(super) fn is_idle(&self, signal: RecordKind) {
         if let Some(trouble) = self.trouble.borrow_mut().as_mut()
             && trouble.lanes[signal as usize] == State::Failing
         {
@@ -100,7 +100,7 @@ impl Health {
     }
 
     /// A signal is delivered. When none fails any more, the outage is over.
-    pub(super) fn is_well(&self, signal: Signal) {
+    pub(super) fn is_well(&self, signal: RecordKind) {
         let mut slot = self.trouble.borrow_mut();
         let Some(trouble) = slot.as_mut() else { return };
         trouble.lanes[signal as usize] = State::Well;
@@ -109,9 +109,9 @@ impl Health {
         }
         let Some(trouble) = slot.take() else { return };
         let after = self.host.stats();
-        let lines = Signal::ALL.into_iter().flat_map(|signal| LossReason::ALL.into_iter().map(move |reason| (signal, reason)));
+        let lines = RecordKind::ALL.into_iter().flat_map(|signal| LossReason::ALL.into_iter().map(move |reason| (signal, reason)));
         let lost = lines.filter_map(|(signal, reason)| {
-            let count = after.signal(signal).lost_to(reason).saturating_sub(trouble.before.signal(signal).lost_to(reason));
+            let count = after.of(signal).lost_to(reason).saturating_sub(trouble.before.of(signal).lost_to(reason));
             (count > 0).then_some((signal, reason, count))
         });
         let outage = Outage { lasted: trouble.since.elapsed(), reasons: trouble.said.into_iter().collect(), lost: lost.collect() };
@@ -126,7 +126,7 @@ impl Health {
     }
 
     /// A receiver took the request and said something about it, or refused a part of it. How much is in the ledger: here it would make every remark another.
-    pub(super) fn remarks(&self, signal: Signal, endpoint: &str, refused: bool, remark: &str) {
+    pub(super) fn remarks(&self, signal: RecordKind, endpoint: &str, refused: bool, remark: &str) {
         let signal = signal.as_str();
         let what = if refused {
             format!("some {signal} are refused by {endpoint}")

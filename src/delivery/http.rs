@@ -18,7 +18,7 @@ use super::{
 #[cfg(feature = "json")]
 use crate::otlp::json;
 use crate::{
-    ledger::Signal,
+    ledger::RecordKind,
     otlp::{Accepted, accepted},
 };
 
@@ -36,11 +36,11 @@ pub(super) struct Http {
     headers: HeaderMap,
     compression: Compression,
     /// Requests leave as JSON of this signal.
-    json: Option<Signal>,
+    json: Option<RecordKind>,
 }
 
 impl Http {
-    pub(super) fn new(config: &LaneConfig, json: Option<Signal>) -> Result<Self, String> {
+    pub(super) fn new(config: &LaneConfig, json: Option<RecordKind>) -> Result<Self, String> {
         let mut headers = HeaderMap::new();
         headers.insert(
             header::CONTENT_TYPE,

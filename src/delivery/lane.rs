@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     failpoint::step,
-    ledger::{LossReason, Signal},
+    ledger::{LossReason, RecordKind},
     otlp::split::{Piece, split},
     spool::{Chain, Entry, Moment, Ticket},
 };
@@ -38,23 +38,23 @@ const ASKING: Duration = Duration::from_secs(10);
 const DIVIDING: Duration = Duration::from_secs(30);
 
 /// A queue this large is full. Exceptions get more room: they are what this is for.
-const fn queue_limit(signal: Signal) -> usize {
+const fn queue_limit(signal: RecordKind) -> usize {
     match signal {
-        Signal::Exceptions => 32 << 20,
+        RecordKind::Exceptions => 32 << 20,
         _ => 8 << 20,
     }
 }
 
 /// A record that is in memory only is given up after this long.
-const fn patience(signal: Signal) -> Duration {
+const fn patience(signal: RecordKind) -> Duration {
     match signal {
-        Signal::Exceptions => Duration::from_secs(3600),
+        RecordKind::Exceptions => Duration::from_secs(3600),
         _ => Duration::from_secs(300),
     }
 }
 
 pub(super) struct Lane {
-    signal: Signal,
+    signal: RecordKind,
     config: LaneConfig,
     host: Arc<dyn Host>,
     health: Rc<Health>,
@@ -83,7 +83,7 @@ enum Outcome {
 
 impl Lane {
     pub(super) fn new(
-        signal: Signal,
+        signal: RecordKind,
         config: LaneConfig,
         chain: Option<Chain>,
         host: Arc<dyn Host>,
@@ -97,7 +97,7 @@ impl Lane {
             health,
             queue: RefCell::new(Queue::new(queue_limit(signal), patience(signal))),
             chain: chain.map(RefCell::new),
-            ahead: signal == Signal::Exceptions,
+            ahead: signal == RecordKind::Exceptions,
             accounted: Cell::new(0),
             filled: Notify::new(),
             progress,

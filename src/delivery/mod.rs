@@ -34,13 +34,13 @@ pub(crate) use self::{
 };
 use self::{health::Health, lane::Lane};
 use crate::{
-    ledger::{LossReason, Signal},
+    ledger::{LossReason, RecordKind},
     spool::{Adopted, Spool, Ticket},
 };
 
 /// The lanes. Lives on the worker's thread.
 pub(crate) struct Delivery {
-    lanes: [Option<Rc<Lane>>; Signal::ALL.len()],
+    lanes: [Option<Rc<Lane>>; RecordKind::ALL.len()],
     health: Rc<Health>,
     progress: Rc<Notify>,
     host: Arc<dyn Host>,
@@ -48,7 +48,7 @@ pub(crate) struct Delivery {
 
 /// How far each lane had been filled at some moment.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Watermark([u64; Signal::ALL.len()]);
+pub(crate) struct Watermark([u64; RecordKind::ALL.len()]);
 
 /// Records that were taken in before a watermark and are neither delivered nor lost.
 #[derive(Clone, Copy, Debug, Default)]
@@ -64,7 +64,7 @@ impl Delivery {
         let health = Rc::new(Health::new(host.clone()));
         let mut index = 0;
         let lanes = lanes.map(|config| {
-            let signal = Signal::ALL[index];
+            let signal = RecordKind::ALL[index];
             index += 1;
             let chain = spool.and_then(|spool| spool.chain(signal));
             Some(Rc::new(Lane::new(signal, config?, chain, host.clone(), health.clone(), progress.clone())))
@@ -83,7 +83,7 @@ impl Delivery {
     }
 
     /// Takes a request in. If a queue is full the oldest of it goes, and is counted.
-    pub(crate) fn submit(&self, signal: Signal, body: Bytes, records: u64, earlier: Option<Ticket>) {
+    pub(crate) fn submit(&self, signal: RecordKind, body: Bytes, records: u64, earlier: Option<Ticket>) {
         match &self.lanes[signal as usize] {
             Some(lane) => lane.submit(body, records, earlier),
             None => self.host.ledger().lost(signal, LossReason::InternalError, records),
@@ -91,12 +91,12 @@ impl Delivery {
     }
 
     /// Writes a first form of a request to disk, ahead of the request itself.
-    pub(crate) fn write_ahead(&self, signal: Signal, body: &[u8], records: u64) -> Option<Ticket> {
+    pub(crate) fn write_ahead(&self, signal: RecordKind, body: &[u8], records: u64) -> Option<Ticket> {
         self.lanes[signal as usize].as_ref()?.write_ahead(body, records)
     }
 
     /// Takes in a request that is on disk and nowhere else, accepted and counted as spooled.
-    pub(crate) fn take_kept(&self, signal: Signal, ticket: Ticket, records: u64) {
+    pub(crate) fn take_kept(&self, signal: RecordKind, ticket: Ticket, records: u64) {
         if let Some(lane) = &self.lanes[signal as usize] {
             lane.take_kept(ticket, records);
         }
@@ -114,7 +114,10 @@ impl Delivery {
 
     /// A lane of logs or spans has as much as it should have of what it can send.
     pub(crate) fn is_full(&self) -> bool {
-        [Signal::Logs, Signal::Spans].into_iter().filter_map(|signal| self.lanes[signal as usize].as_ref()).any(|lane| lane.is_full())
+        [RecordKind::Logs, RecordKind::Spans]
+            .into_iter()
+            .filter_map(|signal| self.lanes[signal as usize].as_ref())
+            .any(|lane| lane.is_full())
     }
 
     pub(crate) fn watermark(&self) -> Watermark {
@@ -122,7 +125,8 @@ impl Delivery {
     }
 
     pub(crate) fn waiting(&self, watermark: &Watermark) -> Waiting {
-        let lanes = Signal::ALL.iter().filter_map(|signal| Some((self.lanes[*signal as usize].as_ref()?, watermark.0[*signal as usize])));
+        let lanes =
+            RecordKind::ALL.iter().filter_map(|signal| Some((self.lanes[*signal as usize].as_ref()?, watermark.0[*signal as usize])));
         lanes.fold(Waiting::default(), |sum, (lane, sequence)| {
             let (all, in_memory) = lane.waiting(sequence);
             Waiting { all: sum.all + all, in_memory: sum.in_memory + in_memory }

@@ -9,6 +9,10 @@ pub(crate) struct Tls {
     pub(crate) authority: Option<Arc<[u8]>>,
     /// For receivers that ask for one (mTLS).
     pub(crate) identity: Option<Identity>,
+    /// Mozilla's roots are trusted beside the system's.
+    #[cfg(feature = "tls-bundled-roots")]
+    #[cfg_attr(not(any(feature = "http", feature = "grpc")), expect(dead_code, reason = "there are no connections"))]
+    pub(crate) bundled_roots: bool,
 }
 
 /// A certificate chain and its key.
@@ -93,9 +97,11 @@ mod rustls_impl {
             // Some of a system's certificates may be odd; the others serve.
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
             #[cfg(feature = "tls-bundled-roots")]
-            roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+            if self.bundled_roots {
+                roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+            }
             if roots.is_empty() {
-                return Err("this system has no root certificates: install them (ca-certificates), use crumbtrail's feature \"tls-bundled-roots\", or name one by OTEL_EXPORTER_OTLP_CERTIFICATE".to_owned());
+                return Err("this system has no root certificates: install them (ca-certificates), let the program bring some (crumbtrail's feature \"tls-bundled-roots\" and Builder::with_bundled_roots), or name one by OTEL_EXPORTER_OTLP_CERTIFICATE".to_owned());
             }
             Ok(roots)
         }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 
 use super::{config::LaneConfig, failure::Failure};
-use crate::{ledger::Signal, otlp::Accepted};
+use crate::{ledger::RecordKind, otlp::Accepted};
 
 pub(super) enum Transport {
     #[cfg(feature = "http")]
@@ -21,7 +21,7 @@ pub(super) enum Transport {
 impl Transport {
     /// # Errors
     /// What is wrong with the configuration or the machine, in words.
-    pub(super) fn new(config: &LaneConfig, signal: Signal) -> Result<Self, String> {
+    pub(super) fn new(config: &LaneConfig, signal: RecordKind) -> Result<Self, String> {
         let _ = signal;
         match config.protocol {
             #[cfg(feature = "http")]

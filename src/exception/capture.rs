@@ -22,7 +22,7 @@ use crate::{
     Breadcrumb,
     breadcrumb::leave_breadcrumb,
     clock::now,
-    ledger::{LossReason, Signal},
+    ledger::{LossReason, RecordKind},
     scope,
     stack::{
         TypeAddress,
@@ -38,7 +38,7 @@ use crate::{
 ///
 /// Takes everything that is an error: types that implement [`Error`], and, with the feature of that name, `anyhow::Error`, `eyre::Report`, `error_stack::Report` and `rootcause::Report`. The type is exact, the causes are followed, the stack is this call's (or the error's own, if it brings one). The record carries the trail of the current request, and its span is marked as failed. Without an installed crumbtrail the id is made all the same and nothing else happens.
 ///
-/// In a storm the id may be one of an exception that was only counted, see [`ExceptionRate`](crate::ExceptionRate).
+/// In a storm the id may be one of an exception that was only counted, see [`ExceptionRate`](crate::config::ExceptionRate).
 ///
 /// An error that was told before in this request, as it was, wrapped or unwrapped, is not told again: the id of its first record comes back.
 ///
@@ -48,9 +48,9 @@ use crate::{
 ///
 /// ```
 /// let error = "twelve".parse::<u8>().unwrap_err();
-/// let (id, captured) = crumbtrail::testing::capture(|| crumbtrail::capture(&error));
-/// assert_eq!(captured.exceptions()[0].id(), id);
-/// assert_eq!(captured.exceptions()[0].type_name(), "core::num::error::ParseIntError");
+/// let (id, collected) = crumbtrail::testing::collect(|| crumbtrail::capture(&error));
+/// assert_eq!(collected.exceptions()[0].id(), id);
+/// assert_eq!(collected.exceptions()[0].type_name(), "core::num::error::ParseIntError");
 /// ```
 #[track_caller]
 #[inline(always)]
@@ -62,13 +62,13 @@ pub fn capture<Kind>(error: &(impl Capture<Kind> + ?Sized)) -> ErrorId {
 /// The id of the last exception that was told in the current request, to show to who waits for it. `None` where there was none, and outside of requests.
 ///
 /// ```
-/// let (shown, captured) = crumbtrail::testing::capture(|| {
+/// let (shown, collected) = crumbtrail::testing::collect(|| {
 ///     let _request = tracing::info_span!("request").entered();
 ///     assert_eq!(crumbtrail::last_error_id(), None);
 ///     tracing::error!("card refused");
 ///     crumbtrail::last_error_id()
 /// });
-/// assert_eq!(shown, Some(captured.exceptions()[0].id()));
+/// assert_eq!(shown, Some(collected.exceptions()[0].id()));
 /// ```
 pub fn last_error_id() -> Option<ErrorId> {
     current_state(&active_core()?)?.trail()?.recent().last()
@@ -166,13 +166,13 @@ impl CaptureParts {
     }
 
     /// One link, without its causes.
-    #[cfg(feature = "error-stack")]
+    #[cfg(feature = "error-stack-0-8")]
     pub(super) fn link_of(&mut self, error: &(dyn Error + 'static)) {
         self.link(error, TypeAddress::of(error));
     }
 
     /// One link, of which there is only a text.
-    #[cfg(feature = "rootcause")]
+    #[cfg(feature = "rootcause-0-13")]
     pub(super) fn text(&mut self, shown: &dyn Display, type_name: &str) {
         self.link(shown, TypeAddress::default());
         if let Some(last) = self.links.last_mut().filter(|_| !type_name.is_empty()) {
@@ -204,7 +204,7 @@ impl CaptureParts {
     }
 
     /// What else a report carries.
-    #[cfg(any(feature = "error-stack", feature = "rootcause"))]
+    #[cfg(any(feature = "error-stack-0-8", feature = "rootcause-0-13"))]
     pub(super) fn attachment(&mut self, shown: &dyn Display) {
         if self.attachments.len() < MAX_ATTACHMENTS {
             self.attachments.push(bounded(format_args!("{shown}"), None));
@@ -259,7 +259,7 @@ fn capture_as<Kind>(
     // The program's code: `Display`, `source`.
     // It may capture itself: that is bounded as events within events are.
     if !thread::nested(|| _ = guarded(|| error.describe(&mut parts))) {
-        core.ledger().dropped(Signal::Exceptions, LossReason::Reentrant, 1);
+        core.ledger().dropped(RecordKind::Exceptions, LossReason::Reentrant, 1);
         core.storm.count_other();
         return id;
     }
@@ -271,7 +271,7 @@ fn capture_as<Kind>(
         match core.scrubber.text(text) {
             Ok(clean) => *text = cut(&clean, MAX_MESSAGE).to_owned(),
             Err(_) => {
-                core.ledger().dropped(Signal::Exceptions, LossReason::ScrubberFailed, 1);
+                core.ledger().dropped(RecordKind::Exceptions, LossReason::ScrubberFailed, 1);
                 core.storm.count_other();
                 return id;
             }
@@ -280,7 +280,7 @@ fn capture_as<Kind>(
     // The program's rules for secrets run in it.
     let said = guarded(|| scope::clean_tags(&core.scrubber, std::mem::take(&mut parts.said.tags)));
     let Some(tags) = said else {
-        core.ledger().dropped(Signal::Exceptions, LossReason::ScrubberFailed, 1);
+        core.ledger().dropped(RecordKind::Exceptions, LossReason::ScrubberFailed, 1);
         core.storm.count_other();
         return id;
     };
@@ -329,21 +329,21 @@ pub trait ResultExt<Kind>: sealed::SealedResult {
     /// use crumbtrail::ResultExt;
     ///
     /// fn port(text: &str) -> Result<u16, std::num::ParseIntError> {
-    ///     Ok(text.parse::<u16>().captured()?)
+    ///     Ok(text.parse::<u16>().capture_err()?)
     /// }
-    /// let (port, captured) = crumbtrail::testing::capture(|| port("eighty"));
+    /// let (port, collected) = crumbtrail::testing::collect(|| port("eighty"));
     /// assert!(port.is_err());
-    /// assert_eq!(captured.exceptions()[0].message(), "invalid digit found in string");
+    /// assert_eq!(collected.exceptions()[0].message(), "invalid digit found in string");
     /// ```
     #[must_use = "the result is passed through; only its error was reported"]
     #[track_caller]
-    fn captured(self) -> Self;
+    fn capture_err(self) -> Self;
 }
 
 impl<T, E: Capture<Kind>, Kind> ResultExt<Kind> for Result<T, E> {
     #[track_caller]
     #[inline(always)]
-    fn captured(self) -> Self {
+    fn capture_err(self) -> Self {
         if let Err(error) = &self {
             capture(error);
         }

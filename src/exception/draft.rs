@@ -31,7 +31,7 @@ pub(crate) const ERROR_FIELDS: [&str; 6] = ["error", "err", "e", "exception", "c
 pub enum Mechanism {
     /// An event of level ERROR.
     Event,
-    /// [`capture`], or [`ResultExt::captured`].
+    /// [`capture`](crate::capture), or [`ResultExt::capture_err`](crate::ResultExt::capture_err).
     Capture,
     /// A panic.
     Panic,

@@ -3,7 +3,7 @@
 use std::error::Error;
 
 use super::capture::{Capture, CaptureParts, sealed::Sealed};
-#[cfg(feature = "rootcause")]
+#[cfg(feature = "rootcause-0-13")]
 use crate::stack::symbols::without_arguments;
 
 /// Errors behind `dyn Error`, boxed or not. Their type is found by the worker.
@@ -67,15 +67,15 @@ impl Capture<Anyhow> for anyhow::Error {
 }
 
 /// `eyre::Report`: its chain. (Its handlers keep their backtraces to themselves.)
-#[cfg(feature = "eyre")]
+#[cfg(feature = "eyre-0-6")]
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Eyre;
 
-#[cfg(feature = "eyre")]
+#[cfg(feature = "eyre-0-6")]
 impl Sealed<Eyre> for eyre::Report {}
 
-#[cfg(feature = "eyre")]
+#[cfg(feature = "eyre-0-6")]
 impl Capture<Eyre> for eyre::Report {
     fn describe(&self, parts: &mut CaptureParts) {
         parts.error(&**self);
@@ -83,15 +83,15 @@ impl Capture<Eyre> for eyre::Report {
 }
 
 /// `error_stack::Report`: its contexts, outermost first, what is attached and can be shown, and its backtrace.
-#[cfg(feature = "error-stack")]
+#[cfg(feature = "error-stack-0-8")]
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct ErrorStack;
 
-#[cfg(feature = "error-stack")]
+#[cfg(feature = "error-stack-0-8")]
 impl<C: ?Sized> Sealed<ErrorStack> for error_stack::Report<C> {}
 
-#[cfg(feature = "error-stack")]
+#[cfg(feature = "error-stack-0-8")]
 impl<C: ?Sized> Capture<ErrorStack> for error_stack::Report<C> {
     fn describe(&self, parts: &mut CaptureParts) {
         use error_stack::{AttachmentKind, FrameKind};
@@ -110,15 +110,15 @@ impl<C: ?Sized> Capture<ErrorStack> for error_stack::Report<C> {
 }
 
 /// `rootcause::Report`: its contexts, outermost first, and what is attached to them.
-#[cfg(feature = "rootcause")]
+#[cfg(feature = "rootcause-0-13")]
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct RootCause;
 
-#[cfg(feature = "rootcause")]
+#[cfg(feature = "rootcause-0-13")]
 impl<C: ?Sized, O: rootcause::markers::ReportOwnershipMarker, T> Sealed<RootCause> for rootcause::Report<C, O, T> {}
 
-#[cfg(feature = "rootcause")]
+#[cfg(feature = "rootcause-0-13")]
 impl<C: ?Sized, O: rootcause::markers::ReportOwnershipMarker, T> Capture<RootCause> for rootcause::Report<C, O, T> {
     fn describe(&self, parts: &mut CaptureParts) {
         for report in self.iter_reports() {

@@ -15,10 +15,10 @@ use crate::AttributeValue;
 /// use tracing::Level;
 ///
 /// let error = "twelve".parse::<u8>().unwrap_err();
-/// let (_, captured) = crumbtrail::testing::capture(|| {
+/// let (_, collected) = crumbtrail::testing::collect(|| {
 ///     capture(&ErrorReport::new(&error).with_tag("order.id", 9).with_level(Level::WARN).with_attachment("row 7 of orders.csv"))
 /// });
-/// let exception = &captured.exceptions()[0];
+/// let exception = &collected.exceptions()[0];
 /// assert_eq!(exception.attribute("order.id"), Some(&9.into()));
 /// assert_eq!(exception.level(), Level::WARN);
 /// assert_eq!(exception.type_name(), "core::num::error::ParseIntError");
@@ -54,11 +54,11 @@ impl<'a, E: ?Sized> ErrorReport<'a, E> {
     /// ```
     /// use crumbtrail::{ErrorReport, capture};
     ///
-    /// let (_, captured) = crumbtrail::testing::capture(|| {
+    /// let (_, collected) = crumbtrail::testing::collect(|| {
     ///     capture(&ErrorReport::new(&std::fmt::Error).with_group("the upstream is away"));
     ///     capture(&ErrorReport::new(&"x".parse::<u8>().unwrap_err()).with_group("the upstream is away"));
     /// });
-    /// assert_eq!(captured.exceptions()[0].group(), captured.exceptions()[1].group());
+    /// assert_eq!(collected.exceptions()[0].group(), collected.exceptions()[1].group());
     /// ```
     pub fn with_group(mut self, name: &str) -> Self {
         self.said.group = Some(name.to_owned());
@@ -93,8 +93,8 @@ impl<'a, E: ?Sized> ErrorReport<'a, E> {
     ///     Declined(Backtrace::force_capture())
     /// }
     /// let error = declined();
-    /// let (_, captured) = crumbtrail::testing::capture(|| capture(&ErrorReport::new(&error).with_backtrace(&error.0)));
-    /// assert!(captured.exceptions()[0].frames()[0].function().ends_with("declined"));
+    /// let (_, collected) = crumbtrail::testing::collect(|| capture(&ErrorReport::new(&error).with_backtrace(&error.0)));
+    /// assert!(collected.exceptions()[0].frames()[0].function().ends_with("declined"));
     /// ```
     pub fn with_backtrace(mut self, backtrace: &'a Backtrace) -> Self {
         self.backtrace = Some(backtrace);

@@ -18,14 +18,14 @@ mod raise;
 mod raised;
 mod report;
 pub(crate) mod storm;
-#[cfg(any(feature = "tower", feature = "tracing-opentelemetry"))]
+#[cfg(any(feature = "tower", feature = "tracing-opentelemetry-0-34"))]
 mod told;
 mod type_name;
 pub(crate) mod variant;
 
-#[cfg(any(feature = "tower", feature = "tracing-opentelemetry"))]
+#[cfg(any(feature = "tower", feature = "tracing-opentelemetry-0-34"))]
 pub(crate) use self::capture::capture_for;
-#[cfg(any(feature = "tower", feature = "tracing-opentelemetry"))]
+#[cfg(any(feature = "tower", feature = "tracing-opentelemetry-0-34"))]
 pub(crate) use self::told::tell_text;
 pub use self::{
     capture::{Capture, CaptureParts, ResultExt, StdError, capture, last_error_id},

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{ErrorId, GroupId, Mechanism, Place, storm::Labels};
-use crate::{AttributeValue, Breadcrumbs, FlagEvaluation, Frame, User, trail::record::SpanIds};
+use crate::{AttributeValue, FlagEvaluation, User, breadcrumb::Breadcrumbs, stack::resolve::Frame, trail::record::SpanIds};
 
 /// An exception about to be sent. Given to [`Builder::with_before_send`](crate::Builder::with_before_send), and kept by [`testing`](crate::testing).
 ///
@@ -236,8 +236,8 @@ impl Exception {
     ///     }
     ///     ControlFlow::Continue(())
     /// });
-    /// # let (_, captured) = crumbtrail::testing::capture_with(builder, || { for tenant in ["a", "b"] { tracing::error!(tenant, "refused"); } });
-    /// # let [first, second] = captured.exceptions() else { panic!("{captured:?}") };
+    /// # let (_, collected) = crumbtrail::testing::collect_with(builder, || { for tenant in ["a", "b"] { tracing::error!(tenant, "refused"); } });
+    /// # let [first, second] = collected.exceptions() else { panic!("{collected:?}") };
     /// assert_ne!(first.group(), second.group());
     /// ```
     pub fn set_group(&mut self, name: &str) {

@@ -9,7 +9,7 @@ use super::{
     storm::{Admission, Verdict},
 };
 use crate::{
-    ledger::{LossReason, Signal},
+    ledger::{LossReason, RecordKind},
     outbox::Weight as _,
     stack,
     state::{Core, SpanState, ids, thread},
@@ -186,9 +186,9 @@ fn send(core: &Arc<Core>, mut draft: Box<Draft>) {
         Some(Ok(())) => link.waker.wake(),
         Some(Err(ticket)) => {
             ticket.settle();
-            link.ledger.dropped(Signal::Exceptions, LossReason::QueueOverflow, 1);
+            link.ledger.dropped(RecordKind::Exceptions, LossReason::QueueOverflow, 1);
         }
-        None => link.ledger.dropped(Signal::Exceptions, LossReason::QueueOverflow, 1),
+        None => link.ledger.dropped(RecordKind::Exceptions, LossReason::QueueOverflow, 1),
     }
 }
 

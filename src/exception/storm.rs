@@ -15,10 +15,10 @@ use crate::fork::Mutex;
 
 /// How many records one group of exceptions gets, see [`Builder::with_exception_rate`](crate::Builder::with_exception_rate).
 ///
-/// A new group gets through. Only one of a place in the source that has raised 64 others shares its share with all further ones of that place, so that whoever can vary a text takes no room from other places. What gets no record is counted in the metric `crumbtrail.exceptions` and in [`Stats::suppressed`](crate::Stats::suppressed), and the group's next record says how many there were (`crumbtrail.suppressed`).
+/// A new group gets through. Only one of a place in the source that has raised 64 others shares its share with all further ones of that place, so that whoever can vary a text takes no room from other places. What gets no record is counted in the metric `crumbtrail.exceptions` and in [`Stats::suppressed`](crate::stats::Stats::suppressed), and the group's next record says how many there were (`crumbtrail.suppressed`).
 ///
 /// ```
-/// use crumbtrail::ExceptionRate;
+/// use crumbtrail::config::ExceptionRate;
 ///
 /// let rate = ExceptionRate::default().with_full(50, 30).with_lean(0, 0);
 /// assert_ne!(rate, ExceptionRate::default());

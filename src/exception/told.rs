@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{ErrorId, Link, Mechanism, draft::MAX_MESSAGE, group::Fnv, raise::raise, raised::Raised};
 use crate::{
     clock::now,
-    ledger::{LossReason, Signal},
+    ledger::{LossReason, RecordKind},
     state::{Core, SpanState},
     text::cut,
 };
@@ -23,7 +23,7 @@ pub(crate) fn tell_text(
     let type_name = type_name.as_str();
     let template = template.map(|template| core.scrubber.scrub(template).into_owned());
     let (Ok(message), id) = (core.scrubber.text(message), ErrorId::new()) else {
-        core.ledger().dropped(Signal::Exceptions, LossReason::ScrubberFailed, 1);
+        core.ledger().dropped(RecordKind::Exceptions, LossReason::ScrubberFailed, 1);
         return core.storm.count_other();
     };
     let link = Link {

@@ -2,8 +2,9 @@
 
 use super::{callsites::Callsites, log::Source, timestamp};
 use crate::{
-    AttributeValue, Breadcrumb, Breadcrumbs,
+    AttributeValue, Breadcrumb,
     attribute::attribute_of,
+    breadcrumb::Breadcrumbs,
     breadcrumb::level_of,
     exception::{CATEGORY, Draft, ErrorId},
     trail::{

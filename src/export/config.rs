@@ -7,7 +7,7 @@ use std::{path::PathBuf, time::Duration};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 
 use super::SpanLimits;
-use crate::{delivery::LaneConfig, hooks::Hooks, ledger::Signal, spool, stack::in_app::OwnCrates};
+use crate::{delivery::LaneConfig, hooks::Hooks, ledger::RecordKind, spool, stack::in_app::OwnCrates};
 
 /// Where a signal goes (`OTEL_{TRACES,METRICS,LOGS}_EXPORTER`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -60,5 +60,5 @@ pub(crate) struct WorkerConfig {
 pub(crate) struct SpoolConfig {
     pub(crate) path: PathBuf,
     pub(crate) limits: spool::Limits,
-    pub(crate) signals: [bool; Signal::ALL.len()],
+    pub(crate) signals: [bool; RecordKind::ALL.len()],
 }

@@ -4,8 +4,10 @@ use std::borrow::Cow;
 
 use super::{breadcrumbs, callsites::Callsites, log::Source};
 use crate::{
-    Breadcrumbs, Cause, Exception, User,
+    Exception, User,
     attribute::attribute_of,
+    breadcrumb::Breadcrumbs,
+    exception::Cause,
     exception::{
         Draft, ERROR_FIELDS, Mechanism,
         group::{Grouping, mask, portable_path, raising_function},

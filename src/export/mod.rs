@@ -45,7 +45,7 @@ use crate::{
     delivery::Outage,
     exception::Draft,
     hooks::{self, Hooks},
-    ledger::{LossReason, Signal},
+    ledger::{LossReason, RecordKind},
     spool::{Ticket, Writer},
     stack::{
         in_app::OwnCrates,
@@ -212,8 +212,8 @@ impl Exporter {
             if hold(&record) {
                 continue;
             }
-            let signal = if record.kind == Kind::Span { Signal::Spans } else { Signal::Logs };
-            accepted[usize::from(signal == Signal::Spans)] += 1;
+            let signal = if record.kind == Kind::Span { RecordKind::Spans } else { RecordKind::Logs };
+            accepted[usize::from(signal == RecordKind::Spans)] += 1;
             if !catch_unwind(AssertUnwindSafe(|| self.record(&record, observed))).unwrap_or(false) {
                 self.core.ledger().lost(signal, LossReason::InternalError, 1);
             }
@@ -221,8 +221,8 @@ impl Exporter {
                 break;
             }
         }
-        self.core.ledger().accepted(Signal::Logs, accepted[0]);
-        self.core.ledger().accepted(Signal::Spans, accepted[1]);
+        self.core.ledger().accepted(RecordKind::Logs, accepted[0]);
+        self.core.ledger().accepted(RecordKind::Spans, accepted[1]);
         rest
     }
 

@@ -6,7 +6,7 @@ use super::*;
 use crate::trail::record::{SpanIds, flag};
 use crate::{
     exception::storm::ExceptionRate,
-    route::Routes,
+    filter::Filters,
     sampling::Sampler,
     scrub::Scrubber,
     state::core::CoreConfig,
@@ -19,7 +19,7 @@ use crate::{
 pub(super) fn core() -> Arc<Core> {
     let config = CoreConfig {
         exit_timeout: std::time::Duration::ZERO,
-        routes: Routes::new([&"test".to_owned()], false),
+        filters: Filters::new([&"test".to_owned()], false),
         sampler: Sampler::default(),
         event_limits: Limits::default(),
         span_limits: Limits::default(),

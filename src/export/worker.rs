@@ -29,7 +29,7 @@ use crate::{
     delivery::{Delivery, Host},
     exception::{Draft, ErrorId},
     failpoint::step,
-    ledger::{Ledger, LossReason, Signal, Stats},
+    ledger::{Ledger, LossReason, RecordKind, Stats},
     outbox::Outbox,
     scrub::Scrubber,
     spool::Spool,
@@ -209,7 +209,7 @@ impl Worker {
         if !self.core.is_closed()
             && let Some(outage) = self.delivery.ended_outage()
         {
-            self.link.ledger.accepted(Signal::Logs, 1);
+            self.link.ledger.accepted(RecordKind::Logs, 1);
             self.exporter.outage(&outage);
         }
     }
@@ -294,7 +294,7 @@ impl Worker {
             rest = self.exporter.records(rest, observed, &self.config.max_batch, hold);
             if rest.len() == before {
                 // Not a record: cannot be, and must not keep us here.
-                self.link.ledger.dropped(Signal::Logs, LossReason::InternalError, 1);
+                self.link.ledger.dropped(RecordKind::Logs, LossReason::InternalError, 1);
                 rest = &[];
                 break;
             }
@@ -318,10 +318,10 @@ impl Worker {
             || !self.exporter.resolver.as_ref().is_some_and(|resolver| resolver.knows(&draft.frames, &draft.types()));
         if self.spool.is_some() && draft.ticket.is_none() && waits {
             let bare = catch_unwind(AssertUnwindSafe(|| self.exporter.first_form(draft, &self.resource).encode_to_vec()));
-            draft.ticket = bare.ok().and_then(|bare| self.delivery.write_ahead(Signal::Exceptions, &bare, 1));
+            draft.ticket = bare.ok().and_then(|bare| self.delivery.write_ahead(RecordKind::Exceptions, &bare, 1));
         }
         if draft.ticket.is_some() {
-            self.link.ledger.spooled(Signal::Exceptions, 1);
+            self.link.ledger.spooled(RecordKind::Exceptions, 1);
         }
     }
 
@@ -343,21 +343,21 @@ impl Worker {
                 #[cfg(feature = "testing")]
                 if let Some(sink) = &self.config.sink {
                     sink.exception(exception);
-                    return self.link.ledger.delivered(Signal::Exceptions, 1);
+                    return self.link.ledger.delivered(RecordKind::Exceptions, 1);
                 }
                 drop(exception);
                 let request = request.encode_to_vec().into();
-                match &self.config.destinations[Signal::Exceptions as usize] {
-                    Destination::Otlp(_) => self.delivery.submit(Signal::Exceptions, request, 1, earlier),
-                    Destination::Console | Destination::Nowhere => self.send(Signal::Exceptions, 1, request, exporter::print_logs),
+                match &self.config.destinations[RecordKind::Exceptions as usize] {
+                    Destination::Otlp(_) => self.delivery.submit(RecordKind::Exceptions, request, 1, earlier),
+                    Destination::Console | Destination::Nowhere => self.send(RecordKind::Exceptions, 1, request, exporter::print_logs),
                 }
             }
             Err(reason) => {
                 if let Some(earlier) = earlier {
-                    self.link.ledger.unspooled(Signal::Exceptions, 1);
+                    self.link.ledger.unspooled(RecordKind::Exceptions, 1);
                     earlier.settle();
                 }
-                self.link.ledger.lost(Signal::Exceptions, reason, 1);
+                self.link.ledger.lost(RecordKind::Exceptions, reason, 1);
             }
         }
     }

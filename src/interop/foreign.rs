@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    ledger::Signal,
+    ledger::RecordKind,
     state::{Core, SharedSpan, SpanState, ids, open_spans::Handle, thread},
     trail::record::{self, SpanIds, flag},
 };
@@ -29,7 +29,7 @@ pub(crate) fn export_span(core: &Arc<Core>, enclosing: Option<&SpanState>, ids: 
     let kept = if ids.flags & flag::SAMPLED != 0 { flag::SAMPLED } else { of_trace.map_or(0, SpanState::kept) };
     if kept != 0 {
         record::add_flags(span, kept);
-        thread::at(|thread| thread.instance(core, |instance| instance.push(span, Signal::Spans, core)));
+        thread::at(|thread| thread.instance(core, |instance| instance.push(span, RecordKind::Spans, core)));
     } else if let Some(trail) = of_trace.and_then(|state| state.trail()) {
         record::add_flags(span, flag::NO_CRUMB);
         thread::at(|thread| {
@@ -37,7 +37,7 @@ pub(crate) fn export_span(core: &Arc<Core>, enclosing: Option<&SpanState>, ids: 
                 if core.sampler.may_keep() {
                     instance.hold(trail, span, core);
                 } else {
-                    instance.miss(Signal::Spans, trail.left_out().of_one(), core);
+                    instance.miss(RecordKind::Spans, trail.left_out().of_one(), core);
                 }
             });
         });

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::{enrich, user};
 use crate::{
     clock::now,
-    ledger::Signal,
+    ledger::RecordKind,
     propagation::without_threshold,
     state::{
         Core, CrumbtrailLayer, SharedSpan, SpanState,
@@ -34,7 +34,7 @@ impl CrumbtrailLayer {
             match self.fate(instance, &state, end) {
                 Fate::Exported(flags) => {
                     complete(&state, core, flags, end);
-                    SpanState::finish(&mut state, end, flags, |record, _| instance.push(record, Signal::Spans, core));
+                    SpanState::finish(&mut state, end, flags, |record, _| instance.push(record, RecordKind::Spans, core));
                 }
                 Fate::Held => {
                     complete(&state, core, KEPT, end);
@@ -46,7 +46,7 @@ impl CrumbtrailLayer {
                     });
                     return instance.recycle(state);
                 }
-                Fate::None { missing } => instance.miss(Signal::Spans, missing, core),
+                Fate::None { missing } => instance.miss(RecordKind::Spans, missing, core),
             }
             if let (Some(trail), Some(_)) = (state.trail(), &state.parent)
                 && state.feeds & feeds::CRUMB != 0

@@ -32,7 +32,7 @@ pub(crate) struct Detached {
 
 #[cfg(feature = "tower")]
 impl Detached {
-    /// Opens one where this thread's subscriber has our layer. `None`: it has not, or a route of ours does not want it.
+    /// Opens one where this thread's subscriber has our layer. `None`: it has not, or a filter of ours does not want it.
     pub(crate) fn open(attributes: &Attributes<'_>) -> Option<Self> {
         let layer = tracing_core::dispatcher::get_default(|dispatch| CrumbtrailLayer::of(dispatch).map(|(layer, _)| layer.clone()))?;
         if layer.core.is_closed() {

@@ -1,4 +1,4 @@
-//! Which callsites are of interest, asked of every subscriber there is. Comes in: a subscriber or a route that is new. Goes out: tracing-core's cache, rebuilt.
+//! Which callsites are of interest, asked of every subscriber there is. Comes in: a subscriber or a filter that is new. Goes out: tracing-core's cache, rebuilt.
 
 use tracing_core::{Dispatch, callsite, subscriber::NoSubscriber};
 

@@ -62,7 +62,7 @@ impl Drop for TakeBack {
 pub(crate) fn record_number(core: &Arc<Core>, id: u64, field: u16, value: u64) {
     let add = |state: &SpanState| state.append(|body| record::append_u64(body, field, value));
     let known = thread::here(core, |instance| instance.known(id).map(|state| add(state))).flatten();
-    // Not to its parent, which stands for it where its own route is off.
+    // Not to its parent, which stands for it where its own filter is off.
     if known.is_none()
         && let Some(handle) = core.spans.get(id).filter(|handle| handle.own)
     {

@@ -26,7 +26,7 @@ use self::visit::FieldVisitor;
 use crate::{
     clock::now,
     exception::{self, Echo},
-    ledger::{LossReason, Signal},
+    ledger::{LossReason, RecordKind},
     scope,
     state::{
         Core, CrumbtrailLayer, SharedSpan, SpanState, ids, is_own_thread,
@@ -52,7 +52,7 @@ pub(crate) use self::interest::{ask_everyone, registered};
 impl CrumbtrailLayer {
     #[inline]
     fn look_up(&self, metadata: &'static Metadata<'static>) -> (u32, u8) {
-        self.core.callsites.get(metadata, || self.core.routes.feeds(metadata))
+        self.core.callsites.get(metadata, || self.core.filters.feeds(metadata))
     }
 
     fn interest(&self, metadata: &'static Metadata<'static>) -> Interest {
@@ -91,7 +91,7 @@ impl CrumbtrailLayer {
         }
         let mut length = encoder.finish();
         if feeds & feeds::BRIDGE != 0 {
-            feeds = core.routes.feeds_as(bridged_target(&buf, metadata), metadata.level(), false);
+            feeds = core.filters.feeds_as(bridged_target(&buf, metadata), metadata.level(), false);
         }
 
         // A parent that nobody has recorded is none: it happens where the thread is.
@@ -122,7 +122,7 @@ impl CrumbtrailLayer {
                     None => instance.sheds(),
                 };
                 if metadata.level() > &Level::WARN && is_left_out() {
-                    instance.miss(Signal::Logs, 1, core);
+                    instance.miss(RecordKind::Logs, 1, core);
                     return None;
                 }
                 if let Some(state) = state.filter(|_| self.enriches && !core.enrichment.span_fields.is_empty()) {
@@ -133,7 +133,7 @@ impl CrumbtrailLayer {
                 if core.user_on[0] && !site.as_deref().is_some_and(user::is_named_by) {
                     user::append(&mut buf, length, core, trail);
                 }
-                instance.push(&buf, Signal::Logs, core);
+                instance.push(&buf, RecordKind::Logs, core);
             }
             None
         });
@@ -185,15 +185,15 @@ impl CrumbtrailLayer {
             user::append_to(buf, core, state.and_then(|state| state.trail()));
         }
         record::seal(buf);
-        thread.instance(core, |instance| instance.push(buf, Signal::Logs, core));
+        thread.instance(core, |instance| instance.push(buf, RecordKind::Logs, core));
     }
 
     fn lost(&self, feeds: u8, reason: LossReason) {
         if feeds & feeds::EXCEPTION != 0 {
-            self.core.ledger().dropped(Signal::Exceptions, reason, 1);
+            self.core.ledger().dropped(RecordKind::Exceptions, reason, 1);
             self.core.storm.count_other();
         } else if feeds & feeds::LOG != 0 {
-            self.core.ledger().dropped(Signal::Logs, reason, 1);
+            self.core.ledger().dropped(RecordKind::Logs, reason, 1);
         }
     }
 }
@@ -204,11 +204,11 @@ impl<S: Subscriber> Layer<S> for CrumbtrailLayer {
     }
 
     fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
-        if self.narrows { self.core.routes.feeds(metadata) != 0 } else { !own::is_unheard(metadata.target()) }
+        if self.narrows { self.core.filters.feeds(metadata) != 0 } else { !own::is_unheard(metadata.target()) }
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        self.core.routes.max_level_hint().filter(|_| self.narrows)
+        self.core.filters.max_level_hint().filter(|_| self.narrows)
     }
 
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, _: Context<'_, S>) {
@@ -244,7 +244,7 @@ impl<S: Subscriber> Layer<S> for CrumbtrailLayer {
 
     /// The bridge's answers, where span extensions are on.
     // SAFETY: the pointers are to this layer and to parts of its core, which it keeps alive.
-    #[cfg(feature = "tracing-opentelemetry")]
+    #[cfg(feature = "tracing-opentelemetry-0-34")]
     #[allow(unsafe_code)]
     unsafe fn downcast_raw(&self, id: std::any::TypeId) -> Option<*const ()> {
         if id == std::any::TypeId::of::<Self>() {
@@ -263,7 +263,7 @@ impl<S: Subscriber> Layer<S> for CrumbtrailLayer {
 impl CrumbtrailLayer {
     pub(super) fn opened(&self, attributes: &Attributes<'_>, id: &Id, site: (u32, u8)) {
         // A span that is not recorded passes its enclosing span on to what is in it, as no span would.
-        if !self.core.is_closed() || self.core.routes.passes_on() {
+        if !self.core.is_closed() || self.core.filters.passes_on() {
             if let (Some(other), Some(parent)) = (self.other_api(), attributes.parent()) {
                 other.settle(&self.core, parent.into_u64());
             }
@@ -384,20 +384,20 @@ impl CrumbtrailLayer {
         state.mark_closed();
         let exported = self.core.exports_spans && state.current_ids().flags & flag::SAMPLED != 0;
         if thread::at(|thread| self.close(thread, id, state)).is_none() && exported {
-            self.core.ledger().dropped(Signal::Spans, LossReason::ThreadEnding, 1);
+            self.core.ledger().dropped(RecordKind::Spans, LossReason::ThreadEnding, 1);
         }
         parent.into_iter().for_each(|parent| self.let_go(parent));
     }
 }
 
-/// The routes as a per-layer filter: for a subscriber with other layers, which must not lose what only they want.
+/// The filters as a per-layer filter: for a subscriber with other layers, which must not lose what only they want.
 #[derive(Clone)]
-pub(crate) struct RouteFilter(pub(crate) Arc<Core>);
+pub(crate) struct PerLayerFilter(pub(crate) Arc<Core>);
 
-impl<S> Filter<S> for RouteFilter {
+impl<S> Filter<S> for PerLayerFilter {
     fn enabled(&self, metadata: &Metadata<'_>, _: &Context<'_, S>) -> bool {
         // Then the layer is asked, which speaks for the whole subscriber.
-        own::is_unheard(metadata.target()) || self.0.routes.feeds(metadata) != 0
+        own::is_unheard(metadata.target()) || self.0.filters.feeds(metadata) != 0
     }
 
     fn callsite_enabled(&self, metadata: &'static Metadata<'static>) -> Interest {
@@ -405,11 +405,11 @@ impl<S> Filter<S> for RouteFilter {
             // By thread.
             return Interest::sometimes();
         }
-        if self.0.routes.feeds(metadata) == 0 { Interest::never() } else { Interest::always() }
+        if self.0.filters.feeds(metadata) == 0 { Interest::never() } else { Interest::always() }
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        self.0.routes.max_level_hint()
+        self.0.filters.max_level_hint()
     }
 }
 

@@ -47,7 +47,7 @@ impl CrumbtrailLayer {
         let (mut buf, mut length) = self.open_record(thread, attributes, (callsite, feeds), site.as_deref());
         let boundary = feeds & feeds::KIND != 0 && is_boundary(&buf, metadata);
         let handle = if feeds & feeds::SPAN == 0 {
-            // Below the spans route: its parent stands for it, here or elsewhere; or what is made to.
+            // Below the spans filter: its parent stands for it, here or elsewhere; or what is made to.
             parent.iter().for_each(|parent| parent.hold_open());
             let Some(parent) = parent.or_else(|| self.stand_in(thread, id, boundary, metadata)) else {
                 thread.return_scratch(buf);

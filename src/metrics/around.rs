@@ -9,10 +9,14 @@ use crate::{exception::storm::Storm, fork::PerProcess, state::Core};
 
 /// What this telemetry counts itself: exceptions, its own books, requests; and what the recorder has. In
 /// each process once, when its metrics are read for the first time.
-pub(crate) fn around(core: &Arc<Core>, release: Vec<KeyValue>, #[cfg(feature = "metrics")] recorder: super::recorder::Recorder) -> Around {
+pub(crate) fn around(
+    core: &Arc<Core>,
+    release: Vec<KeyValue>,
+    #[cfg(feature = "metrics-0-24")] recorder: super::recorder::MetricsRecorder,
+) -> Around {
     let (of, registered, count_exceptions) = (Arc::downgrade(core), PerProcess::new(), exception_counter(release));
     let before = move |meters: &Meters| {
-        #[cfg(feature = "metrics")]
+        #[cfg(feature = "metrics-0-24")]
         recorder.publish();
         let Some(core) = of.upgrade() else { return };
         registered.get_or_init(|| self_metrics(&meters.meter("crumbtrail"), &core));

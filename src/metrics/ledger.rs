@@ -8,7 +8,7 @@ use opentelemetry::{
 };
 
 use crate::{
-    ledger::{LossReason, Signal, SignalStats},
+    ledger::{LossReason, RecordKind, RecordStats},
     state::Core,
 };
 
@@ -22,9 +22,9 @@ use crate::{
 /// Exceptions are log records with `crumbtrail.signal` = `exceptions`.
 pub(crate) fn self_metrics(meter: &Meter, core: &Arc<Core>) {
     for (kind, unit, signals) in [
-        ("log", "{log_record}", &[Signal::Exceptions, Signal::Logs][..]),
-        ("span", "{span}", &[Signal::Spans]),
-        ("metric_data_point", "{data_point}", &[Signal::Metrics]),
+        ("log", "{log_record}", &[RecordKind::Exceptions, RecordKind::Logs][..]),
+        ("span", "{span}", &[RecordKind::Spans]),
+        ("metric_data_point", "{data_point}", &[RecordKind::Metrics]),
     ] {
         if kind != "metric_data_point" {
             let name = format!("otel.sdk.processor.{kind}.processed");
@@ -59,8 +59,8 @@ pub(crate) fn self_metrics(meter: &Meter, core: &Arc<Core>) {
             .with_callback(move |observer| {
                 let Some(core) = of.upgrade() else { return };
                 let stats = core.stats();
-                for signal in signals.iter().filter(|signal| stats.signal(**signal).accepted() > 0) {
-                    observer.observe(stats.signal(*signal).pending() as i64, &attributes(*signal, None));
+                for signal in signals.iter().filter(|signal| stats.of(**signal).accepted() > 0) {
+                    observer.observe(stats.of(*signal).pending() as i64, &attributes(*signal, None));
                 }
             })
             .build();
@@ -73,15 +73,15 @@ pub(crate) fn self_metrics(meter: &Meter, core: &Arc<Core>) {
         .with_callback(move |observer| {
             let Some(core) = of.upgrade() else { return };
             let stats = core.stats();
-            for signal in Signal::ALL.into_iter().filter(|signal| stats.signal(*signal).spooled() > 0) {
-                observer.observe(stats.signal(signal).spooled() as i64, &attributes(signal, None));
+            for signal in RecordKind::ALL.into_iter().filter(|signal| stats.of(*signal).spooled() > 0) {
+                observer.observe(stats.of(signal).spooled() as i64, &attributes(signal, None));
             }
         })
         .build();
 }
 
 /// What a line of the ledger has to say: numbers, each with the reason of a loss or none.
-type Observe = fn(&SignalStats, &mut dyn FnMut(u64, Option<LossReason>));
+type Observe = fn(&RecordStats, &mut dyn FnMut(u64, Option<LossReason>));
 
 fn counter(
     meter: &Meter,
@@ -89,7 +89,7 @@ fn counter(
     unit: &'static str,
     description: &'static str,
     core: &Arc<Core>,
-    signals: &'static [Signal],
+    signals: &'static [RecordKind],
     say: Observe,
 ) -> ObservableCounter<u64> {
     let of = Arc::downgrade(core);
@@ -99,7 +99,7 @@ fn counter(
             let Some(core) = of.upgrade() else { return };
             let stats = core.stats();
             for signal in signals {
-                let line = stats.signal(*signal);
+                let line = stats.of(*signal);
                 if line.accepted() > 0 {
                     say(line, &mut |count, reason| {
                         if reason.is_none() || count > 0 {
@@ -117,7 +117,7 @@ fn is_before_export(reason: LossReason) -> bool {
     matches!(reason, LossReason::QueueOverflow | LossReason::Overload | LossReason::Reentrant | LossReason::ThreadEnding)
 }
 
-fn attributes(signal: Signal, reason: Option<LossReason>) -> Vec<KeyValue> {
+fn attributes(signal: RecordKind, reason: Option<LossReason>) -> Vec<KeyValue> {
     let mut attributes = vec![KeyValue::new("otel.component.name", "crumbtrail"), KeyValue::new("crumbtrail.signal", signal.as_str())];
     attributes.extend(reason.map(|reason| {
         // The conventions' own word for it.

@@ -2,9 +2,9 @@
 
 mod around;
 mod ledger;
-#[cfg(feature = "metrics")]
+#[cfg(feature = "metrics-0-24")]
 mod names;
-#[cfg(feature = "metrics")]
+#[cfg(feature = "metrics-0-24")]
 pub(crate) mod recorder;
 #[cfg(feature = "tower")]
 pub(crate) mod requests;
@@ -45,7 +45,7 @@ pub(crate) struct Descriptions(Mutex<Arc<ByName>>);
 type ByName = HashMap<String, (String, String)>;
 
 impl Descriptions {
-    #[cfg(feature = "metrics")]
+    #[cfg(feature = "metrics-0-24")]
     pub(crate) fn insert(&self, name: String, unit: String, description: String) {
         Arc::make_mut(&mut *self.0.lock()).insert(name, (unit, description));
     }

@@ -34,15 +34,15 @@ pub(crate) struct Buckets {
 
 /// What `metrics` macros talk to. Cheap to clone; all clones are one. From [`Telemetry::recorder`](crate::Telemetry::recorder).
 #[derive(Clone)]
-pub struct Recorder(Arc<Shared>);
+pub struct MetricsRecorder(Arc<Shared>);
 
-impl std::fmt::Debug for Recorder {
+impl std::fmt::Debug for MetricsRecorder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Recorder").finish_non_exhaustive()
+        f.debug_struct("MetricsRecorder").finish_non_exhaustive()
     }
 }
 
-impl Recorder {
+impl MetricsRecorder {
     pub(crate) fn new(meters: &Arc<Meters>, buckets: Vec<Buckets>, scrubber: Arc<Scrubber>) -> Self {
         let buckets = buckets.into_iter();
         Self(Arc::new_cyclic(|this| Shared {
@@ -89,7 +89,7 @@ impl Recorder {
     }
 }
 
-impl metrics::Recorder for Recorder {
+impl metrics::Recorder for MetricsRecorder {
     fn describe_counter(&self, name: KeyName, unit: Option<Unit>, description: SharedString) {
         self.describe(name, unit, description);
     }

@@ -14,14 +14,14 @@ use prost::Message;
 use serde::Serialize;
 use serde_json::ser::{CompactFormatter, Formatter};
 
-use crate::{ledger::Signal, otlp::Accepted};
+use crate::{ledger::RecordKind, otlp::Accepted};
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
 /// The request as one line of JSON.
-pub(crate) fn from_protobuf(signal: Signal, body: &[u8]) -> Result<Bytes, Error> {
+pub(crate) fn from_protobuf(signal: RecordKind, body: &[u8]) -> Result<Bytes, Error> {
     match signal {
-        Signal::Exceptions | Signal::Logs => {
+        RecordKind::Exceptions | RecordKind::Logs => {
             let mut request = ExportLogsServiceRequest::decode(body)?;
             for of in &mut request.resource_logs {
                 of.resource.iter_mut().for_each(|resource| attributes(&mut resource.attributes));
@@ -32,7 +32,7 @@ pub(crate) fn from_protobuf(signal: Signal, body: &[u8]) -> Result<Bytes, Error>
             }
             written(&request)
         }
-        Signal::Spans => {
+        RecordKind::Spans => {
             let mut request = ExportTraceServiceRequest::decode(body)?;
             for of in &mut request.resource_spans {
                 of.resource.iter_mut().for_each(|resource| attributes(&mut resource.attributes));
@@ -44,7 +44,7 @@ pub(crate) fn from_protobuf(signal: Signal, body: &[u8]) -> Result<Bytes, Error>
             }
             written(&request)
         }
-        Signal::Metrics => {
+        RecordKind::Metrics => {
             let mut request = ExportMetricsServiceRequest::decode(body)?;
             for resource in request.resource_metrics.iter_mut().filter_map(|of| of.resource.as_mut()) {
                 attributes(&mut resource.attributes);
@@ -160,7 +160,7 @@ mod tests {
         };
         let scope = ScopeLogs { log_records: vec![record], ..Default::default() };
         let request = ExportLogsServiceRequest { resource_logs: vec![ResourceLogs { scope_logs: vec![scope], ..Default::default() }] };
-        let text = String::from_utf8(from_protobuf(Signal::Logs, &request.encode_to_vec()).unwrap().to_vec()).unwrap();
+        let text = String::from_utf8(from_protobuf(RecordKind::Logs, &request.encode_to_vec()).unwrap().to_vec()).unwrap();
         for word in [r#"{"doubleValue":"NaN"}"#, r#"{"doubleValue":"Infinity"},{"doubleValue":0.5}"#, r#"{"doubleValue":"-Infinity"}"#] {
             assert!(text.contains(word), "{text}");
         }

@@ -14,18 +14,18 @@ pub(crate) struct Piece {
 }
 
 /// Two requests with the records of one, in order. `None`: there is nothing to divide.
-pub(crate) fn split(signal: Signal, piece: &Piece) -> Option<[Piece; 2]> {
+pub(crate) fn split(signal: RecordKind, piece: &Piece) -> Option<[Piece; 2]> {
     if piece.records < 2 {
         return None;
     }
     let body = &*piece.body;
     match signal {
-        Signal::Exceptions | Signal::Logs => {
+        RecordKind::Exceptions | RecordKind::Logs => {
             halves!(ExportLogsServiceRequest::decode(body), resource_logs, scope_logs, log_records, |_: &_| 1)
         }
-        Signal::Spans => halves!(ExportTraceServiceRequest::decode(body), resource_spans, scope_spans, spans, |_: &_| 1),
+        RecordKind::Spans => halves!(ExportTraceServiceRequest::decode(body), resource_spans, scope_spans, spans, |_: &_| 1),
         // A metric's points stay together.
-        Signal::Metrics => halves!(ExportMetricsServiceRequest::decode(body), resource_metrics, scope_metrics, metrics, data_points),
+        RecordKind::Metrics => halves!(ExportMetricsServiceRequest::decode(body), resource_metrics, scope_metrics, metrics, data_points),
     }
 }
 
@@ -52,7 +52,7 @@ macro_rules! halves {
         }))
     }};
 }
-use crate::{ledger::Signal, otlp::data_points};
+use crate::{ledger::RecordKind, otlp::data_points};
 use halves;
 
 /// How many items are still to go to the left half.
@@ -104,7 +104,7 @@ mod tests {
             let request = request(&resources);
             let records = times(&request.encode_to_vec()).len() as u64;
             let piece = Piece { body: request.encode_to_vec().into(), records };
-            match split(Signal::Logs, &piece) {
+            match split(RecordKind::Logs, &piece) {
                 None => prop_assert!(records < 2),
                 Some([left, right]) => {
                     prop_assert!(left.records.abs_diff(right.records) <= 1);

@@ -2,14 +2,14 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::ledger::{Ledger, LossReason, Signal};
+use crate::ledger::{Ledger, LossReason, RecordKind};
 
 /// The signals and reasons there are.
-const LINES: [(Signal, LossReason); 4] = [
-    (Signal::Logs, LossReason::QueueOverflow),
-    (Signal::Logs, LossReason::Overload),
-    (Signal::Spans, LossReason::QueueOverflow),
-    (Signal::Spans, LossReason::Overload),
+const LINES: [(RecordKind, LossReason); 4] = [
+    (RecordKind::Logs, LossReason::QueueOverflow),
+    (RecordKind::Logs, LossReason::Overload),
+    (RecordKind::Spans, LossReason::QueueOverflow),
+    (RecordKind::Spans, LossReason::Overload),
 ];
 
 /// Written by the thread that owns the outbox and by no other, so that counting takes no atomic operation: where most is lost, there is the least time.
@@ -23,8 +23,8 @@ pub(super) struct Missed {
 impl Missed {
     /// Only the owning thread calls this.
     #[inline]
-    pub(super) fn count(&self, signal: Signal, reason: LossReason, count: u64) {
-        let line = usize::from(signal == Signal::Spans) * 2 + usize::from(reason == LossReason::Overload);
+    pub(super) fn count(&self, signal: RecordKind, reason: LossReason, count: u64) {
+        let line = usize::from(signal == RecordKind::Spans) * 2 + usize::from(reason == LossReason::Overload);
         let counted = &self.counted[line];
         counted.store(counted.load(Ordering::Relaxed) + count, Ordering::Relaxed);
     }
@@ -56,12 +56,12 @@ mod tests {
             missed.tell(&ledger);
             let stats = ledger.stats(0, 0, 0);
             for (number, (signal, reason)) in (1..).zip(LINES) {
-                assert_eq!(stats.signal(signal).lost_to(reason), number);
+                assert_eq!(stats.of(signal).lost_to(reason), number);
             }
-            assert_eq!((stats.signal(Signal::Logs).accepted(), stats.signal(Signal::Spans).accepted()), (3, 7));
+            assert_eq!((stats.of(RecordKind::Logs).accepted(), stats.of(RecordKind::Spans).accepted()), (3, 7));
         }
-        missed.count(Signal::Spans, LossReason::Overload, 6);
+        missed.count(RecordKind::Spans, LossReason::Overload, 6);
         missed.tell(&ledger);
-        assert_eq!(ledger.stats(0, 0, 0).signal(Signal::Spans).lost_to(LossReason::Overload), 10);
+        assert_eq!(ledger.stats(0, 0, 0).of(RecordKind::Spans).lost_to(LossReason::Overload), 10);
     }
 }

@@ -32,7 +32,7 @@ use self::{
     missed::Missed,
     ring::{Near, SpscRing},
 };
-use crate::ledger::{Ledger, LossReason, Signal};
+use crate::ledger::{Ledger, LossReason, RecordKind};
 
 /// One thread's ring. The thread holds one `Arc`, the worker the other.
 pub(crate) struct Outbox {
@@ -57,7 +57,7 @@ pub(crate) struct Producer {
 impl Producer {
     /// Hands a record over; one for which there is no room is dropped and counted.
     #[inline]
-    pub(crate) fn push(&mut self, record: &[u8], signal: Signal) {
+    pub(crate) fn push(&mut self, record: &[u8], signal: RecordKind) {
         let outbox = &*self.outbox;
         // A record says its own length in so many bits.
         let fits = record.len() / 8 <= usize::from(u16::MAX);
@@ -70,7 +70,7 @@ impl Producer {
 
     /// Counts records that are not handed over.
     #[inline]
-    pub(crate) fn miss(&self, signal: Signal, reason: LossReason, count: u64) {
+    pub(crate) fn miss(&self, signal: RecordKind, reason: LossReason, count: u64) {
         self.outbox.missed.count(signal, reason, count);
     }
 
@@ -257,7 +257,7 @@ mod tests {
         };
         for round in 0..50_u16 {
             let lengths = || (0..20).map(move |number| 1 + (round + number) % 11);
-            lengths().for_each(|words| producer.push(&record(words), Signal::Logs));
+            lengths().for_each(|words| producer.push(&record(words), RecordKind::Logs));
             let mut taken = Vec::new();
             while outboxes.take(outbox.clone(), 20 * 8, &mut out, &ledger).is_some() {
                 assert!((20 * 8..31 * 8).contains(&out.len()), "{} bytes", out.len());
@@ -266,7 +266,7 @@ mod tests {
             taken.append(&mut out);
             assert_eq!(taken, lengths().flat_map(record).collect::<Vec<u8>>());
         }
-        assert_eq!(ledger.stats(0, 0, 0).signal(Signal::Logs).lost(), 0);
+        assert_eq!(ledger.stats(0, 0, 0).of(RecordKind::Logs).lost(), 0);
     }
 
     /// Report 15: the memory that was asked for is the most there is.
@@ -287,7 +287,7 @@ mod tests {
         let record = |number: u64| [number.to_le_bytes(); 3].concat();
         for burst in 0..3 {
             let count = PARTS as u64 * 8 / 3;
-            (0..count).for_each(|number| producer.push(&record(number), Signal::Logs));
+            (0..count).for_each(|number| producer.push(&record(number), RecordKind::Logs));
             assert_eq!(outbox.ring.allocated(), PARTS, "burst {burst}");
             (0..2).for_each(|_| outboxes.give_back());
             assert_eq!(outbox.ring.allocated(), PARTS, "all of it is still to be read");
@@ -303,6 +303,6 @@ mod tests {
         outboxes.all().into_iter().for_each(|outbox| _ = outboxes.take(outbox, usize::MAX, &mut out, &ledger));
         let spare: Vec<_> = outboxes.spare.lock().expect("nobody panicked").iter().map(SpscRing::allocated).collect();
         assert_eq!(spare, [1], "for the next thread");
-        assert_eq!(ledger.stats(0, 0, 0).signal(Signal::Logs).lost_to(LossReason::QueueOverflow), 0);
+        assert_eq!(ledger.stats(0, 0, 0).of(RecordKind::Logs).lost_to(LossReason::QueueOverflow), 0);
     }
 }

@@ -11,7 +11,7 @@ use super::RemoteContext;
 ///
 /// use crumbtrail::propagation::{consumer_span, extract, inject, producer_span};
 ///
-/// let (_, captured) = crumbtrail::testing::capture(|| {
+/// let (_, collected) = crumbtrail::testing::collect(|| {
 ///     let mut headers = HashMap::new();
 ///     producer_span("rabbitmq", "orders").in_scope(|| inject(|name, value| _ = headers.insert(name, value)));
 ///
@@ -20,10 +20,10 @@ use super::RemoteContext;
 ///     let _process = consumer_span("rabbitmq", "orders", remote).entered();
 ///     tracing::error!("out of stock");
 /// });
-/// let [send, process] = captured.spans() else { panic!() };
+/// let [send, process] = collected.spans() else { panic!() };
 /// assert_eq!((send.name(), process.name()), ("send orders", "process orders"));
 /// assert_eq!((process.trace_id(), process.parent_id()), (send.trace_id(), send.span_id()));
-/// assert_eq!(captured.exceptions()[0].breadcrumbs()[0].message(), "opened messaging");
+/// assert_eq!(collected.exceptions()[0].breadcrumbs()[0].message(), "opened messaging");
 /// ```
 pub fn producer_span(system: &str, destination: &str) -> Span {
     span("producer", "send", system, destination)

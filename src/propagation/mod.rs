@@ -11,7 +11,7 @@
 //!     ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
 //!     ("baggage", "tenant=acme"),
 //! ]);
-//! let (outgoing, _) = crumbtrail::testing::capture(|| {
+//! let (outgoing, _) = crumbtrail::testing::collect(|| {
 //!     let remote = propagation::extract(|name| incoming.get(name).copied());
 //!     let _request = remote.in_scope(|| tracing::info_span!("GET /cart", otel.kind = "server")).entered();
 //!     let mut outgoing = HashMap::new();
@@ -120,7 +120,7 @@ pub fn inject(mut set: impl FnMut(&'static str, String)) {
 /// ```
 /// use crumbtrail::propagation;
 ///
-/// let (tenant, _) = crumbtrail::testing::capture(|| {
+/// let (tenant, _) = crumbtrail::testing::collect(|| {
 ///     let _request = tracing::info_span!("request").entered();
 ///     propagation::set_baggage("tenant", "acme ltd");
 ///     propagation::baggage("tenant")

@@ -31,13 +31,13 @@ impl RemoteContext {
     }
 
     /// The caller's trace state; empty if it sent none.
-    #[cfg(feature = "tracing-opentelemetry")]
+    #[cfg(feature = "tracing-opentelemetry-0-34")]
     pub(crate) fn trace_state(&self) -> &str {
         &self.0.trace_state
     }
 
     /// Keys and decoded values of the baggage.
-    #[cfg(feature = "tracing-opentelemetry")]
+    #[cfg(feature = "tracing-opentelemetry-0-34")]
     pub(crate) fn entries(&self) -> impl Iterator<Item = (&str, String)> {
         self.0.baggage.entries()
     }

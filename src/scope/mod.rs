@@ -34,12 +34,12 @@ const MAX_CONTEXTS: usize = 16;
 /// ```
 /// use crumbtrail::User;
 ///
-/// let (_, captured) = crumbtrail::testing::capture(|| {
+/// let (_, collected) = crumbtrail::testing::collect(|| {
 ///     let _request = tracing::info_span!("checkout").entered();
 ///     crumbtrail::set_user(User::new("42").with_name("ada"));
 ///     tracing::error!("out of stock");
 /// });
-/// assert_eq!(captured.exceptions()[0].user().and_then(User::id), Some("42"));
+/// assert_eq!(collected.exceptions()[0].user().and_then(User::id), Some("42"));
 /// ```
 pub fn set_user(user: User) {
     Scope::request().set_user(user);
@@ -53,12 +53,12 @@ pub fn clear_user() {
 /// An attribute of every exception of the current request. See [`Scope::set_tag`].
 ///
 /// ```
-/// let (_, captured) = crumbtrail::testing::capture(|| {
+/// let (_, collected) = crumbtrail::testing::collect(|| {
 ///     let _request = tracing::info_span!("checkout").entered();
 ///     crumbtrail::set_tag("plan", "pro");
 ///     tracing::error!("out of stock");
 /// });
-/// assert_eq!(captured.exceptions()[0].attribute("plan"), Some(&"pro".into()));
+/// assert_eq!(collected.exceptions()[0].attribute("plan"), Some(&"pro".into()));
 /// ```
 pub fn set_tag(key: &str, value: impl Into<AttributeValue>) {
     Scope::request().set_tag(key, value);
@@ -79,13 +79,13 @@ pub fn set_session(id: &str) {
 /// ```
 /// use crumbtrail::FlagEvaluation;
 ///
-/// let (_, captured) = crumbtrail::testing::capture(|| {
+/// let (_, collected) = crumbtrail::testing::collect(|| {
 ///     let _request = tracing::info_span!("checkout").entered();
 ///     crumbtrail::flag_evaluated(&FlagEvaluation::new("new-checkout").with_variant("on"));
 ///     tracing::error!("out of stock");
 /// });
-/// assert_eq!(captured.logs()[0].event_name(), "feature_flag.evaluation");
-/// assert_eq!(captured.exceptions()[0].flags()[0].variant(), Some("on"));
+/// assert_eq!(collected.logs()[0].event_name(), "feature_flag.evaluation");
+/// assert_eq!(collected.exceptions()[0].flags()[0].variant(), Some("on"));
 /// ```
 pub fn flag_evaluated(evaluation: &FlagEvaluation) {
     evaluation.emit();
@@ -153,12 +153,12 @@ impl Scope {
     /// ```
     /// use serde_json::json;
     ///
-    /// let (_, captured) = crumbtrail::testing::capture(|| {
+    /// let (_, collected) = crumbtrail::testing::collect(|| {
     ///     let _request = tracing::info_span!("checkout").entered();
     ///     crumbtrail::set_context("cart", &json!({ "items": 3, "total": { "cents": 1999 }, "password": "hunter2" }));
     ///     tracing::error!("out of stock");
     /// });
-    /// let exception = &captured.exceptions()[0];
+    /// let exception = &collected.exceptions()[0];
     /// assert_eq!(exception.attribute("cart.total.cents"), Some(&1999.into()));
     /// assert_eq!(exception.attribute("cart.password"), Some(&"[Filtered]".into()));
     /// ```
@@ -188,13 +188,13 @@ impl Scope {
     /// use crumbtrail::Scope;
     ///
     /// let builder = crumbtrail::testing::builder().with_baggage(["tenant"]);
-    /// let (_, captured) = crumbtrail::testing::capture_with(builder, || {
+    /// let (_, collected) = crumbtrail::testing::collect_with(builder, || {
     ///     let _request = tracing::info_span!("checkout").entered();
     ///     Scope::request().copy_baggage("tenant=acme%20ltd;ttl=5, internal=7");
     ///     tracing::error!("out of stock");
     /// });
-    /// assert_eq!(captured.exceptions()[0].attribute("tenant"), Some(&"acme ltd".into()));
-    /// assert_eq!(captured.exceptions()[0].attribute("internal"), None);
+    /// assert_eq!(collected.exceptions()[0].attribute("tenant"), Some(&"acme ltd".into()));
+    /// assert_eq!(collected.exceptions()[0].attribute("internal"), None);
     /// ```
     pub fn copy_baggage(&self, header: &str) {
         let Some(core) = recording() else { return };

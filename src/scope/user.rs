@@ -49,7 +49,7 @@ impl User {
 
     /// `user.<key>`, for what else matters.
     #[must_use]
-    pub fn with_attribute(self, key: &str, value: impl Into<AttributeValue>) -> Self {
+    pub fn with_resource_attribute(self, key: &str, value: impl Into<AttributeValue>) -> Self {
         self.with(&format!("user.{key}"), value)
     }
 

@@ -37,7 +37,7 @@ pub(crate) const FILTERED: &str = "[Filtered]";
 ///
 /// Values that are not text stay what they are, but for numbers under a denied key and numbers that are card
 /// numbers. Should a rule panic, the record it was to clean is dropped and counted as
-/// [`LossReason::ScrubberFailed`](crate::LossReason::ScrubberFailed).
+/// [`LossReason::ScrubberFailed`](crate::stats::LossReason::ScrubberFailed).
 #[derive(Clone)]
 pub struct Scrubber {
     denied: KeyList,

@@ -5,7 +5,7 @@ use std::{convert::Infallible, path::Path};
 use bytes::Bytes;
 
 use super::{Adopted, Entry, Limits, Moment};
-use crate::ledger::Signal;
+use crate::ledger::RecordKind;
 
 pub(crate) struct Spool(Infallible);
 pub(crate) struct Chain(Infallible);
@@ -13,7 +13,7 @@ pub(crate) struct Ticket(Infallible);
 pub(crate) struct Writer(Infallible);
 
 impl Spool {
-    pub(crate) fn open(path: &Path, limits: Limits, _: [bool; Signal::ALL.len()]) -> Result<Self, String> {
+    pub(crate) fn open(path: &Path, limits: Limits, _: [bool; RecordKind::ALL.len()]) -> Result<Self, String> {
         let _ = (limits.bytes, limits.age);
         Err(format!("the state directory {} is not used: that needs crumbtrail's feature \"spool\", and Unix", path.display()))
     }
@@ -26,11 +26,11 @@ impl Spool {
         match self.0 {}
     }
 
-    pub(crate) fn chain(&self, _: Signal) -> Option<Chain> {
+    pub(crate) fn chain(&self, _: RecordKind) -> Option<Chain> {
         match self.0 {}
     }
 
-    pub(crate) fn adopt(&self, _: &mut dyn FnMut(Signal, Adopted)) {
+    pub(crate) fn adopt(&self, _: &mut dyn FnMut(RecordKind, Adopted)) {
         match self.0 {}
     }
 }

@@ -16,7 +16,7 @@ use super::{
     frame::HEADER,
     segment::{Segment, Ticket},
 };
-use crate::{failpoint::step, ledger::Signal};
+use crate::{failpoint::step, ledger::RecordKind};
 
 /// After a failure to write, the next attempt.
 const RETRY: Duration = Duration::from_secs(5);
@@ -26,8 +26,8 @@ pub(crate) struct Spool {
     state: Arc<StateDir>,
     run: Arc<RunDir>,
     limits: Limits,
-    signals: [bool; Signal::ALL.len()],
-    bytes: [Arc<AtomicU64>; Signal::ALL.len()],
+    signals: [bool; RecordKind::ALL.len()],
+    bytes: [Arc<AtomicU64>; RecordKind::ALL.len()],
     /// The segment exceptions go to now. Open from the start: a process that is out of file descriptors can still write to it.
     exceptions: Arc<Mutex<Option<Arc<Segment>>>>,
     /// What has been said of others' files: once is enough.
@@ -39,20 +39,21 @@ impl Spool {
     ///
     /// # Errors
     /// Why the directory cannot be used, in words.
-    pub(crate) fn open(path: &Path, limits: Limits, signals: [bool; Signal::ALL.len()]) -> Result<Self, String> {
+    pub(crate) fn open(path: &Path, limits: Limits, signals: [bool; RecordKind::ALL.len()]) -> Result<Self, String> {
         let problem =
             |error: Unusable| format!("the state directory {} is not used, so nothing survives this process: {error}", path.display());
         let state = Arc::new(StateDir::open(path).map_err(problem)?);
         let run = Arc::new(state.create_run().map_err(problem)?);
-        let bytes: [Arc<AtomicU64>; Signal::ALL.len()] = Default::default();
-        let first = Segment::create(run.clone(), Signal::Exceptions, 1, bytes[Signal::Exceptions as usize].clone()).map_err(problem)?;
+        let bytes: [Arc<AtomicU64>; RecordKind::ALL.len()] = Default::default();
+        let first =
+            Segment::create(run.clone(), RecordKind::Exceptions, 1, bytes[RecordKind::Exceptions as usize].clone()).map_err(problem)?;
         Ok(Self { state, run, limits, signals, bytes, exceptions: Arc::new(Mutex::new(Some(Arc::new(first)))), said: Mutex::default() })
     }
 
     /// Where a signal's requests go; `None` if it is not spooled.
-    pub(crate) fn chain(&self, signal: Signal) -> Option<Chain> {
+    pub(crate) fn chain(&self, signal: RecordKind) -> Option<Chain> {
         let current = match signal {
-            Signal::Exceptions => self.exceptions.clone(),
+            RecordKind::Exceptions => self.exceptions.clone(),
             _ => Arc::default(),
         };
         self.signals[signal as usize].then(|| Chain {
@@ -68,11 +69,11 @@ impl Spool {
 
     /// For the panic hook.
     pub(crate) fn writer(&self) -> Writer {
-        Writer { current: self.exceptions.clone(), bytes: self.bytes[Signal::Exceptions as usize].clone(), limits: self.limits }
+        Writer { current: self.exceptions.clone(), bytes: self.bytes[RecordKind::Exceptions as usize].clone(), limits: self.limits }
     }
 
     /// Takes over the directories whose owner is gone. Calls back with every request that waits in them, and every place that is damaged.
-    pub(crate) fn adopt(&self, take: &mut dyn FnMut(Signal, Adopted)) {
+    pub(crate) fn adopt(&self, take: &mut dyn FnMut(RecordKind, Adopted)) {
         adopt_all(&self.state, self.limits.age, &self.said, take);
     }
 
@@ -88,7 +89,7 @@ impl Spool {
 }
 
 /// What [`Spool::adopt`] does, for whoever has no spool of their own.
-pub(super) fn adopt_all(state: &Arc<StateDir>, age: Duration, said: &Mutex<BTreeSet<String>>, take: &mut dyn FnMut(Signal, Adopted)) {
+pub(super) fn adopt_all(state: &Arc<StateDir>, age: Duration, said: &Mutex<BTreeSet<String>>, take: &mut dyn FnMut(RecordKind, Adopted)) {
     let say_once = |what: String| {
         if said.lock().unwrap_or_else(PoisonError::into_inner).insert(what.clone()) {
             crate::diagnose(format_args!("{what}"));
@@ -140,7 +141,7 @@ impl Writer {
         let ticket = (0..2).find_map(|_| {
             let segment = self.current.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
             let entry = Entry { payload: request, records: 1, written: Moment::now() };
-            segment.append(Signal::Exceptions, entry, self.limits.age).ok()
+            segment.append(RecordKind::Exceptions, entry, self.limits.age).ok()
         });
         step("spool::hook::after");
         ticket
@@ -149,7 +150,7 @@ impl Writer {
 
 /// One signal's segments. Only the worker has it.
 pub(crate) struct Chain {
-    signal: Signal,
+    signal: RecordKind,
     run: Arc<RunDir>,
     limits: Limits,
     /// On disk now.
@@ -226,8 +227,8 @@ impl Drop for Chain {
 }
 
 /// `exceptions-00000001.seg`
-fn signal_of(name: &str) -> Option<Signal> {
+fn signal_of(name: &str) -> Option<RecordKind> {
     let (signal, number) = name.strip_suffix(".seg")?.split_once('-')?;
     let numbered = number.len() == 8 && number.bytes().all(|byte| byte.is_ascii_digit());
-    Signal::ALL.into_iter().find(|known| numbered && known.as_str() == signal)
+    RecordKind::ALL.into_iter().find(|known| numbered && known.as_str() == signal)
 }

@@ -20,7 +20,7 @@
 use crc::{CRC_32_ISCSI, Crc, Table};
 
 use super::moment::Moment;
-use crate::ledger::Signal;
+use crate::ledger::RecordKind;
 
 /// Bytes before the payload.
 pub(crate) const HEADER: usize = 48;
@@ -48,7 +48,7 @@ pub(crate) enum Found<'a> {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Frame<'a> {
     pub(crate) offset: usize,
-    pub(crate) signal: Signal,
+    pub(crate) signal: RecordKind,
     pub(crate) records: u32,
     pub(crate) written: Moment,
     pub(crate) payload: &'a [u8],
@@ -56,7 +56,7 @@ pub(crate) struct Frame<'a> {
 }
 
 /// A frame with this payload, waiting.
-pub(crate) fn encode(signal: Signal, records: u32, written: Moment, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn encode(signal: RecordKind, records: u32, written: Moment, payload: &[u8]) -> Vec<u8> {
     let mut frame = Vec::with_capacity(HEADER + payload.len());
     frame.extend_from_slice(&MAGIC);
     frame.extend_from_slice(&[0; 8]);
@@ -127,7 +127,7 @@ pub(crate) fn read(segment: &[u8], offset: usize) -> Option<(Frame<'_>, [u8; 4])
     if CRC.checksum(&bytes[12..HEADER + length]) != checksum {
         return None;
     }
-    let signal = *Signal::ALL.get(usize::from(header[16]))?;
+    let signal = *RecordKind::ALL.get(usize::from(header[16]))?;
     let long = |at: usize| Some(u64::from_le_bytes(header.get(at..at + 8)?.try_into().ok()?));
     let written = Moment { written: long(24)?, uptime: long(32)?, boot: long(40)? };
     let frame = Frame { offset, signal, records: word(header, 20)?, written, payload, checksum };
@@ -167,7 +167,9 @@ mod tests {
         payloads
             .iter()
             .enumerate()
-            .flat_map(|(number, payload)| encode(Signal::Exceptions, 1, Moment { written: number as u64, ..Moment::default() }, payload))
+            .flat_map(|(number, payload)| {
+                encode(RecordKind::Exceptions, 1, Moment { written: number as u64, ..Moment::default() }, payload)
+            })
             .collect()
     }
 
@@ -209,13 +211,13 @@ mod tests {
         ) {
             let mut bytes = segment(&payloads);
             let from = bytes.len();
-            bytes.extend(encode(Signal::Exceptions, 1, Moment::default(), &last));
+            bytes.extend(encode(RecordKind::Exceptions, 1, Moment::default(), &last));
             let (end, cut) = (bytes.len(), pages * PAGE);
             prop_assume!(cut > from && cut + MANY_ZEROS <= end);
             let mut expected = payloads.len();
             if is_followed {
                 bytes[cut..].fill(0);
-                bytes.extend(encode(Signal::Exceptions, 1, Moment::default(), b"behind it"));
+                bytes.extend(encode(RecordKind::Exceptions, 1, Moment::default(), b"behind it"));
                 expected += 1;
             } else {
                 bytes.truncate(cut);

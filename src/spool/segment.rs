@@ -18,7 +18,7 @@ use super::{
     dir::{RunDir, Unusable},
     frame::{self, HEADER},
 };
-use crate::{failpoint::step, ledger::Signal, rlimit};
+use crate::{failpoint::step, ledger::RecordKind, rlimit};
 
 pub(super) struct Segment {
     run: Arc<RunDir>,
@@ -40,7 +40,7 @@ pub(super) struct Segment {
 const MAX: u64 = 16 << 20;
 
 impl Segment {
-    pub(super) fn create(run: Arc<RunDir>, signal: Signal, number: u32, bytes: Arc<AtomicU64>) -> Result<Self, Unusable> {
+    pub(super) fn create(run: Arc<RunDir>, signal: RecordKind, number: u32, bytes: Arc<AtomicU64>) -> Result<Self, Unusable> {
         let name = format!("{}-{number:08}.seg", signal.as_str());
         step("spool::segment::create");
         let file = run.create(&name)?;
@@ -72,7 +72,7 @@ impl Segment {
     }
 
     /// Adds a frame. One write; no lock, no wait for the disk.
-    pub(super) fn append(self: &Arc<Self>, signal: Signal, entry: Entry<'_>, age: Duration) -> io::Result<Ticket> {
+    pub(super) fn append(self: &Arc<Self>, signal: RecordKind, entry: Entry<'_>, age: Duration) -> io::Result<Ticket> {
         let Entry { payload, records, written } = entry;
         let frame = frame::encode(signal, u32::try_from(records).unwrap_or(u32::MAX), written, payload);
         // Before the look at `sealed`: either this sees that the segment is sealed, or who seals it sees that a frame waits.
@@ -106,7 +106,7 @@ impl Segment {
     }
 
     /// Passes on every frame that waits, and every place that is damaged. What holds no frame that waits goes.
-    pub(super) fn adopted(self: &Arc<Self>, age: Duration, take: &mut dyn FnMut(Signal, Adopted)) -> io::Result<()> {
+    pub(super) fn adopted(self: &Arc<Self>, age: Duration, take: &mut dyn FnMut(RecordKind, Adopted)) -> io::Result<()> {
         let mut content = vec![0; self.tail.load(Ordering::Relaxed) as usize];
         self.file.read_exact_at(&mut content, 0)?;
         let waits = |found: &frame::Found<'_>| matches!(found, frame::Found::Waiting(_));
@@ -115,7 +115,7 @@ impl Segment {
         if self.waiting.load(Ordering::SeqCst) == 0 {
             self.remove();
         }
-        let of_file = Signal::ALL.into_iter().find(|signal| self.name.starts_with(signal.as_str())).unwrap_or(Signal::Exceptions);
+        let of_file = RecordKind::ALL.into_iter().find(|signal| self.name.starts_with(signal.as_str())).unwrap_or(RecordKind::Exceptions);
         for found in frame::frames(&content) {
             match found {
                 frame::Found::Waiting(frame) => {

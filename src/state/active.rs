@@ -45,11 +45,11 @@ pub(crate) fn current_ids() -> Option<SpanIds> {
 
 /// The `tracing-subscriber` layer. Made by [`Telemetry::layer`](crate::Telemetry::layer).
 ///
-/// It must see every span of a request to keep the request's trail; do not put a filter on it, set its [routes](Route) instead.
+/// It must see every span of a request to keep the request's trail; do not put a filter on it, set its [filters](Filter) instead.
 #[derive(Clone)]
 pub(crate) struct CrumbtrailLayer {
     pub(crate) core: Arc<Core>,
-    /// The routes also decide which callsites exist for the whole subscriber. Only when we own the subscriber.
+    /// The filters also decide which callsites exist for the whole subscriber. Only when we own the subscriber.
     pub(crate) narrows: bool,
     /// Whether more is asked for than usual, looked at here as the core is cold: [events or logs](Enrichment), and times.
     pub(crate) enriches: bool,
@@ -61,7 +61,7 @@ pub(crate) struct CrumbtrailLayer {
 
 impl std::fmt::Debug for CrumbtrailLayer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("CrumbtrailLayer").field("routes", &self.core.routes).finish_non_exhaustive()
+        f.debug_struct("CrumbtrailLayer").field("filters", &self.core.filters).finish_non_exhaustive()
     }
 }
 

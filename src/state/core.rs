@@ -16,11 +16,11 @@ use crate::{
         ErrorId,
         storm::{ExceptionRate, Storm},
     },
+    filter::{Filters, hidden::Unasked},
     fork::{Mutex, Once},
     ledger::{Ledger, Stats},
     metrics::Meters,
     propagation::Propagators,
-    route::{Routes, hidden::Unasked},
     sampling::{RemoteBudget, Sampler},
     scope::ScopeCell,
     scrub::Scrubber,
@@ -33,7 +33,7 @@ use crate::{
 pub(crate) struct Core {
     /// Unique in the process; addresses are reused, this is not.
     pub(crate) id: u64,
-    pub(crate) routes: Routes,
+    pub(crate) filters: Filters,
     pub(crate) sampler: Sampler,
     pub(crate) remote_budget: RemoteBudget,
     pub(crate) event_limits: Limits,
@@ -110,7 +110,7 @@ pub(crate) type MakeOtherApi = Box<dyn FnOnce(&Weak<Core>) -> Box<dyn OtherApi>>
 
 /// What a [`Core`] is made from.
 pub(crate) struct CoreConfig {
-    pub(crate) routes: Routes,
+    pub(crate) filters: Filters,
     pub(crate) sampler: Sampler,
     pub(crate) event_limits: Limits,
     pub(crate) span_limits: Limits,
@@ -146,7 +146,7 @@ impl Core {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         Self {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
-            routes: config.routes,
+            filters: config.filters,
             sampler: config.sampler,
             remote_budget: RemoteBudget::default(),
             event_limits: config.event_limits,
@@ -287,9 +287,9 @@ impl Core {
         }
     }
 
-    /// Whether a filter over all layers hides what our routes ask for is looked at once for each subscriber, and said.
+    /// Whether a filter over all layers hides what our filters ask for is looked at once for each subscriber, and said.
     pub(crate) fn ask_what_is_hidden(&self) {
-        self.unasked.ask(&self.routes);
+        self.unasked.ask(&self.filters);
     }
 
     /// Something was said of a request where there is none.

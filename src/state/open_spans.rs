@@ -13,7 +13,7 @@ use crate::{fork::Mutex, state::SharedSpan};
 #[derive(Clone)]
 pub(crate) struct Handle {
     pub(crate) state: SharedSpan,
-    /// `false`: the span is below the spans route; it passes its parent's state on.
+    /// `false`: the span is below the spans filter; it passes its parent's state on.
     pub(crate) own: bool,
 }
 
@@ -58,7 +58,7 @@ impl OpenSpans {
     }
 
     /// Gives a span another state, wherever it is kept. One that has closed meanwhile stays closed.
-    #[cfg(feature = "tracing-opentelemetry")]
+    #[cfg(feature = "tracing-opentelemetry-0-34")]
     pub(crate) fn replace(&self, id: u64, handle: Handle) {
         {
             let mut slot = self.slot(id).lock();
@@ -132,7 +132,7 @@ mod tests {
         for (id, state) in &states {
             assert!(SharedSpan::ptr_eq(&spans.get(*id).unwrap().state, state));
         }
-        #[cfg(feature = "tracing-opentelemetry")]
+        #[cfg(feature = "tracing-opentelemetry-0-34")]
         {
             let (crowded, fresh) = (2 * SLOTS as u64 + 1, SharedSpan::default());
             // Whoever had the slot before has gone.

@@ -1,6 +1,6 @@
 //! Another tracing API in the same program, whose spans and contexts are to be one with `tracing`'s. [`interop`](crate::interop) is that for OpenTelemetry's; most programs have none.
 
-#[cfg(feature = "tracing-opentelemetry")]
+#[cfg(feature = "tracing-opentelemetry-0-34")]
 use std::any::TypeId;
 use std::{fmt, sync::Arc};
 
@@ -33,14 +33,14 @@ pub(crate) trait OtherApi: fmt::Debug + Send + Sync {
     fn current_ids(&self) -> SpanIds;
 
     /// What a subscriber is asked for in its name. The pointer lives as long as `self`.
-    #[cfg(feature = "tracing-opentelemetry")]
+    #[cfg(feature = "tracing-opentelemetry-0-34")]
     fn find(&self, id: TypeId) -> Option<*const ()>;
 
     /// A subscriber with our layer was registered.
     fn registered(&self, dispatch: &Dispatch);
 
     /// It looks for a Registry in the subscriber.
-    #[cfg(feature = "tracing-opentelemetry")]
+    #[cfg(feature = "tracing-opentelemetry-0-34")]
     fn needs_registry(&self) -> bool;
 
     /// Lets go of what was kept of closed spans. On the worker's thread.

@@ -42,11 +42,11 @@ pub(crate) struct SpanState {
 }
 
 /// Versions of [another API](super::other_api)'s types that can be served at once.
-pub(crate) const VERSIONS: usize = if cfg!(feature = "tracing-opentelemetry") { 2 } else { 0 };
+pub(crate) const VERSIONS: usize = if cfg!(feature = "tracing-opentelemetry-0-34") { 2 } else { 0 };
 
 /// What another API keeps with an open span, for each version.
 #[derive(Default)]
-#[cfg_attr(not(feature = "tracing-opentelemetry"), allow(dead_code))]
+#[cfg_attr(not(feature = "tracing-opentelemetry-0-34"), allow(dead_code))]
 pub(crate) struct Entries {
     /// Their ids where it keeps them; 0: nobody has asked for one.
     pub(crate) ids: [AtomicU64; VERSIONS],
@@ -89,7 +89,7 @@ impl SpanState {
     }
 
     /// The same span with other ids, at the same place of the same request.
-    #[cfg(feature = "tracing-opentelemetry")]
+    #[cfg(feature = "tracing-opentelemetry-0-34")]
     pub(crate) fn moved(&self, ids: SpanIds) -> Self {
         let mut body = self.body().clone();
         record::clear_ids(&mut body.bytes);
@@ -211,7 +211,7 @@ impl SpanState {
     }
 
     /// The same, and what else is said of it, see [`append_link_with`].
-    #[cfg(feature = "tracing-opentelemetry")]
+    #[cfg(feature = "tracing-opentelemetry-0-34")]
     pub(crate) fn link_with(&self, to: SpanIds, more: &str) {
         self.body().append(|body| append_link_with(body, to, more));
     }

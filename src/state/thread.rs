@@ -386,7 +386,7 @@ impl Instance {
     }
 
     /// A span has got another state.
-    #[cfg(feature = "tracing-opentelemetry")]
+    #[cfg(feature = "tracing-opentelemetry-0-34")]
     pub(crate) fn replace(&mut self, id: u64, state: &SharedSpan) {
         for entered in self.entered.iter_mut().filter(|entered| entered.id == id) {
             entered.state = state.clone();

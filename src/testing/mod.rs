@@ -1,7 +1,7 @@
 //! The test kit: what a piece of code would send, caught in a scope of its own, for a service's own tests.
 //!
 //! ```
-//! use crumbtrail::testing::capture;
+//! use crumbtrail::testing::collect;
 //!
 //! fn charge() {
 //!     let _request = tracing::info_span!("checkout").entered();
@@ -9,10 +9,10 @@
 //!     tracing::error!("card refused");
 //! }
 //!
-//! let (_, captured) = capture(charge);
-//! assert_eq!(captured.exceptions()[0].breadcrumbs().messages(), ["charging card"]);
-//! assert_eq!(captured.exception("refused").message(), "card refused");
-//! assert_eq!(captured.spans()[0].name(), "checkout");
+//! let (_, collected) = collect(charge);
+//! assert_eq!(collected.exceptions()[0].breadcrumbs().messages(), ["charging card"]);
+//! assert_eq!(collected.exception("refused").message(), "card refused");
+//! assert_eq!(collected.spans()[0].name(), "checkout");
 //! ```
 //!
 //! Every scope has a telemetry of its own: nothing global is set but a panic hook, once, before the one that is there, and tests that run in parallel do not see each other. What is caught went the whole way, through scrubber, hooks and grouping; it is only not sent.
@@ -34,9 +34,9 @@ use tracing_core::{Dispatch, dispatcher};
 use tracing_subscriber::{layer::SubscriberExt as _, registry::Registry};
 
 pub(crate) use self::sink::Sink;
-pub use self::view::{Captured, Log, Metric, Point, Span};
+pub use self::view::{Collected, Log, Metric, Point, Span};
 
-use crate::{Builder, ExceptionRate, Service, Telemetry, export::config::Exporter};
+use crate::{Builder, ServiceInfo, Telemetry, exception::storm::ExceptionRate, export::config::Exporter};
 
 /// Runs `work` and returns what it returned, with everything it would have sent. Unlike the default, no share limits the records of a group.
 ///
@@ -44,52 +44,52 @@ use crate::{Builder, ExceptionRate, Service, Telemetry, export::config::Exporter
 /// If `work` does: to look at a panic's exception, catch the panic within.
 ///
 /// ```
-/// let (outcome, captured) = crumbtrail::testing::capture(|| std::panic::catch_unwind(|| panic!("out of stock")));
+/// let (outcome, collected) = crumbtrail::testing::collect(|| std::panic::catch_unwind(|| panic!("out of stock")));
 /// assert!(outcome.is_err());
-/// assert_eq!((captured.exceptions()[0].type_name(), captured.exceptions()[0].message()), ("panic", "out of stock"));
+/// assert_eq!((collected.exceptions()[0].type_name(), collected.exceptions()[0].message()), ("panic", "out of stock"));
 /// ```
-pub fn capture<T>(work: impl FnOnce() -> T) -> (T, Captured) {
-    capture_with(builder(), work)
+pub fn collect<T>(work: impl FnOnce() -> T) -> (T, Collected) {
+    collect_with(builder(), work)
 }
 
-/// As [`capture`], with hooks, a scrubber or routes of the service's own. Where it would send is set aside.
-pub fn capture_with<T>(builder: Builder, work: impl FnOnce() -> T) -> (T, Captured) {
+/// As [`collect`], with hooks, a scrubber or filters of the service's own. Where it would send is set aside.
+pub fn collect_with<T>(builder: Builder, work: impl FnOnce() -> T) -> (T, Collected) {
     let collection = Collection::new(builder);
     let outcome = collection.enter(work);
     (outcome, collection.end())
 }
 
-/// As [`capture`], for a future: the scope is that of its polls, on whichever thread they are.
+/// As [`collect`], for a future: the scope is that of its polls, on whichever thread they are.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
-/// let (_, captured) = crumbtrail::testing::capture_async(async {
+/// let (_, collected) = crumbtrail::testing::collect_async(async {
 ///     tokio::task::yield_now().await;
 ///     tracing::error!("card refused");
 /// })
 /// .await;
-/// assert_eq!(captured.exceptions().len(), 1);
+/// assert_eq!(collected.exceptions().len(), 1);
 /// # });
 /// ```
-pub async fn capture_async<T>(work: impl Future<Output = T>) -> (T, Captured) {
-    capture_async_with(builder(), work).await
+pub async fn collect_async<T>(work: impl Future<Output = T>) -> (T, Collected) {
+    collect_async_with(builder(), work).await
 }
 
-/// As [`capture_async`], with a builder of the service's own.
-pub async fn capture_async_with<T>(builder: Builder, work: impl Future<Output = T>) -> (T, Captured) {
+/// As [`collect_async`], with a builder of the service's own.
+pub async fn collect_async_with<T>(builder: Builder, work: impl Future<Output = T>) -> (T, Collected) {
     let collection = Collection::new(builder);
     let outcome = Scoped { collection: &collection, work: Box::pin(work) }.await;
     (outcome, collection.end())
 }
 
-/// What [`capture`] uses: the crate under test is the service's own, by the variables that `cargo test` sets.
+/// What [`collect`] uses: the crate under test is the service's own, by the variables that `cargo test` sets.
 pub fn builder() -> Builder {
     let package = std::env::var("CARGO_PKG_NAME").unwrap_or_else(|_| "test".to_owned());
     let program = std::env::current_exe().ok().and_then(|path| Some(path.file_stem()?.to_string_lossy().into_owned())).unwrap_or_default();
     // `exceptions-0123456789abcdef` is the crate `exceptions`; doc tests are one of the last two.
     let program = program.rsplit_once('-').map_or(program.as_str(), |(name, _)| name);
     let own = [package.replace('-', "_"), program.replace('-', "_"), "rust_out".to_owned(), "doctest_bundle_2024".to_owned()];
-    let service = Service { workspace: std::env::var("CARGO_MANIFEST_DIR").ok(), ..Service::new(package).with_version("0.0.0") };
+    let service = ServiceInfo { workspace: std::env::var("CARGO_MANIFEST_DIR").ok(), ..ServiceInfo::new(package).with_version("0.0.0") };
     crate::builder(service).with_own_crates(own).with_exception_rate(ExceptionRate::unlimited())
 }
 
@@ -118,13 +118,13 @@ impl Collection {
 
     fn enter<T>(&self, work: impl FnOnce() -> T) -> T {
         let work = || dispatcher::with_default(&self.dispatch, work);
-        #[cfg(feature = "metrics")]
+        #[cfg(feature = "metrics-0-24")]
         return metrics::with_local_recorder(&self.telemetry.recorder(), work);
-        #[cfg(not(feature = "metrics"))]
+        #[cfg(not(feature = "metrics-0-24"))]
         work()
     }
 
-    fn end(self) -> Captured {
+    fn end(self) -> Collected {
         // Whatever is wrong shows in what is there.
         let _ = self.telemetry.shutdown(PATIENCE);
         self.sink.take()

@@ -8,12 +8,12 @@ use opentelemetry_proto::tonic::collector::{
 };
 use prost::Message;
 
-use super::view::{Captured, Log, Metric, Span};
-use crate::{Exception, ledger::Signal};
+use super::view::{Collected, Log, Metric, Span};
+use crate::{Exception, ledger::RecordKind};
 
 /// Everything so far.
 #[derive(Debug, Default)]
-pub(crate) struct Sink(Mutex<Captured>);
+pub(crate) struct Sink(Mutex<Collected>);
 
 impl Sink {
     pub(crate) fn exception(&self, exception: Exception) {
@@ -21,12 +21,12 @@ impl Sink {
     }
 
     /// A request as it would be sent. Exceptions come [as such](Self::exception).
-    pub(crate) fn request(&self, signal: Signal, request: Bytes) {
+    pub(crate) fn request(&self, signal: RecordKind, request: Bytes) {
         match signal {
-            Signal::Exceptions => {}
-            Signal::Logs => self.logs(Message::decode(request).unwrap_or_default()),
-            Signal::Spans => self.spans(Message::decode(request).unwrap_or_default()),
-            Signal::Metrics => self.metrics(Message::decode(request).unwrap_or_default()),
+            RecordKind::Exceptions => {}
+            RecordKind::Logs => self.logs(Message::decode(request).unwrap_or_default()),
+            RecordKind::Spans => self.spans(Message::decode(request).unwrap_or_default()),
+            RecordKind::Metrics => self.metrics(Message::decode(request).unwrap_or_default()),
         }
     }
 
@@ -51,13 +51,13 @@ impl Sink {
         self.with(|captured| captured.metrics = metrics);
     }
 
-    pub(super) fn take(&self) -> Captured {
+    pub(super) fn take(&self) -> Collected {
         let mut captured = self.with(std::mem::take);
         captured.sort();
         captured
     }
 
-    fn with<T>(&self, change: impl FnOnce(&mut Captured) -> T) -> T {
+    fn with<T>(&self, change: impl FnOnce(&mut Collected) -> T) -> T {
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

@@ -4,19 +4,19 @@ use std::fmt::Write as _;
 
 use serde_json::{Value as Json, json};
 
-use super::view::Captured;
+use super::view::Collected;
 use crate::{AttributeValue, Exception};
 
-impl Captured {
+impl Collected {
     /// A readable text, the same in every run: without times, ids and lines. Metrics are left out; what they count depends on when they are read.
     ///
     /// ```
-    /// let (_, captured) = crumbtrail::testing::capture(|| {
+    /// let (_, collected) = crumbtrail::testing::collect(|| {
     ///     let _request = tracing::info_span!("checkout", user.id = "42").entered();
     ///     tracing::info!(target: "shop", cents = 1999, "charging card");
     ///     tracing::error!(target: "shop", "card refused");
     /// });
-    /// assert_eq!(captured.to_text(), "\
+    /// assert_eq!(collected.to_text(), "\
     /// error: card refused
     ///   event in shop
     ///   user.id: \"42\"

@@ -13,14 +13,14 @@ use crate::{AttributeValue, Exception};
 
 /// Everything that a scope would have sent. Its `Debug` is for people; [`to_text`](Self::to_text) and [`to_json`](Self::to_json) are for snapshots.
 #[derive(Default)]
-pub struct Captured {
+pub struct Collected {
     pub(super) exceptions: Vec<Exception>,
     pub(super) logs: Vec<Log>,
     pub(super) spans: Vec<Span>,
     pub(super) metrics: Vec<Metric>,
 }
 
-impl Captured {
+impl Collected {
     /// The exceptions, in the order they were raised.
     pub fn exceptions(&self) -> &[Exception] {
         &self.exceptions
@@ -102,7 +102,7 @@ impl Captured {
     }
 }
 
-impl fmt::Debug for Captured {
+impl fmt::Debug for Collected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.exceptions.iter().try_for_each(|exception| write!(f, "{exception:?}"))?;
         self.logs.iter().try_for_each(|log| writeln!(f, "{log:?}"))?;

@@ -12,10 +12,11 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, resp
 
 use super::{grpc, span::RequestSpan};
 use crate::{
-    Breadcrumb, ErrorId, Mechanism,
+    Breadcrumb, ErrorId,
     breadcrumb::leave_breadcrumb,
     clock::now,
     exception,
+    exception::Mechanism,
     layer::{self, Audience, Recording},
     metrics::requests::{Attribute, METHODS, Side},
     propagation::{Passing, RemoteContext},
@@ -75,7 +76,7 @@ pub(super) struct FoundRoute(pub(super) Route);
 pub(crate) enum Route {
     Static(&'static str),
     Owned(String),
-    #[cfg(feature = "axum")]
+    #[cfg(feature = "axum-0-8")]
     Matched(axum::extract::MatchedPath),
 }
 
@@ -86,7 +87,7 @@ impl Deref for Route {
         match self {
             Self::Static(route) => route,
             Self::Owned(route) => route,
-            #[cfg(feature = "axum")]
+            #[cfg(feature = "axum-0-8")]
             Self::Matched(route) => route.as_str(),
         }
     }
@@ -191,7 +192,7 @@ impl Inner {
     }
 
     /// The response begins, of which only the status is known.
-    #[cfg(feature = "reqwest")]
+    #[cfg(feature = "reqwest-0-13")]
     pub(super) fn answered_with(&mut self, status: StatusCode, version: Version) {
         self.say_version(version);
         self.know_status(status);

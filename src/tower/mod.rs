@@ -17,18 +17,18 @@
 //! let router: Router = Router::new()
 //!     .route("/cart/{id}", get(|Path(id): Path<u64>| async move { format!("cart {id}") }))
 //!     // Last: outermost.
-//!     .layer(ServerLayer::new());
+//!     .layer(ServerLayer::for_axum());
 //!
 //! # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
 //! use tower::ServiceExt;
 //!
 //! let request = http::Request::get("/cart/7").body(axum::body::Body::empty()).unwrap();
-//! let (_, captured) = crumbtrail::testing::capture_async(async {
+//! let (_, collected) = crumbtrail::testing::collect_async(async {
 //!     let response = router.oneshot(request).await.unwrap();
 //!     assert_eq!(axum::body::to_bytes(response.into_body(), 100).await.unwrap(), "cart 7");
 //! })
 //! .await;
-//! assert_eq!(captured.span("GET /cart/{id}").attribute("http.response.status_code"), Some(&200.into()));
+//! assert_eq!(collected.span("GET /cart/{id}").attribute("http.response.status_code"), Some(&200.into()));
 //! # });
 //! ```
 //!
@@ -38,7 +38,7 @@ mod body;
 mod client;
 mod exchange;
 mod grpc;
-#[cfg(feature = "reqwest")]
+#[cfg(feature = "reqwest-0-13")]
 mod reqwest;
 mod server;
 mod span;
@@ -49,7 +49,7 @@ pub(crate) use self::{
     server::{Config as ServerConfig, Known, begin, observe_panic, passing},
 };
 
-#[cfg(feature = "reqwest")]
+#[cfg(feature = "reqwest-0-13")]
 pub use self::reqwest::RequestBuilderExt;
 pub use self::{
     body::ObservedBody,

@@ -20,8 +20,8 @@ use super::{client::begin_parts, exchange::Exchange};
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
 /// # let client = reqwest::Client::builder().no_proxy().build().unwrap();
 /// # let request = client.get("http://127.0.0.1:1/").send_traced(None);
-/// # let (_, captured) = crumbtrail::testing::capture_async(request).await;
-/// # assert_eq!(captured.span("GET").kind(), "client");
+/// # let (_, collected) = crumbtrail::testing::collect_async(request).await;
+/// # assert_eq!(collected.span("GET").kind(), "client");
 /// # });
 /// # let _ = charge;
 /// ```
@@ -53,12 +53,12 @@ impl RequestBuilderExt for RequestBuilder {
 /// # let client = reqwest::Client::builder().no_proxy().build().unwrap();
 /// let client = ClientBuilder::new(client).with(ClientLayer::new()).build();
 /// let call = client.get("http://127.0.0.1:1/charge/7").with_extension(UrlTemplate::new("/charge/{id}"));
-/// let (answer, captured) = crumbtrail::testing::capture_async(call.send()).await;
+/// let (answer, collected) = crumbtrail::testing::collect_async(call.send()).await;
 /// assert!(answer.is_err(), "nobody is there");
-/// assert_eq!(captured.span("GET /charge/{id}").kind(), "client");
+/// assert_eq!(collected.span("GET /charge/{id}").kind(), "client");
 /// # });
 /// ```
-#[cfg(feature = "reqwest-middleware")]
+#[cfg(feature = "reqwest-middleware-0-5")]
 #[async_trait::async_trait]
 impl reqwest_middleware::Middleware for super::ClientLayer {
     async fn handle(

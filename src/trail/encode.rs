@@ -214,7 +214,7 @@ impl<'a> Encoder<'a> {
     }
 
     /// A text of ours, which the program's limits do not concern: it is whole or not there. Clean already.
-    #[cfg(feature = "tracing-opentelemetry")]
+    #[cfg(feature = "tracing-opentelemetry-0-34")]
     pub(crate) fn whole(&mut self, key: u16, text: &str) {
         if !self.if_whole(text.len(), |encoder| encoder.str(key, text)) {
             self.dropped += 1;

@@ -252,7 +252,7 @@ pub(crate) fn set_origin(record: &mut [u8], callsite: u32, time: u64) {
 }
 
 /// Takes a record's identity away, before it gets another.
-#[cfg(feature = "tracing-opentelemetry")]
+#[cfg(feature = "tracing-opentelemetry-0-34")]
 pub(crate) fn clear_ids(record: &mut [u8]) {
     record[3] &= flag::TRUNCATED;
 }

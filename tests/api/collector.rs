@@ -14,8 +14,8 @@ use crate::support::{
     collector::{Collector, Process, all, attribute, free_address},
 };
 #[cfg(any(feature = "grpc", feature = "json"))]
-use crumbtrail::Protocol;
-use crumbtrail::{Builder, Compression};
+use crumbtrail::config::Protocol;
+use crumbtrail::{Builder, config::Compression};
 use crumbtrail_receiver::Peer;
 use serde_json::Value;
 use tracing::{debug, error, info, info_span};
@@ -39,7 +39,7 @@ fn incident(configure: impl Fn(Builder) -> Builder) -> String {
             format!("{:032x}", crumbtrail::propagation::SpanContext::current().unwrap().trace_id())
         })
     };
-    #[cfg(feature = "metrics")]
+    #[cfg(feature = "metrics-0-24")]
     metrics::with_local_recorder(&telemetry.recorder(), || {
         metrics::describe_counter!("orders", metrics::Unit::Count, "orders taken");
         metrics::counter!("orders", "region" => "eu").increment(7);
@@ -101,7 +101,7 @@ fn through_the_collector(configure: impl Fn(Builder, &str, &str) -> Builder) {
     let metrics = all(&lines, &["resourceMetrics", "scopeMetrics", "metrics"]);
     let names: Vec<&str> = metrics.iter().map(|metric| metric["name"].as_str().unwrap()).collect();
     assert!(names.contains(&"crumbtrail.exceptions"), "{names:?}");
-    #[cfg(feature = "metrics")]
+    #[cfg(feature = "metrics-0-24")]
     {
         let orders = metrics.iter().find(|metric| metric["name"] == "orders").unwrap();
         assert_eq!((orders["description"].as_str(), orders["sum"]["isMonotonic"].as_bool()), (Some("orders taken"), Some(true)));

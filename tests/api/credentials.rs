@@ -11,7 +11,7 @@ use std::{
 };
 
 use crate::support::{PATIENCE, Pipeline};
-use crumbtrail::{EnvVars, Protocol};
+use crumbtrail::config::{EnvVars, Protocol};
 use crumbtrail_receiver::{Answer, Receiver};
 use tracing::{error, info};
 

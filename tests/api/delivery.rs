@@ -4,8 +4,13 @@ use std::time::Duration;
 
 use crate::support::{PATIENCE, Pipeline};
 #[cfg(feature = "grpc")]
-use crumbtrail::Protocol;
-use crumbtrail::{Compression, EnvVars, Exporter, LossReason, Sampler, Signal, propagation::SpanContext};
+use crumbtrail::config::Protocol;
+use crumbtrail::{
+    Sampler,
+    config::{Compression, EnvVars, Exporter},
+    propagation::SpanContext,
+    stats::{LossReason, RecordKind},
+};
 use tracing::{error, info, info_span, warn};
 
 fn work() {
@@ -20,8 +25,8 @@ fn assert_all_arrived(pipeline: &Pipeline) {
     assert_eq!(counts, (1, 1, 1));
     assert!(received.metric("crumbtrail.exceptions").is_some());
     let stats = pipeline.telemetry.stats();
-    for signal in [Signal::Exceptions, Signal::Logs, Signal::Spans] {
-        let line = stats.signal(signal);
+    for signal in [RecordKind::Exceptions, RecordKind::Logs, RecordKind::Spans] {
+        let line = stats.of(signal);
         assert_eq!((line.accepted(), line.delivered(), line.lost(), line.pending()), (1, 1, 0, 0), "{stats}");
     }
 }
@@ -106,7 +111,7 @@ fn what_overflows_is_counted() {
     let arrived = pipeline.receiver.wait_for(Duration::ZERO, |_| true).map(|_| pipeline.telemetry.flush(PATIENCE));
     assert!(arrived.is_some());
     let stats = pipeline.telemetry.stats();
-    let logs = stats.signal(Signal::Logs);
+    let logs = stats.of(RecordKind::Logs);
     assert_eq!(logs.accepted(), emitted);
     let received = pipeline.receiver.received().logs;
     let warnings = received.iter().filter(|log| log.severity_text == "WARN").count() as u64;
@@ -135,7 +140,7 @@ fn a_refused_request_is_lost_and_said_to_be() {
     pipeline.run(work);
     let error = pipeline.telemetry.flush(PATIENCE).unwrap_err();
     assert_eq!((error.undelivered(), error.report().lost() >= 3), (0, true), "{error}");
-    assert_eq!(pipeline.telemetry.stats().signal(Signal::Exceptions).lost_to(LossReason::Rejected), 1);
+    assert_eq!(pipeline.telemetry.stats().of(RecordKind::Exceptions).lost_to(LossReason::Rejected), 1);
 }
 
 #[test]
@@ -165,8 +170,8 @@ fn an_unreachable_receiver_costs_a_bounded_shutdown_and_every_loss_is_counted() 
     let error = pipeline.telemetry.shutdown(Duration::from_secs(4)).unwrap_err();
     assert!(error.undelivered() >= 3, "{error}");
     let stats = pipeline.telemetry.stats();
-    for signal in [Signal::Exceptions, Signal::Logs, Signal::Spans] {
-        assert_eq!(stats.signal(signal).lost_to(LossReason::Shutdown), 1, "{stats}");
+    for signal in [RecordKind::Exceptions, RecordKind::Logs, RecordKind::Spans] {
+        assert_eq!(stats.of(signal).lost_to(LossReason::Shutdown), 1, "{stats}");
     }
     assert_eq!(pipeline.telemetry.shutdown(Duration::from_secs(1)).map(|report| report.lost()), Ok(0), "a second call does nothing");
     pipeline.run(work);
@@ -334,7 +339,7 @@ fn a_span_that_ends_with_its_thread_is_counted_and_leaves_nothing_behind() {
     tracing::dispatcher::with_default(&dispatch, || (0..50).for_each(|_| info_span!("afterwards").in_scope(|| error!("its own"))));
     let received = pipeline.received();
     let stats = pipeline.telemetry.stats();
-    let spans = stats.signal(Signal::Spans);
+    let spans = stats.of(RecordKind::Spans);
     let arrived = received.spans.iter().filter(|span| span.name == "held to the end").count() as u64;
     assert_eq!(arrived + spans.lost_to(LossReason::ThreadEnding), threads, "{stats}");
     assert_eq!(received.spans.iter().filter(|span| span.name == "afterwards").count(), 50);
@@ -371,7 +376,7 @@ fn a_storm_of_errors_does_not_keep_anything_from_being_sent() {
     });
     let _ = pipeline.telemetry.flush(PATIENCE);
     let stats = pipeline.telemetry.stats();
-    let line = stats.signal(Signal::Exceptions);
+    let line = stats.of(RecordKind::Exceptions);
     assert_eq!(line.accepted(), raised.load(Ordering::Relaxed), "{stats}");
     assert_eq!(line.delivered() + line.lost(), line.accepted(), "{stats}");
     assert_eq!(pipeline.receiver.received().exceptions().count() as u64, line.delivered());

@@ -22,7 +22,7 @@ fn causes(exception: &Exception) -> Vec<(Option<&str>, &str)> {
 
 #[test]
 fn anyhow_has_its_chain_and_types() {
-    let (_, captured) = testing::capture(|| {
+    let (_, collected) = testing::collect(|| {
         let error = anyhow::Error::new(Declined(5)).context("charging the card").context("placing the order");
         crumbtrail::capture(&error);
     });
@@ -31,18 +31,18 @@ fn anyhow_has_its_chain_and_types() {
         (Some("anyhow::Error"), "charging the card"),
         (Some("api::ecosystem::Declined"), "declined with 5"),
     ];
-    assert_eq!(causes(&captured.exceptions()[0]), expected);
+    assert_eq!(causes(&collected.exceptions()[0]), expected);
 }
 
 #[test]
 fn anyhow_messages_of_different_defects_are_different_groups() {
     let path = String::from("/tmp/a");
-    let (_, captured) = testing::capture(|| {
+    let (_, collected) = testing::collect(|| {
         for reason in [anyhow::anyhow!("disk full"), anyhow::anyhow!("cannot open {path}"), anyhow::anyhow!("disk full")] {
             crumbtrail::capture(&reason);
         }
     });
-    let groups: Vec<String> = captured.exceptions().iter().map(Exception::group).collect();
+    let groups: Vec<String> = collected.exceptions().iter().map(Exception::group).collect();
     assert!(groups[0] != groups[1] && groups[0] == groups[2], "{groups:?}");
 }
 
@@ -56,8 +56,8 @@ fn anyhow_brings_its_own_stack_when_it_has_one() {
     const VARIABLE: &str = "CRUMBTRAIL_ECOSYSTEM_BACKTRACE";
     if std::env::var_os(VARIABLE).is_some() {
         let error = where_it_happens();
-        let (_, captured) = testing::capture(|| crumbtrail::capture(&error));
-        let exception = &captured.exceptions()[0];
+        let (_, collected) = testing::collect(|| crumbtrail::capture(&error));
+        let exception = &collected.exceptions()[0];
         let own: Vec<&str> = exception.frames().iter().filter(|frame| frame.is_own()).map(|frame| frame.function()).collect();
         assert!(own[0].ends_with("where_it_happens"), "{own:#?}");
         return;
@@ -74,12 +74,12 @@ fn anyhow_brings_its_own_stack_when_it_has_one() {
 #[test]
 fn eyre_has_its_chain_and_types() {
     use eyre::WrapErr as _;
-    let (_, captured) = testing::capture(|| {
+    let (_, collected) = testing::collect(|| {
         let outcome: eyre::Result<()> = Err(Declined(7)).wrap_err("placing the order");
-        let _ = outcome.captured();
+        let _ = outcome.capture_err();
     });
     assert_eq!(
-        causes(&captured.exceptions()[0]),
+        causes(&collected.exceptions()[0]),
         [(Some("eyre::Report"), "placing the order"), (Some("api::ecosystem::Declined"), "declined with 7")]
     );
 }
@@ -94,11 +94,11 @@ fn error_stack_has_contexts_and_attachments() {
         }
     }
     impl Error for Placing {}
-    let (_, captured) = testing::capture(|| {
+    let (_, collected) = testing::collect(|| {
         let report = error_stack::Report::new(Declined(8)).attach("card password=hunter2").change_context(Placing).attach("order 17");
         crumbtrail::capture(&report);
     });
-    let exception = &captured.exceptions()[0];
+    let exception = &collected.exceptions()[0];
     assert_eq!(exception.message(), "placing the order");
     let types: Vec<&str> =
         exception.causes().iter().filter_map(|cause| cause.type_name()).map(|name| name.rsplit("::").next().unwrap()).collect();
@@ -108,28 +108,28 @@ fn error_stack_has_contexts_and_attachments() {
 
 #[test]
 fn rootcause_has_contexts_and_attachments() {
-    let (_, captured) = testing::capture(|| {
+    let (_, collected) = testing::collect(|| {
         let report = rootcause::report!(Declined(9)).attach("order 17").context("placing the order");
         crumbtrail::capture(&report);
     });
-    let exception = &captured.exceptions()[0];
+    let exception = &collected.exceptions()[0];
     assert_eq!(causes(exception), [(None, "placing the order"), (Some("api::ecosystem::Declined"), "declined with 9")]);
     assert!(exception.attachments().iter().any(|attachment| attachment == "order 17"), "{:?}", exception.attachments());
 }
 
 #[test]
 fn boxes_and_trait_objects_have_their_exact_type() {
-    let (_, captured) = testing::capture(|| {
+    let (_, collected) = testing::collect(|| {
         let boxed: Box<dyn Error + Send + Sync> = Box::new(Declined(1));
         crumbtrail::capture(&boxed);
         crumbtrail::capture(&*boxed as &(dyn Error + Send + Sync));
         let outcome: Result<(), Box<dyn Error>> = Err(Box::new(Declined(3)));
-        let _ = outcome.captured();
+        let _ = outcome.capture_err();
         error!(reason = &Declined(4) as &dyn Error, "through an event");
         error!(reason = &std::io::Error::other(Declined(5)) as &dyn Error, "with a cause");
     });
     let types: Vec<Vec<Option<&str>>> =
-        captured.exceptions().iter().map(|one| one.causes().iter().map(|cause| cause.type_name()).collect()).collect();
+        collected.exceptions().iter().map(|one| one.causes().iter().map(|cause| cause.type_name()).collect()).collect();
     let declined = Some("api::ecosystem::Declined");
-    assert_eq!(types, [vec![declined], vec![declined], vec![declined], vec![Some("std::io::error::Error")]], "{captured:?}");
+    assert_eq!(types, [vec![declined], vec![declined], vec![declined], vec![Some("std::io::error::Error")]], "{collected:?}");
 }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, error::Error, fmt, time::Duration};
 
 use crate::support::{PATIENCE, Pipeline};
-use crumbtrail::{ErrorReport, ResultExt, Route};
+use crumbtrail::{ErrorReport, ResultExt, config::Filter};
 use crumbtrail_receiver::Value;
 use tracing::{Level, error, info, info_span};
 
@@ -127,7 +127,7 @@ fn capture_knows_the_exact_type_and_returns_the_records_id() {
     let pipeline = Pipeline::new(|builder, _| builder);
     let (by_hand, boxed) = pipeline.run(|| {
         let _request = info_span!("capturing request").entered();
-        let _ = Err::<(), _>(declined(21)).captured();
+        let _ = Err::<(), _>(declined(21)).capture_err();
         let boxed: Box<dyn Error> = Box::new(declined(23));
         (crumbtrail::capture(&declined(22)), crumbtrail::capture(&&*boxed))
     });
@@ -257,7 +257,7 @@ fn span_fields_of_tracing_opentelemetry_mean_the_same() {
 
 #[test]
 fn logs_may_be_the_only_signal_of_an_exception() {
-    let environment = crumbtrail::EnvVars::from_iter([("OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN", "logs")]);
+    let environment = crumbtrail::config::EnvVars::from_iter([("OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN", "logs")]);
     let pipeline = Pipeline::new(|builder, _| builder.with_env_vars(&environment));
     pipeline.run(|| info_span!("logs only").in_scope(|| error!("no span event")));
     assert_eq!(pipeline.exceptions("no span event").len(), 1);
@@ -329,7 +329,7 @@ fn what_is_said_of_one_report_is_in_its_record_alone() {
 /// A route may make exceptions of warnings: they stay warnings.
 #[test]
 fn an_exception_of_a_warning_is_no_failure_of_its_span() {
-    let pipeline = Pipeline::new(|builder, _| builder.with_route(Route::Exceptions, "warn".parse().expect("a filter")));
+    let pipeline = Pipeline::new(|builder, _| builder.with_filter(Filter::Exceptions, "warn".parse().expect("a filter")));
     pipeline.run(|| {
         info_span!("restock").in_scope(|| tracing::warn!("shelf is nearly empty"));
         info_span!("sell").in_scope(|| error!("shelf is empty"));

@@ -10,7 +10,12 @@ use std::{
 };
 
 use crate::support::{PATIENCE, Pipeline};
-use crumbtrail::{LossReason, Mechanism, Signal, User, testing};
+use crumbtrail::{
+    User,
+    errors::Mechanism,
+    stats::{LossReason, RecordKind},
+    testing,
+};
 use crumbtrail_receiver::Receiver;
 use tracing::{error, info, info_span};
 
@@ -43,7 +48,7 @@ fn a_hook_sees_what_will_be_sent_and_its_changes_arrive() {
     assert_eq!((exception.text("exception.message"), exception.text("team"), exception.text("user.id")), ("rewritten", "payments", "43"));
     assert!(!exception.attributes.contains_key("order"));
     assert!(crate::support::breadcrumbs(&exception).iter().all(|crumb| crumb["data"]["seen"] == true));
-    let other = testing::capture_with(
+    let other = testing::collect_with(
         testing::builder().with_before_send(|exception| {
             exception.set_group("all that is left of payments");
             GO_ON
@@ -84,12 +89,12 @@ fn what_a_hook_drops_or_panics_over_is_counted_and_nothing_else_happens() {
     let messages: Vec<&str> = received.exceptions().map(|exception| exception.text("exception.message")).collect();
     assert_eq!(messages, ["kept"]);
     let stats = pipeline.telemetry.stats();
-    let line = stats.signal(Signal::Exceptions);
+    let line = stats.of(RecordKind::Exceptions);
     assert_eq!(
         (line.lost_to(LossReason::Filtered), line.lost_to(LossReason::CallbackError), line.delivered(), line.pending()),
         (1, 1, 1, 0)
     );
-    assert_eq!((seen.load(Ordering::SeqCst), stats.faults()), (3, 0), "once for each exception");
+    assert_eq!((seen.load(Ordering::SeqCst), stats.internal_panics()), (3, 0), "once for each exception");
     pipeline.telemetry.flush(PATIENCE).unwrap();
 }
 
@@ -104,14 +109,14 @@ fn breadcrumbs_can_be_changed_and_dropped() {
             GO_ON
         }
     });
-    let (_, captured) = testing::capture_with(builder, || {
+    let (_, collected) = testing::collect_with(builder, || {
         let _request = info_span!("request").entered();
         info!("dropped");
         info!("panics");
         info!(noise = 1, signal = 2, "changed");
         error!("failed");
     });
-    let crumbs = captured.exceptions()[0].breadcrumbs();
+    let crumbs = collected.exceptions()[0].breadcrumbs();
     assert_eq!(crumbs.messages(), ["CHANGED"]);
     assert_eq!((crumbs[1].data("noise"), crumbs[1].data("signal")), (None, Some(&2.into())));
 }

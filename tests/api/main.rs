@@ -7,7 +7,7 @@ mod collector;
 #[cfg(all(feature = "grpc", feature = "http"))]
 mod credentials;
 mod delivery;
-#[cfg(all(feature = "anyhow", feature = "eyre", feature = "error-stack", feature = "rootcause"))]
+#[cfg(all(feature = "anyhow", feature = "eyre-0-6", feature = "error-stack-0-8", feature = "rootcause-0-13"))]
 mod ecosystem;
 mod exceptions;
 mod features;
@@ -15,18 +15,18 @@ mod from_others;
 #[cfg(feature = "tower")]
 mod grpc;
 mod hooks;
-#[cfg(feature = "metrics")]
+#[cfg(feature = "metrics-0-24")]
 mod metrics;
 mod one_failure;
 mod overload;
-#[cfg(all(feature = "axum", feature = "reqwest"))]
+#[cfg(all(feature = "axum-0-8", feature = "reqwest-0-13"))]
 mod percentiles;
 mod privacy;
 mod propagation;
 mod registry;
 mod sampling;
 mod scope;
-#[cfg(all(feature = "axum", feature = "reqwest"))]
+#[cfg(all(feature = "axum-0-8", feature = "reqwest-0-13"))]
 mod server;
 mod storms;
 mod subscriber;

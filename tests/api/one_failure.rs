@@ -43,7 +43,7 @@ fn save(fails: bool) -> Result<(), Failed> {
 
 #[instrument(err(Debug))]
 fn handle(fails: bool) -> Result<(), Failed> {
-    save(fails).captured()
+    save(fails).capture_err()
 }
 
 /// As frameworks do.
@@ -60,39 +60,39 @@ fn echoes(exception: &Exception) -> Vec<String> {
 
 #[test]
 fn an_error_that_bubbles_is_told_once_and_its_echoes_name_it() {
-    let (_, captured) = testing::capture(|| {
+    let (_, collected) = testing::collect(|| {
         let _request = info_span!("request").entered();
         answer(handle(true));
         error!("another failure of the same request");
     });
-    let [first, other] = captured.exceptions() else { panic!("{captured:?}") };
+    let [first, other] = collected.exceptions() else { panic!("{collected:?}") };
     assert_eq!((first.message(), first.mechanism().as_str()), ("disk full", "event"));
     // instrument(err) on the way out, twice; the capture; the framework.
     let echoes = echoes(other);
     assert_eq!(echoes, vec![first.id().to_string(); echoes.len()]);
     assert!(echoes.len() >= 3, "{other:?}");
     assert!(other.breadcrumbs().iter().any(|crumb| crumb.category() == "exception" && crumb.message() == "request failed"));
-    let failed: Vec<&str> = captured.spans().iter().filter(|span| span.failure().is_some()).map(|span| span.name()).collect();
+    let failed: Vec<&str> = collected.spans().iter().filter(|span| span.failure().is_some()).map(|span| span.name()).collect();
     assert_eq!(failed, ["request", "handle", "save", "write"], "every span it went through has failed");
-    let events: usize = captured.spans().iter().map(|span| span.events().len()).sum();
+    let events: usize = collected.spans().iter().map(|span| span.events().len()).sum();
     assert_eq!(events, 2, "and one has the span event of it");
 }
 
 #[test]
 fn a_captured_error_keeps_its_id_on_the_way_out() {
-    let ((inner, outer), captured) = testing::capture(|| {
+    let ((inner, outer), collected) = testing::collect(|| {
         let _request = info_span!("request").entered();
         let cause = Failed::Disk;
         let inner = crumbtrail::capture(&cause);
         (inner, crumbtrail::capture(&Failed::Saving(Box::new(cause))))
     });
     assert_eq!(inner, outer, "the caller quotes the id of the record there is");
-    assert_eq!(captured.exceptions().len(), 1);
+    assert_eq!(collected.exceptions().len(), 1);
 }
 
 #[test]
 fn a_panic_that_a_middleware_reports_is_one_exception() {
-    let (_, captured) = testing::capture(|| {
+    let (_, collected) = testing::collect(|| {
         let _request = info_span!("request").entered();
         let outcome = std::panic::catch_unwind(|| panic!("no stock for {}", "tea"));
         let payload = outcome.unwrap_err();
@@ -100,7 +100,7 @@ fn a_panic_that_a_middleware_reports_is_one_exception() {
         error!("Service panicked: {text}");
         error!("task 7 panicked with a payload that is not shown");
     });
-    let [exception] = captured.exceptions() else { panic!("{captured:?}") };
+    let [exception] = collected.exceptions() else { panic!("{collected:?}") };
     assert_eq!((exception.type_name(), exception.message()), ("panic", "no stock for tea"));
 }
 
@@ -117,47 +117,47 @@ fn a_function_that_goes_on_after_an_error_has_errors_of_its_own() {
         }
         Err("database is down")
     }
-    let (_, captured) = testing::capture(|| info_span!("request").in_scope(load));
-    let messages: Vec<&str> = captured.exceptions().iter().map(Exception::message).collect();
+    let (_, collected) = testing::collect(|| info_span!("request").in_scope(load));
+    let messages: Vec<&str> = collected.exceptions().iter().map(Exception::message).collect();
     assert_eq!(messages, ["cache is down", "database is down"]);
 }
 
 #[test]
 fn what_fails_again_is_another_exception() {
-    let (_, captured) = testing::capture(|| {
+    let (_, collected) = testing::collect(|| {
         let _request = info_span!("request").entered();
         for attempt in 0..3 {
             info_span!("attempt", attempt).in_scope(|| error!(attempt, "connection refused"));
         }
         error!("no such user");
     });
-    assert_eq!(captured.exceptions().len(), 4, "{captured:?}");
+    assert_eq!(collected.exceptions().len(), 4, "{collected:?}");
 }
 
 #[test]
 fn requests_do_not_echo_each_other() {
-    let (_, captured) = testing::capture(|| {
+    let (_, collected) = testing::collect(|| {
         info_span!("one").in_scope(|| error!("connection refused"));
         info_span!("two").in_scope(|| error!(error = %"connection refused", "fetching failed"));
     });
-    assert_eq!(captured.exceptions().len(), 2, "{captured:?}");
+    assert_eq!(collected.exceptions().len(), 2, "{collected:?}");
 }
 
 #[test]
 fn outside_of_requests_the_thread_remembers() {
-    let (_, captured) = testing::capture(|| {
+    let (_, collected) = testing::collect(|| {
         let error = Failed::Disk;
         crumbtrail::capture(&error);
         error!("fatal: {error}");
         std::thread::spawn(|| {}).join().unwrap();
     });
-    assert_eq!(captured.exceptions().len(), 1, "{captured:?}");
+    assert_eq!(collected.exceptions().len(), 1, "{collected:?}");
 }
 
 #[test]
 fn echoes_are_found_across_awaits_and_tasks() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let (_, captured) = runtime.block_on(testing::capture_async(
+    let (_, collected) = runtime.block_on(testing::collect_async(
         async {
             use tracing::instrument::WithSubscriber as _;
             let task = async {
@@ -169,7 +169,7 @@ fn echoes_are_found_across_awaits_and_tasks() {
         }
         .instrument(info_span!("request")),
     ));
-    assert_eq!(captured.exceptions().len(), 1, "{captured:?}");
+    assert_eq!(collected.exceptions().len(), 1, "{collected:?}");
 }
 
 /// Whatever they have in common.
@@ -202,8 +202,8 @@ fn two_failures_are_two_exceptions() {
         Err(AlsoRefused(2))
     }
     let count = |raise: fn()| {
-        let (_, captured) = testing::capture(|| info_span!("request").in_scope(raise));
-        (captured.exceptions().len(), captured.metric("crumbtrail.exceptions").map_or(0.0, |metric| metric.total()))
+        let (_, collected) = testing::collect(|| info_span!("request").in_scope(raise));
+        (collected.exceptions().len(), collected.metric("crumbtrail.exceptions").map_or(0.0, |metric| metric.total()))
     };
     let two = (2, 2.0);
     let by_hand = || {

@@ -9,7 +9,10 @@ use std::{
 };
 
 use crate::support::{PATIENCE, Pipeline, breadcrumbs};
-use crumbtrail::{LossReason, Sampler, Signal};
+use crumbtrail::{
+    Sampler,
+    stats::{LossReason, RecordKind},
+};
 use crumbtrail_receiver::{Received, Value};
 use tracing::{error, info, info_span, warn};
 
@@ -128,7 +131,7 @@ fn requests_are_left_out_whole_and_counted() {
     }
 
     let stats = pipeline.telemetry.stats();
-    let (spans, logs) = (stats.signal(Signal::Spans), stats.signal(Signal::Logs));
+    let (spans, logs) = (stats.of(RecordKind::Spans), stats.of(RecordKind::Logs));
     assert_eq!((spans.lost_to(LossReason::Overload), logs.lost_to(LossReason::Overload)), (2 * left_out + 1, left_out + 1), "{stats}");
     assert_eq!((spans.lost_to(LossReason::QueueOverflow), logs.lost_to(LossReason::QueueOverflow)), (0, 0), "{stats}");
     assert_eq!(spans.accepted(), 2 * (REQUESTS + 30) + 1);
@@ -150,7 +153,7 @@ fn a_failing_trace_is_kept_also_then() {
     let kept = received.spans.iter().filter(|span| span.attributes.get("crumbtrail.kept").is_some_and(|why| why.as_str() == "error"));
     let stats = pipeline.telemetry.stats();
     assert!(kept.count() >= 10, "most of them began when there was no room: {stats}");
-    let spans = stats.signal(Signal::Spans);
+    let spans = stats.of(RecordKind::Spans);
     assert_eq!((spans.accepted(), spans.pending()), (2 * REQUESTS, 0), "kept or missing, each is counted once: {stats}");
     assert_eq!(spans.delivered(), received.spans.len() as u64);
     assert!(spans.lost_to(LossReason::Overload) > 0);
@@ -174,7 +177,7 @@ fn a_straggler_of_a_request_that_was_left_out_is_counted_too() {
         gate.open();
         let received = pipeline.received();
         let stats = pipeline.telemetry.stats();
-        let spans = stats.signal(Signal::Spans);
+        let spans = stats.of(RecordKind::Spans);
         assert_eq!(spans.accepted(), 2_002, "{stats}");
         assert_eq!(spans.accepted(), spans.delivered() + spans.lost_to(LossReason::Overload), "{stats}");
         assert!(!received.spans.iter().any(|span| ["root", "straggler"].contains(&&*span.name)));
@@ -212,7 +215,7 @@ fn what_is_left_out_is_left_out_evenly_and_the_scope_says_how_much() {
 
     let stats = pipeline.telemetry.stats();
     assert!(stats.is_overloaded() && stats.to_string().ends_with("overloaded: more is recorded than can be exported"), "{stats}");
-    let spans = stats.signal(Signal::Spans);
+    let spans = stats.of(RecordKind::Spans);
     let expected = spans.lost_to(LossReason::Overload) as f64 / spans.accepted() as f64;
     let of_spans: Vec<_> = received.spans.iter().filter_map(|span| ratio(&span.scope_attributes)).collect();
     assert!(!of_spans.is_empty() && of_spans.iter().all(|ratio| (ratio - expected).abs() < 0.05), "{expected}: {of_spans:?}");

@@ -43,7 +43,7 @@ fn percentiles_and_counts_are_those_of_the_load_at_every_sampling_ratio() {
                     "later"
                 }),
             )
-            .layer(ServerLayer::new());
+            .layer(ServerLayer::for_axum());
         // What the load generator sees itself.
         let seen: BTreeMap<&str, Vec<f64>> = pipeline.run(|| {
             tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(async {

@@ -3,7 +3,12 @@
 use std::{error::Error, fmt, process::Command, time::Duration};
 
 use crate::support::PATIENCE;
-use crumbtrail::{Breadcrumb, Builder, Exporter, FlagEvaluation, LossReason, Scope, Scrubber, Signal, User, testing};
+use crumbtrail::{
+    Breadcrumb, Builder, FlagEvaluation, Scope, Scrubber, User,
+    config::Exporter,
+    stats::{LossReason, RecordKind},
+    testing,
+};
 use crumbtrail_receiver::Receiver;
 use serde_json::json;
 use tracing::{debug, error, field::Empty, info, info_span};
@@ -81,7 +86,9 @@ fn leak() {
     );
     let _entered = request.enter();
     request.record("late", text.as_str());
-    crumbtrail::set_user(User::new(text.as_str()).with_name(&text).with_email("canary@example.org").with_attribute("token", password));
+    crumbtrail::set_user(
+        User::new(text.as_str()).with_name(&text).with_email("canary@example.org").with_resource_attribute("token", password),
+    );
     crumbtrail::set_tag("tag", text.as_str());
     crumbtrail::set_tag("apiKey", password);
     crumbtrail::set_tag("list", vec![text.as_str()]);
@@ -115,8 +122,8 @@ fn leak() {
 
 fn builder() -> Builder {
     crumbtrail::builder(crumbtrail::service!().with_name("privacy"))
-        .with_attribute("deployment.password", "hunter2-canary")
-        .with_attribute("deployment.note", careless())
+        .with_resource_attribute("deployment.password", "hunter2-canary")
+        .with_resource_attribute("deployment.note", careless())
         .with_process_arguments(true)
         .with_baggage(["allowed"])
         .with_user_on_logs(true)
@@ -210,11 +217,11 @@ fn nothing_planted_is_on_the_console() {
 
 #[test]
 fn nothing_planted_is_seen_by_hooks_and_tests() {
-    let (_, captured) = testing::capture_with(builder(), leak);
-    assert!(captured.exceptions().len() >= 3);
-    assert_clean("Debug of what was captured", &format!("{captured:?}"));
-    assert_clean("its text", &captured.to_text());
-    assert_clean("its JSON", &captured.to_json().to_string());
+    let (_, collected) = testing::collect_with(builder(), leak);
+    assert!(collected.exceptions().len() >= 3);
+    assert_clean("Debug of what was captured", &format!("{collected:?}"));
+    assert_clean("its text", &collected.to_text());
+    assert_clean("its JSON", &collected.to_json().to_string());
     let user = User::new("42").with_email("canary@example.org").with_full_name("hunter2-canary");
     assert_clean("User's Debug", &format!("{user:?}"));
 }
@@ -222,7 +229,7 @@ fn nothing_planted_is_seen_by_hooks_and_tests() {
 #[test]
 fn hashed_ids_tell_users_apart_and_nothing_else() {
     let scrubber = Scrubber::default().with_hashed("pepper", ["user.id", "account"]);
-    let (_, captured) = testing::capture_with(testing::builder().with_scrubber(scrubber), || {
+    let (_, collected) = testing::collect_with(testing::builder().with_scrubber(scrubber), || {
         for id in ["ada", "grace", "ada"] {
             let _request = info_span!("request").entered();
             crumbtrail::set_user(User::new(id));
@@ -230,7 +237,7 @@ fn hashed_ids_tell_users_apart_and_nothing_else() {
         }
     });
     let of = |index: usize| {
-        let exception = &captured.exceptions()[index];
+        let exception = &collected.exceptions()[index];
         let user = exception.user().expect("a user");
         assert_eq!(user.id(), None);
         (user.hash().map(str::to_owned), exception.attribute("account").map(ToString::to_string))
@@ -238,7 +245,7 @@ fn hashed_ids_tell_users_apart_and_nothing_else() {
     assert_eq!(of(0), of(2));
     assert_ne!(of(0), of(1));
     assert_eq!(of(0).0.as_ref().map(String::len), Some(32));
-    assert!(!format!("{captured:?}").contains("grace"));
+    assert!(!format!("{collected:?}").contains("grace"));
 }
 
 #[test]
@@ -260,15 +267,15 @@ fn a_rule_that_panics_costs_the_record_and_is_counted() {
     assert!(!format!("{received:?}").contains("poison"), "{received:?}");
     assert_eq!((received.logs.len(), received.spans.len()), (1, 1), "{received:#?}");
     let stats = telemetry.stats();
-    assert_eq!(stats.signal(Signal::Logs).lost_to(LossReason::ScrubberFailed), 1);
-    assert_eq!(stats.signal(Signal::Exceptions).lost_to(LossReason::ScrubberFailed), 2);
+    assert_eq!(stats.of(RecordKind::Logs).lost_to(LossReason::ScrubberFailed), 1);
+    assert_eq!(stats.of(RecordKind::Exceptions).lost_to(LossReason::ScrubberFailed), 2);
 }
 
 /// A rule's panic goes through the panic hook, which looks at the scope.
 #[test]
 fn a_rule_that_panics_over_a_scope_blocks_nothing() {
     let scrubber = Scrubber::default().with_rule(|text| if text.contains("poison") { panic!("a rule of the program's own") } else { None });
-    let (_, captured) = testing::capture_with(testing::builder().with_scrubber(scrubber), || {
+    let (_, collected) = testing::collect_with(testing::builder().with_scrubber(scrubber), || {
         let _request = info_span!("request").entered();
         crumbtrail::set_tag("tag", "poison");
         crumbtrail::set_user(User::new("poison"));
@@ -277,9 +284,9 @@ fn a_rule_that_panics_over_a_scope_blocks_nothing() {
         Scope::process().set_tag("process", "poison");
         error!("failed");
     });
-    let exception = captured.exception("failed");
+    let exception = collected.exception("failed");
     assert_eq!(exception.attribute("tag"), Some(&"[Filtered]".into()));
-    assert!(!captured.to_text().contains("poison"), "{}", captured.to_text());
+    assert!(!collected.to_text().contains("poison"), "{}", collected.to_text());
 }
 
 #[test]
@@ -300,16 +307,16 @@ fn a_secret_at_a_limit_is_known_for_one() {
 #[test]
 fn a_spans_status_says_no_more_than_its_exception() {
     let scrubber = Scrubber::default().with_rule(|text| text.find("case-").map(|start| start..start + 7));
-    let (_, captured) = testing::capture_with(testing::builder().with_scrubber(scrubber), || {
+    let (_, collected) = testing::collect_with(testing::builder().with_scrubber(scrubber), || {
         let _request = info_span!("first").entered();
         let _ = std::panic::catch_unwind(|| panic!("closing case-11"));
     });
-    assert_eq!(captured.exceptions()[0].message(), "closing [Filtered]");
-    assert!(!captured.span("first").failure().expect("it failed").contains("case-"));
+    assert_eq!(collected.exceptions()[0].message(), "closing [Filtered]");
+    assert!(!collected.span("first").failure().expect("it failed").contains("case-"));
     let builder = testing::builder().with_before_send(|exception| {
         exception.set_message("redacted");
         std::ops::ControlFlow::Continue(())
     });
-    let (_, captured) = testing::capture_with(builder, || info_span!("second").in_scope(|| error!("customer Ada Lovelace")));
-    assert!(!captured.span("second").failure().expect("it failed").contains("Ada"));
+    let (_, collected) = testing::collect_with(builder, || info_span!("second").in_scope(|| error!("customer Ada Lovelace")));
+    assert!(!collected.span("second").failure().expect("it failed").contains("Ada"));
 }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::support::Pipeline;
 use crumbtrail::{
-    EnvVars, Sampler,
+    Sampler,
+    config::EnvVars,
     propagation::{self, Propagator},
 };
 use tracing::{error, info_span};

@@ -9,7 +9,7 @@ use crate::support::{
     PATIENCE, Pipeline,
     collector::{Collector, all, attribute},
 };
-use crumbtrail::{Sampler, Stats, propagation::SpanContext};
+use crumbtrail::{Sampler, propagation::SpanContext, stats::Stats};
 use crumbtrail_receiver::Received;
 use tracing::{Span, error, field::Empty, info, info_span};
 
@@ -180,9 +180,9 @@ fn every_failing_trace_of_a_hundred_thousand_is_whole_in_the_collector() {
     let Some(collector) = Collector::start() else { return };
     let telemetry = crumbtrail::builder(crumbtrail::service!().with_name("sampling"))
         .with_endpoint(&collector.http)
-        .with_exception_rate(crumbtrail::ExceptionRate::unlimited())
+        .with_exception_rate(crumbtrail::config::ExceptionRate::unlimited())
         .with_sampler(Sampler::ratio(0.01).keep_errors())
-        .with_route(crumbtrail::Route::Logs, "off".parse().expect("a filter"))
+        .with_filter(crumbtrail::config::Filter::Logs, "off".parse().expect("a filter"))
         .build()
         .expect("telemetry");
     let dispatch = {

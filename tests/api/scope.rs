@@ -23,9 +23,9 @@ struct Money {
 
 #[test]
 fn an_exception_says_who_and_in_which_circumstances() {
-    let (_, captured) = testing::capture(|| {
+    let (_, collected) = testing::collect(|| {
         let _request = info_span!("checkout").entered();
-        crumbtrail::set_user(User::new("42").with_name("ada").with_roles(["admin", "buyer"]).with_attribute("plan", "pro"));
+        crumbtrail::set_user(User::new("42").with_name("ada").with_roles(["admin", "buyer"]).with_resource_attribute("plan", "pro"));
         crumbtrail::set_tag("region", "eu");
         crumbtrail::set_tag("attempt", 2);
         crumbtrail::set_session("s-1");
@@ -35,7 +35,7 @@ fn an_exception_says_who_and_in_which_circumstances() {
         crumbtrail::flag_evaluated(&FlagEvaluation::new("dark-mode").with_variant("off"));
         error!("out of stock");
     });
-    let exception = captured.exception("out of stock");
+    let exception = collected.exception("out of stock");
     let user = exception.user().expect("a user");
     assert_eq!((user.id(), user.name()), (Some("42"), Some("ada")));
     let attributes: BTreeMap<&str, String> = exception.attributes().map(|(key, value)| (key, format!("{value:?}"))).collect();
@@ -50,7 +50,7 @@ fn an_exception_says_who_and_in_which_circumstances() {
     assert_eq!(exception.session(), Some("s-1"));
     let flags: Vec<_> = exception.flags().iter().map(|flag| (flag.key(), flag.variant(), flag.value().cloned())).collect();
     assert_eq!(flags, [("new-checkout", Some("on"), Some(AttributeValue::Bool(true))), ("dark-mode", Some("off"), None)]);
-    let evaluation = &captured.logs()[0];
+    let evaluation = &collected.logs()[0];
     assert_eq!(
         (evaluation.event_name(), evaluation.attribute("feature_flag.key")),
         ("feature_flag.evaluation", Some(&"new-checkout".into()))
@@ -75,7 +75,7 @@ fn the_record_has_it_under_the_conventions_names() {
 
 #[test]
 fn the_request_wins_over_the_process_and_the_event_over_both() {
-    let (_, captured) = testing::capture(|| {
+    let (_, collected) = testing::collect(|| {
         let process = Scope::process();
         process.set_tag("region", "eu");
         process.set_tag("shard", 1);
@@ -95,7 +95,7 @@ fn the_request_wins_over_the_process_and_the_event_over_both() {
         error!("outside again");
     });
     let of = |marker: &str| {
-        let exception = captured.exceptions().iter().find(|exception| exception.message() == marker).expect(marker);
+        let exception = collected.exceptions().iter().find(|exception| exception.message() == marker).expect(marker);
         let tag = |key: &str| exception.attribute(key).map(ToString::to_string);
         (exception.user().and_then(User::id).map(str::to_owned), tag("region"), tag("shard"), tag("tier"))
     };
@@ -108,7 +108,7 @@ fn the_request_wins_over_the_process_and_the_event_over_both() {
 
 #[test]
 fn fields_of_the_root_span_say_the_same_without_an_import() {
-    let (_, captured) = testing::capture(|| {
+    let (_, collected) = testing::collect(|| {
         let request = info_span!("request", user.id = "42", user.name = Empty, session.id = 7, tags.plan = "pro");
         let _entered = request.enter();
         request.record("user.name", "ada");
@@ -118,7 +118,7 @@ fn fields_of_the_root_span_say_the_same_without_an_import() {
         crumbtrail::set_user(User::new("44"));
         error!("by hand");
     });
-    let of = |marker: &str| captured.exception(marker);
+    let of = |marker: &str| collected.exception(marker);
     assert_eq!(of("within").user().and_then(User::id), Some("43"));
     assert_eq!(of("within").user().and_then(User::name), None, "of another user nothing else is known");
     assert_eq!(of("beside").user().and_then(User::name), Some("ada"));
@@ -138,19 +138,19 @@ fn logs_and_spans_say_who_they_are_for_when_asked() {
             info!("by hand");
         });
     };
-    let (_, captured) = testing::capture_with(testing::builder().with_user_on_logs(true).with_user_on_spans(true), work);
-    let user_of = |body: &str| captured.log(body).attribute("user.id").map(ToString::to_string);
+    let (_, collected) = testing::collect_with(testing::builder().with_user_on_logs(true).with_user_on_spans(true), work);
+    let user_of = |body: &str| collected.log(body).attribute("user.id").map(ToString::to_string);
     assert_eq!(user_of("from the root span").as_deref(), Some("42"));
     assert_eq!(user_of("nobody yet"), None);
     assert_eq!(user_of("by hand").as_deref(), Some("43"));
-    assert_eq!(captured.span("second").attribute("user.id"), Some(&"43".into()));
-    let (_, plain) = testing::capture(work);
+    assert_eq!(collected.span("second").attribute("user.id"), Some(&"43".into()));
+    let (_, plain) = testing::collect(work);
     assert_eq!(plain.log("by hand").attribute("user.id"), None, "not by default");
 }
 
 #[test]
 fn nothing_outlives_its_request_and_everything_is_bounded() {
-    let (_, captured) = testing::capture(|| {
+    let (_, collected) = testing::collect(|| {
         crumbtrail::set_user(User::new("of no request"));
         crumbtrail::set_tag("of", "no request");
         for request in 0..50 {
@@ -169,14 +169,14 @@ fn nothing_outlives_its_request_and_everything_is_bounded() {
         }
         error!("greedy");
     });
-    for exception in captured.exceptions().iter().filter(|exception| exception.message() == "failed") {
+    for exception in collected.exceptions().iter().filter(|exception| exception.message() == "failed") {
         let request = exception.attribute("request").and_then(AttributeValue::as_i64).expect("a number");
         let expected = (request % 2 == 0).then(|| request.to_string());
         assert_eq!(exception.user().and_then(User::id), expected.as_deref());
         assert_eq!(exception.attribute("even").is_some(), request % 2 == 0);
         assert_eq!(exception.attribute("of"), None);
     }
-    let greedy = captured.exception("greedy");
+    let greedy = collected.exception("greedy");
     assert_eq!((greedy.attributes().count(), greedy.flags().len()), (64 + 16, 32));
     assert_eq!(greedy.flags()[31].key(), "flag 999", "the last evaluated stay");
     assert!(greedy.attributes().all(|(key, value)| key.len() <= 96 && value.to_string().len() <= 8 * 1024));

@@ -12,8 +12,9 @@ use axum::{
     routing::get,
 };
 use crumbtrail::{
-    Builder, MetricTemporality, Route, Sampler, Scrubber, User,
-    tower::{RequestBuilderExt as _, ServerLayer},
+    Builder, Sampler, Scrubber, User,
+    config::{Filter, MetricTemporality},
+    tower::{RequestBuilderExt, ServerLayer},
 };
 use crumbtrail_receiver::{Log, Point, Received, Span};
 use http_body_util::{BodyExt as _, StreamBody};
@@ -73,7 +74,7 @@ fn router() -> Router {
         .route("/panics", get(panics))
         .route("/missing", get(|| async { (StatusCode::NOT_FOUND, "no such cart") }))
         .route("/upgrade", get(|| async { Response::builder().status(101).header("upgrade", "websocket").body(Body::empty()).unwrap() }))
-        .layer(ServerLayer::new())
+        .layer(ServerLayer::for_axum())
 }
 
 /// The points of a metric, after everything has been read once more.
@@ -132,7 +133,7 @@ fn a_request_is_a_span_by_the_conventions() {
 fn headers_that_were_asked_for_are_on_exceptions() {
     let pipeline = Pipeline::new(|builder, _| builder);
     let names = ["x-tenant", "authorization", "x-absent"].map(axum::http::HeaderName::from_static);
-    let router = Router::new().route("/refused/{why}", get(refused)).layer(ServerLayer::new().with_request_headers(names));
+    let router = Router::new().route("/refused/{why}", get(refused)).layer(ServerLayer::for_axum().with_request_headers(names));
     run(&pipeline, async {
         let mut request = request("/refused/why");
         for (name, value) in [("x-tenant", "acme"), ("authorization", "Bearer abc"), ("x-other", "nobody asked")] {
@@ -154,10 +155,10 @@ fn a_request_says_the_same_to_us_alone_and_among_others() {
         |builder| builder.with_scrubber(Scrubber::none()),
         |builder| builder.with_span_attribute_limits(5, 6),
         |builder| builder.with_scrubber(Scrubber::default().with_denied("cartcode")),
-        |builder| builder.with_route(Route::Spans, "info,crumbtrail::server=off".parse().unwrap()),
+        |builder| builder.with_filter(Filter::Spans, "info,crumbtrail::server=off".parse().unwrap()),
         |builder| {
             let off = || "info,crumbtrail::server=off".parse().unwrap();
-            builder.with_route(Route::Spans, off()).with_route(Route::Breadcrumbs, off())
+            builder.with_filter(Filter::Spans, off()).with_filter(Filter::Breadcrumbs, off())
         },
         |builder| builder.with_default_pii(true),
         |builder| builder.with_scrubber(Scrubber::default().with_denied("url.path")),
@@ -268,7 +269,7 @@ fn unexplained_statuses_are_grouped_by_route_and_status() {
         for path in ["/refused/a", "/refused/b"] {
             answer(&router(), request(path)).await;
         }
-        let other = Router::new().route("/other", get(refused)).layer(ServerLayer::new());
+        let other = Router::new().route("/other", get(refused)).layer(ServerLayer::for_axum());
         answer(&other, request("/other")).await;
     });
     let received = pipeline.received();
@@ -294,7 +295,7 @@ fn a_handler_that_panics_answers_500_and_is_one_exception() {
 
     let outcome = pipeline.run(|| {
         std::panic::catch_unwind(|| {
-            let letting = Router::new().route("/panics", get(panics)).layer(ServerLayer::new().without_panic_response());
+            let letting = Router::new().route("/panics", get(panics)).layer(ServerLayer::for_axum().without_panic_response());
             tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(letting.oneshot(request("/panics"))).is_ok()
         })
     });
@@ -309,7 +310,7 @@ fn an_error_of_the_service_itself_is_an_exception() {
         let boxed =
             tower::service_fn(|_: Request<Body>| async { Err::<Response<Body>, BoxError>("12x".parse::<u8>().unwrap_err().into()) });
         let typed = tower::service_fn(|_: Request<Body>| async { Err::<Response<Body>, _>(std::fmt::Error) });
-        let layer = ServerLayer::new().with_route(|request| Some(format!("/rpc{}", request.uri().path())));
+        let layer = ServerLayer::for_axum().with_route(|request| Some(format!("/rpc{}", request.uri().path())));
         assert!(tower::Layer::layer(&layer, boxed).oneshot(request("/boxed")).await.is_err());
         assert!(tower::Layer::layer(&layer, typed).oneshot(request("/typed")).await.is_err());
     });
@@ -333,8 +334,8 @@ fn a_services_error_is_told_beside_others_and_once() {
             error!(error = &std::fmt::Error as &dyn std::error::Error, "giving up");
             Err::<Response<Body>, _>(std::fmt::Error)
         });
-        assert!(tower::Layer::layer(&ServerLayer::new(), other).oneshot(request("/other")).await.is_err());
-        assert!(tower::Layer::layer(&ServerLayer::new(), logged).oneshot(request("/logged")).await.is_err());
+        assert!(tower::Layer::layer(&ServerLayer::for_axum(), other).oneshot(request("/other")).await.is_err());
+        assert!(tower::Layer::layer(&ServerLayer::for_axum(), logged).oneshot(request("/logged")).await.is_err());
     });
     let received = pipeline.received();
     let mut told: Vec<&str> = received.exceptions().map(|one| one.text("exception.message")).collect();
@@ -352,7 +353,7 @@ fn a_span_lasts_as_long_as_the_body() {
         let body = Arc::new(std::sync::Mutex::new(Some(Body::new(StreamBody::new(stream)))));
         let router = Router::new()
             .route("/events", get(move || async move { Response::new(body.lock().unwrap().take().unwrap()) }))
-            .layer(ServerLayer::new());
+            .layer(ServerLayer::for_axum());
         let mut body = router.oneshot(request("/events")).await.unwrap().into_body();
         for number in 0..3 {
             sender.send(Ok(http_body::Frame::data(format!("event {number}").into()))).await.unwrap();
@@ -381,7 +382,7 @@ fn who_goes_away_is_no_error_of_the_service() {
                     stall.notified().await;
                 }),
             )
-            .layer(ServerLayer::new());
+            .layer(ServerLayer::for_axum());
         let task = tokio::spawn(router.oneshot(request("/slow")));
         held.notified().await;
         task.abort();
@@ -394,7 +395,7 @@ fn who_goes_away_is_no_error_of_the_service() {
                     Body::new(StreamBody::new(tokio_stream::pending::<Result<http_body::Frame<axum::body::Bytes>, Infallible>>()))
                 }),
             )
-            .layer(ServerLayer::new());
+            .layer(ServerLayer::for_axum());
         drop(endless.oneshot(request("/endless")).await.unwrap());
     });
     for name in ["GET /slow", "GET /endless"] {
@@ -471,7 +472,7 @@ fn who_pretends_to_speak_grpc_makes_no_series() {
 fn series_are_limited_whatever_routes_a_service_makes_up() {
     let pipeline = Pipeline::new(|builder, _| builder.with_sampler(Sampler::always_off()));
     run(&pipeline, async {
-        let layer = ServerLayer::new().with_route(|request| Some(request.uri().path().to_owned()));
+        let layer = ServerLayer::for_axum().with_route(|request| Some(request.uri().path().to_owned()));
         let router = Router::new().fallback(|| async {}).layer(layer);
         for number in 0..1_500 {
             answer(&router, request(&format!("/{number}"))).await;
@@ -493,7 +494,7 @@ fn hostile_headers_are_left_out() {
             request.headers_mut().insert("traceparent", spoofed.parse().unwrap());
             assert_eq!(answer(&router(), request).await.0, StatusCode::OK);
         }
-        let own = Router::new().route("/own", get(|| async {})).layer(ServerLayer::new().without_remote_context());
+        let own = Router::new().route("/own", get(|| async {})).layer(ServerLayer::for_axum().without_remote_context());
         let mut request = request("/own");
         request.headers_mut().insert("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".parse().unwrap());
         answer(&own, request).await;
@@ -509,7 +510,7 @@ fn hostile_headers_are_left_out() {
 fn the_user_is_told_by_the_request() {
     let pipeline = Pipeline::new(|builder, _| builder);
     run(&pipeline, async {
-        let layer = ServerLayer::new()
+        let layer = ServerLayer::for_axum()
             .with_user(|request| Some(User::new(request.header("x-user")?)))
             .with_error_id_header("x-incident".parse().unwrap());
         let router = Router::new().route("/explained", get(explained)).layer(layer);
@@ -534,7 +535,7 @@ fn requests_of_a_real_server_do_not_mix_and_calls_join_them() {
     run(&pipeline, async {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let server = tokio::spawn(axum::serve(listener, payments.layer(ServerLayer::new())).into_future());
+        let server = tokio::spawn(axum::serve(listener, payments.layer(ServerLayer::for_axum())).into_future());
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         let calls = (1..=30u64).map(|id| {
             let client = client.clone();

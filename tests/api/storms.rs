@@ -3,7 +3,7 @@
 use std::sync::Barrier;
 
 use crate::support::{PATIENCE, Pipeline};
-use crumbtrail::{ExceptionRate, Signal};
+use crumbtrail::{config::ExceptionRate, stats::RecordKind};
 use crumbtrail_receiver::Log;
 use tracing::{error, info, info_span};
 
@@ -110,7 +110,7 @@ fn four_threads_in_a_storm_lose_no_count_and_delay_nothing() {
     let seconds = began.elapsed().as_secs() + 1;
     pipeline.telemetry.flush(PATIENCE).unwrap();
     let stats = pipeline.telemetry.stats();
-    let line = stats.signal(Signal::Exceptions);
+    let line = stats.of(RecordKind::Exceptions);
     assert_eq!(line.accepted() + stats.suppressed(), 4 * EACH, "{stats}");
     assert!(line.accepted() <= 3 * (121 + 70 * seconds / 60) && line.lost() == 0, "{seconds} s: {stats}");
     let received = pipeline.receiver.wait_for(PATIENCE, |received| received.metric("crumbtrail.exceptions").is_some()).unwrap();

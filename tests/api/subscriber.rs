@@ -161,8 +161,9 @@ fn left_by(received: &Received, case: u64) -> Vec<String> {
 
 #[test]
 fn any_program_leaves_the_same() {
-    let pipelines = [(); 2]
-        .map(|()| Pipeline::new(|builder, _| builder.with_stacktraces(false).with_exception_rate(crumbtrail::ExceptionRate::unlimited())));
+    let pipelines = [(); 2].map(|()| {
+        Pipeline::new(|builder, _| builder.with_stacktraces(false).with_exception_rate(crumbtrail::config::ExceptionRate::unlimited()))
+    });
     let [registry, own] = &pipelines;
     let subscribers: [Dispatch; 2] = [tracing_subscriber::registry().with(registry.telemetry.layer()).into(), own.telemetry.dispatch()];
     let cases = std::cell::Cell::new(0);

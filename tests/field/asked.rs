@@ -2,7 +2,7 @@
 
 use std::{thread, time::Duration};
 
-use crumbtrail::Route;
+use crumbtrail::config::Filter;
 use tracing::{Level, debug, dispatcher, error, field::Empty, info, info_span, warn};
 use tracing_subscriber::filter::Targets;
 
@@ -40,7 +40,7 @@ fn logs_have_the_fields_of_their_spans_that_are_asked_for() {
 /// Report E: for Jaeger without a log store.
 #[test]
 fn events_are_events_of_their_span() {
-    let pipeline = Pipeline::new(|builder, _| builder.with_events_on_spans(true).with_logs_exporter(crumbtrail::Exporter::None));
+    let pipeline = Pipeline::new(|builder, _| builder.with_events_on_spans(true).with_logs_exporter(crumbtrail::config::Exporter::None));
     pipeline.run(|| {
         let _order = info_span!("order").entered();
         info!(amount = 7, currency = "EUR", token = "hunter2", "card charged");
@@ -102,10 +102,10 @@ fn routes_are_exchanged_while_the_service_runs() {
         let all = || {
             let _request = info_span!("request").entered();
             work("before");
-            pipeline.telemetry.reload(Route::Logs, "debug,noisy=off".parse().expect("targets"));
-            pipeline.telemetry.reload(Route::Breadcrumbs, "pool=debug".parse().expect("targets"));
+            pipeline.telemetry.reload(Filter::Logs, "debug,noisy=off".parse().expect("targets"));
+            pipeline.telemetry.reload(Filter::Breadcrumbs, "pool=debug".parse().expect("targets"));
             work("after");
-            pipeline.telemetry.reload(Route::Exceptions, Targets::new());
+            pipeline.telemetry.reload(Filter::Exceptions, Targets::new());
             work("silent");
         };
         match is_sole {
@@ -127,9 +127,9 @@ fn routes_are_exchanged_while_the_service_runs() {
 /// What the environment has turned off stays off.
 #[test]
 fn a_disabled_sdk_is_not_woken_by_a_route() {
-    let environment = crumbtrail::EnvVars::from_iter([("OTEL_SDK_DISABLED", "true")]);
+    let environment = crumbtrail::config::EnvVars::from_iter([("OTEL_SDK_DISABLED", "true")]);
     let pipeline = Pipeline::new(|builder, _| builder.with_env_vars(&environment));
-    pipeline.telemetry.reload(Route::Logs, Targets::new().with_default(Level::TRACE));
+    pipeline.telemetry.reload(Filter::Logs, Targets::new().with_default(Level::TRACE));
     pipeline.run(|| info!("nobody hears"));
     pipeline.telemetry.shutdown(crate::support::PATIENCE).expect("nothing to do");
     assert!(pipeline.receiver.received().logs.is_empty());
@@ -138,7 +138,7 @@ fn a_disabled_sdk_is_not_woken_by_a_route() {
 /// Report 14.11: as `RUST_LOG` does for the text output.
 #[test]
 fn routes_can_be_set_by_the_environment() {
-    let environment = crumbtrail::EnvVars::from_iter([
+    let environment = crumbtrail::config::EnvVars::from_iter([
         ("CRUMBTRAIL_LOGS", "warn,field=debug"),
         ("CRUMBTRAIL_EXCEPTIONS", "off"),
         ("CRUMBTRAIL_SPANS", "not a=filter="),

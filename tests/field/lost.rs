@@ -1,6 +1,6 @@
 //! What must not vanish without a word.
 
-use crumbtrail::Signal;
+use crumbtrail::stats::RecordKind;
 use crumbtrail_receiver::{Answer, Arrival};
 use metrics::{Unit, counter, describe_counter, describe_histogram, gauge, histogram, with_local_recorder};
 
@@ -102,7 +102,7 @@ fn a_clean_shutdown_loses_no_metrics() {
     pipeline.run(|| info!("some"));
     let report = pipeline.telemetry.shutdown(PATIENCE).expect("nothing is lost");
     assert_eq!(report.lost(), 0);
-    assert_eq!(pipeline.telemetry.stats().signal(Signal::Metrics).lost(), 0);
+    assert_eq!(pipeline.telemetry.stats().of(RecordKind::Metrics).lost(), 0);
 }
 
 /// Report B8: a wrong key, a wrong address, a proxy's login page. What is on disk waits until that is mended.
@@ -122,7 +122,7 @@ fn what_is_on_disk_outlives_a_bad_key() {
             std::thread::yield_now();
         }
         let stats = pipeline.telemetry.stats();
-        assert_eq!(stats.signal(Signal::Exceptions).lost(), 0, "{answer:?}: {stats}");
+        assert_eq!(stats.of(RecordKind::Exceptions).lost(), 0, "{answer:?}: {stats}");
         pipeline.receiver.answer_with(None);
         pipeline.telemetry.flush(PATIENCE).expect("delivered");
         assert_eq!(pipeline.exceptions("it fails").len(), 3, "{answer:?}");
@@ -142,7 +142,7 @@ fn one_request_that_breaks_the_receiver_holds_up_no_other() {
     while !pipeline.receiver.arrivals().iter().any(breaks) {
         std::thread::yield_now();
     }
-    let delivered = || pipeline.telemetry.stats().signal(Signal::Exceptions).delivered();
+    let delivered = || pipeline.telemetry.stats().of(RecordKind::Exceptions).delivered();
     for number in 1..=4 {
         pipeline.run(|| error!(number, "it fails"));
         while delivered() < number {
@@ -150,7 +150,7 @@ fn one_request_that_breaks_the_receiver_holds_up_no_other() {
         }
     }
     let stats = pipeline.telemetry.stats();
-    assert_eq!(stats.signal(Signal::Exceptions).lost(), 0, "{stats}");
+    assert_eq!(stats.of(RecordKind::Exceptions).lost(), 0, "{stats}");
     pipeline.receiver.answer_with(None);
     pipeline.telemetry.flush(PATIENCE).expect("delivered");
     assert_eq!(delivered(), 5);
@@ -172,5 +172,5 @@ fn a_burst_of_many_threads_is_sent_whole() {
     });
     pipeline.telemetry.flush(PATIENCE).expect("delivered");
     let logs = pipeline.telemetry.stats();
-    assert_eq!((logs.signal(Signal::Logs).lost(), logs.signal(Signal::Logs).delivered()), (0, 48 * 1_200), "{logs}");
+    assert_eq!((logs.of(RecordKind::Logs).lost(), logs.of(RecordKind::Logs).delivered()), (0, 48 * 1_200), "{logs}");
 }

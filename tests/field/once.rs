@@ -46,31 +46,31 @@ fn a_later_failure_does_not_hide_behind_a_handled_one() {
         },
     ];
     for (number, fail) in fails.into_iter().enumerate() {
-        let (_, captured) = testing::capture(|| {
+        let (_, collected) = testing::collect(|| {
             let _request = info_span!("request").entered();
             error!(error = &Disk as &dyn Error, "the cache cannot be written");
             fail();
         });
-        let [handled, real] = captured.exceptions() else { panic!("{number}: {captured:?}") };
+        let [handled, real] = collected.exceptions() else { panic!("{number}: {collected:?}") };
         assert_eq!((handled.message(), real.message()), ("disk full", "saving the order failed"), "{number}");
         assert_eq!(real.wraps(), Some(handled.id()), "{number}");
         assert_eq!(real.attribute("order.id").is_some(), number == 0);
-        assert_eq!(captured.spans()[0].events().len(), 2, "{number}: both are events of the span");
+        assert_eq!(collected.spans()[0].events().len(), 2, "{number}: both are events of the span");
     }
 }
 
 /// Report A2: what only tells of an exception once more is a log record that names it.
 #[test]
 fn an_error_event_is_never_less_than_a_log() {
-    let (id, captured) = testing::capture(|| {
+    let (id, collected) = testing::collect(|| {
         let _request = info_span!("request").entered();
         let id = crumbtrail::capture(&Disk);
         error!(error = &Saving(Disk) as &dyn Error, "request failed");
         error!(error = %Disk, attempt = 2, "still");
         id
     });
-    assert_eq!(captured.exceptions().len(), 1, "{captured:?}");
-    let said: Vec<_> = captured.logs().iter().map(|log| (log.body().to_owned(), log.attribute("crumbtrail.error.id").cloned())).collect();
+    assert_eq!(collected.exceptions().len(), 1, "{collected:?}");
+    let said: Vec<_> = collected.logs().iter().map(|log| (log.body().to_owned(), log.attribute("crumbtrail.error.id").cloned())).collect();
     assert_eq!(said, [("request failed".to_owned(), Some(id.to_string().into())), ("still".to_owned(), Some(id.to_string().into()))]);
 }
 
@@ -128,8 +128,8 @@ fn one_failure_has_one_record_however_it_is_told() {
         },
     ];
     for (number, way) in ways.into_iter().enumerate() {
-        let (_, captured) = testing::capture(|| info_span!("request").in_scope(way));
-        assert_eq!(captured.exceptions().len(), 1, "{number}: {captured:?}");
+        let (_, collected) = testing::collect(|| info_span!("request").in_scope(way));
+        assert_eq!(collected.exceptions().len(), 1, "{number}: {collected:?}");
     }
 }
 
@@ -138,11 +138,11 @@ fn one_failure_has_one_record_however_it_is_told() {
 fn a_report_is_no_message() {
     let stack = "   0: shop::cart::add\n             at ./src/cart.rs:7:5\n   1: shop::main\n             at ./src/main.rs:3:1\n";
     let text = format!("adding failed\n\nCaused by:\n    0: cart is locked\n    1: no reply\n\nStack backtrace:\n{}", stack.repeat(100));
-    let (_, captured) = testing::capture(|| {
+    let (_, collected) = testing::collect(|| {
         error!(error = ?format_args!("{text}"), "request failed");
         error!("{text}");
     });
-    for exception in captured.exceptions() {
+    for exception in collected.exceptions() {
         assert_eq!(exception.message(), "adding failed");
         assert_eq!(
             exception.causes().iter().map(|cause| cause.message()).collect::<Vec<_>>(),
@@ -151,7 +151,7 @@ fn a_report_is_no_message() {
         assert_eq!(exception.frames()[0].function(), "shop::cart::add");
         assert!(["request failed", "adding failed"].contains(&exception.body().unwrap_or_default()), "{:?}", exception.body());
     }
-    assert_eq!(captured.exceptions().len(), 1, "and is one failure");
+    assert_eq!(collected.exceptions().len(), 1, "and is one failure");
 }
 
 fn cart_of(user: &str) -> anyhow::Result<()> {
@@ -180,26 +180,26 @@ fn one_defect_is_one_group_whoever_it_concerns() {
         },
     ];
     for (number, way) in ways.into_iter().enumerate() {
-        let (_, captured) = testing::capture(|| {
+        let (_, collected) = testing::collect(|| {
             ["ada", "grace", "Linus", "Margaret Hamilton"].iter().for_each(|user| info_span!("request").in_scope(|| way(user)));
         });
-        let groups: std::collections::HashSet<_> = captured.exceptions().iter().map(Exception::group).collect();
-        assert_eq!((captured.exceptions().len(), groups.len()), (4, 1), "{number}: {captured:?}");
+        let groups: std::collections::HashSet<_> = collected.exceptions().iter().map(Exception::group).collect();
+        assert_eq!((collected.exceptions().len(), groups.len()), (4, 1), "{number}: {collected:?}");
     }
     // And two defects are two.
-    let (_, captured) = testing::capture(|| {
+    let (_, collected) = testing::collect(|| {
         info_span!("one").in_scope(|| _ = anyhow::Result::<()>::Err(anyhow::anyhow!("no cart")).map_err(|error| error!(%error, "failed")));
         info_span!("two").in_scope(|| error!(error = %anyhow::anyhow!("no stock"), "failed"));
     });
-    let [one, two] = captured.exceptions() else { panic!("{captured:?}") };
+    let [one, two] = collected.exceptions() else { panic!("{collected:?}") };
     assert_ne!(one.group(), two.group());
 }
 
 /// Report B10: a caller varies a text; then the service has a defect.
 #[test]
 fn whoever_varies_a_text_does_not_blind_others() {
-    let builder = testing::builder().with_exception_rate(crumbtrail::ExceptionRate::default());
-    let (_, captured) = testing::capture_with(builder, || {
+    let builder = testing::builder().with_exception_rate(crumbtrail::config::ExceptionRate::default());
+    let (_, collected) = testing::collect_with(builder, || {
         for number in 0..6_000u32 {
             // No digits, no literals.
             let text: String = number.to_string().bytes().map(|digit| char::from(digit - b'0' + b'a')).collect();
@@ -213,6 +213,6 @@ fn whoever_varies_a_text_does_not_blind_others() {
         }
         defects!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19);
     });
-    let real = captured.exceptions().iter().filter(|exception| exception.message().starts_with("real defect")).count();
+    let real = collected.exceptions().iter().filter(|exception| exception.message().starts_with("real defect")).count();
     assert_eq!(real, 20);
 }

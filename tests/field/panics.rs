@@ -19,7 +19,7 @@ fn a_panic_of_which_no_hook_has_heard_is_told_by_the_middleware() {
     let pipeline = Pipeline::new(|builder, _| builder);
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     pipeline.run(|| {
-        let router = Router::new().route("/stock", get(fails)).layer(ServerLayer::new());
+        let router = Router::new().route("/stock", get(fails)).layer(ServerLayer::for_axum());
         let response = runtime.block_on(router.oneshot(Request::get("/stock").body(Body::empty()).expect("a request"))).expect("an answer");
         assert_eq!(response.status(), 500);
         let id = response.headers().get("x-error-id").expect("an id").to_str().expect("text").to_owned();
@@ -29,7 +29,7 @@ fn a_panic_of_which_no_hook_has_heard_is_told_by_the_middleware() {
     });
     // Where panics go on, too.
     pipeline.run(|| {
-        let router = Router::new().route("/more", get(fails)).layer(ServerLayer::new().without_panic_response());
+        let router = Router::new().route("/more", get(fails)).layer(ServerLayer::for_axum().without_panic_response());
         let request = Request::get("/more").body(Body::empty()).expect("a request");
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runtime.block_on(router.oneshot(request))));
         let payload = outcome.expect_err("it goes on");
@@ -57,7 +57,7 @@ fn a_payload_that_panics_when_dropped_stays_within_the_middleware() {
         std::panic::panic_any(Bomb)
     }
     pipeline.run(|| {
-        let router = Router::new().route("/bomb", get(explodes)).layer(ServerLayer::new());
+        let router = Router::new().route("/bomb", get(explodes)).layer(ServerLayer::for_axum());
         let response = runtime.block_on(router.oneshot(Request::get("/bomb").body(Body::empty()).expect("a request"))).expect("an answer");
         assert_eq!(response.status(), 500);
     });

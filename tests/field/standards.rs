@@ -31,12 +31,13 @@ fn what_a_client_claims_makes_no_names() {
     });
     pipeline.run(|| {
         runtime().block_on(async {
-            let router = Router::new().route("/items/{id}", post(|| async { StatusCode::INTERNAL_SERVER_ERROR })).layer(ServerLayer::new());
+            let router =
+                Router::new().route("/items/{id}", post(|| async { StatusCode::INTERNAL_SERVER_ERROR })).layer(ServerLayer::for_axum());
             for number in 0..50 {
                 let request =
                     |path: String| Request::post(path).header("content-type", "application/grpc").body(Body::empty()).expect("a request");
                 let _ = router.clone().oneshot(request(format!("/items/{number}"))).await;
-                let _ = ServerLayer::new().layer(plain).oneshot(request(format!("/evil.Service{number}/Method"))).await;
+                let _ = ServerLayer::for_axum().layer(plain).oneshot(request(format!("/evil.Service{number}/Method"))).await;
             }
         });
     });
@@ -92,7 +93,7 @@ fn a_client_says_what_it_spoke_and_asked_for() {
 fn a_status_does_not_repeat_its_code() {
     let pipeline = Pipeline::new(|builder, _| builder);
     pipeline.run(|| {
-        let router = Router::new().route("/x", post(|| async { StatusCode::BAD_GATEWAY })).layer(ServerLayer::new());
+        let router = Router::new().route("/x", post(|| async { StatusCode::BAD_GATEWAY })).layer(ServerLayer::for_axum());
         let request = Request::post("/x").body(Body::empty()).expect("a request");
         let _ = runtime().block_on(router.oneshot(request));
     });
@@ -132,12 +133,12 @@ async fn headers_of_the_next_call(router: impl FnOnce(Router) -> Router, headers
 /// Report C1: what is switched off is recording. What callers send along goes on.
 #[test]
 fn a_disabled_sdk_passes_context_on() {
-    let environment = crumbtrail::EnvVars::from_iter([("OTEL_SDK_DISABLED", "true")]);
+    let environment = crumbtrail::config::EnvVars::from_iter([("OTEL_SDK_DISABLED", "true")]);
     let pipeline = Pipeline::new(|builder, _| builder.with_env_vars(&environment));
     for dispatch in [pipeline.telemetry.dispatch(), registry_with(&pipeline)] {
         tracing::dispatcher::with_default(&dispatch, || {
             let headers = [("traceparent", PARENT), ("tracestate", "vendor=1"), ("baggage", "tenant=acme")];
-            let sent = runtime().block_on(headers_of_the_next_call(|router| router.layer(ServerLayer::new()), &headers));
+            let sent = runtime().block_on(headers_of_the_next_call(|router| router.layer(ServerLayer::for_axum()), &headers));
             for (name, value) in headers {
                 assert_eq!(sent.get(name).map(|value| value.to_str().expect("text")), Some(value));
             }
@@ -163,7 +164,7 @@ fn registry_with(pipeline: &Pipeline) -> tracing::Dispatch {
 /// Report C2: the request's own span is filtered out. Its trace goes on through it.
 #[test]
 fn a_span_below_the_filter_does_not_cut_the_trace() {
-    use crumbtrail::Route;
+    use crumbtrail::config::Filter;
     type Subscriber = fn(&Pipeline) -> tracing::Dispatch;
     let strict: [(&str, Subscriber); 2] = [
         ("our route", |pipeline| pipeline.telemetry.dispatch()),
@@ -176,11 +177,11 @@ fn a_span_below_the_filter_does_not_cut_the_trace() {
     for (number, (what, dispatch)) in strict.into_iter().enumerate() {
         let pipeline =
             Pipeline::new(
-                |builder, _| if number == 0 { builder.with_route(Route::Spans, "warn".parse().expect("targets")) } else { builder },
+                |builder, _| if number == 0 { builder.with_filter(Filter::Spans, "warn".parse().expect("targets")) } else { builder },
             );
         tracing::dispatcher::with_default(&dispatch(&pipeline), || {
             let headers = [("traceparent", PARENT), ("baggage", "tenant=acme")];
-            let sent = runtime().block_on(headers_of_the_next_call(|router| router.layer(ServerLayer::new()), &headers));
+            let sent = runtime().block_on(headers_of_the_next_call(|router| router.layer(ServerLayer::for_axum()), &headers));
             let next = sent["traceparent"].to_str().expect("text");
             assert!(next.starts_with(&PARENT[..35]), "{what}: {next}");
             assert_eq!(sent["baggage"], "tenant=acme", "{what}");
@@ -227,7 +228,7 @@ fn the_handlers_span_takes_over_what_was_sent() {
         };
         handles.instrument(tracing::info_span!("handles"))
     };
-    let router = Router::new().route("/", axum::routing::get(handler)).layer(ServerLayer::new());
+    let router = Router::new().route("/", axum::routing::get(handler)).layer(ServerLayer::for_axum());
     let headers = [("traceparent", PARENT), ("tracestate", "vendor=1"), ("baggage", "tenant=acme")];
     let request = headers.iter().fold(Request::get("/"), |request, (name, value)| request.header(*name, *value));
     tracing::subscriber::with_default(subscriber, || {
@@ -242,7 +243,7 @@ fn the_handlers_span_takes_over_what_was_sent() {
 fn trace_context_is_taken_by_the_letter() {
     let pipeline = Pipeline::new(|builder, _| builder);
     let sent = |headers: &[(&str, &str)]| {
-        pipeline.run(|| runtime().block_on(headers_of_the_next_call(|router| router.layer(ServerLayer::new()), headers)))
+        pipeline.run(|| runtime().block_on(headers_of_the_next_call(|router| router.layer(ServerLayer::for_axum()), headers)))
     };
     let trace = |headers: &axum::http::HeaderMap| headers["traceparent"].to_str().expect("text")[3..35].to_owned();
     let (id, span) = ("12345678901234567890123456789012", "1234567890123456");
@@ -374,8 +375,8 @@ fn ok_is_final_and_flags_are_whole() {
 fn a_request_is_observed_once() {
     let pipeline = Pipeline::new(|builder, _| builder);
     pipeline.run(|| {
-        let inner = Router::new().route("/cart/{id}", post(|| async { StatusCode::BAD_GATEWAY })).layer(ServerLayer::new());
-        let router = ServerLayer::new().layer(Router::new().nest("/shop", inner).layer(ServerLayer::new()));
+        let inner = Router::new().route("/cart/{id}", post(|| async { StatusCode::BAD_GATEWAY })).layer(ServerLayer::for_axum());
+        let router = ServerLayer::for_axum().layer(Router::new().nest("/shop", inner).layer(ServerLayer::for_axum()));
         let request = Request::post("/shop/cart/7").body(Body::empty()).expect("a request");
         let response = runtime().block_on(router.oneshot(request)).expect("an answer");
         assert!(response.headers().contains_key("x-error-id"));
@@ -397,7 +398,7 @@ fn our_own_sources_are_no_place_in_the_program() {
     pipeline.run(|| {
         crumbtrail::propagation::producer_span("rabbitmq", "orders").in_scope(|| ());
         crumbtrail::flag_evaluated(&crumbtrail::FlagEvaluation::new("dark").with_variant("on"));
-        let router = Router::new().route("/x", post(|| async { StatusCode::OK })).layer(ServerLayer::new());
+        let router = Router::new().route("/x", post(|| async { StatusCode::OK })).layer(ServerLayer::for_axum());
         let _ = runtime().block_on(router.oneshot(Request::post("/x").body(Body::empty()).expect("a request")));
     });
     let received = pipeline.received();
@@ -413,9 +414,9 @@ fn our_own_sources_are_no_place_in_the_program() {
 #[test]
 fn a_unix_socket_is_an_endpoint() {
     use std::os::unix::net::UnixListener;
-    for protocol in [crumbtrail::Protocol::HttpProtobuf, crumbtrail::Protocol::Grpc] {
+    for protocol in [crumbtrail::config::Protocol::HttpProtobuf, crumbtrail::config::Protocol::Grpc] {
         let receiver = crumbtrail_receiver::Receiver::start().expect("a receiver");
-        let tcp = if protocol == crumbtrail::Protocol::Grpc { receiver.grpc_endpoint() } else { receiver.http_endpoint() };
+        let tcp = if protocol == crumbtrail::config::Protocol::Grpc { receiver.grpc_endpoint() } else { receiver.http_endpoint() };
         let address = tcp.trim_start_matches("http://").to_owned();
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("otel.sock");
@@ -433,7 +434,7 @@ fn a_unix_socket_is_an_endpoint() {
         let telemetry = crumbtrail::builder(crumbtrail::service!())
             .with_protocol(protocol)
             // Of all signals, and of one.
-            .with_env_vars(&crumbtrail::EnvVars::from_iter([
+            .with_env_vars(&crumbtrail::config::EnvVars::from_iter([
                 ("OTEL_EXPORTER_OTLP_ENDPOINT", format!("unix:{}", path.display())),
                 ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", format!("unix://{}", path.display())),
             ]))

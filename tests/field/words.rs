@@ -10,7 +10,7 @@ use crate::support::Pipeline;
 /// Report A7: a long job says its sums over and over.
 #[test]
 fn the_last_word_of_a_span_counts() {
-    let (_, captured) = testing::capture(|| {
+    let (_, collected) = testing::collect(|| {
         let job = info_span!("job", messages = Empty, user.id = "guest", total = Empty, note = Empty).entered();
         for number in 1..=3_000u64 {
             Span::current().record("messages", number);
@@ -24,12 +24,12 @@ fn the_last_word_of_a_span_counts() {
         }
         error!("the job fails at last");
     });
-    let job = captured.spans().iter().find(|span| span.name() == "job").expect("it arrived");
+    let job = collected.spans().iter().find(|span| span.name() == "job").expect("it arrived");
     assert_eq!((job.attribute("messages"), job.attribute("total")), (Some(&3_000.into()), Some(&7.into())));
     assert_eq!(job.attribute("user.id"), Some(&"ada".into()));
     assert_eq!(job.failure(), Some("the job fails at last"));
     assert_eq!(job.events().len(), 1);
-    assert_eq!(captured.exceptions()[0].user().and_then(User::id), Some("ada"));
+    assert_eq!(collected.exceptions()[0].user().and_then(User::id), Some("ada"));
 }
 
 /// Report A7: what finds no room is counted.
@@ -49,17 +49,17 @@ fn links_that_do_not_fit_are_counted() {
 #[test]
 fn roles_are_a_list_wherever_they_are() {
     let builder = testing::builder().with_user_on_logs(true).with_user_on_spans(true);
-    let (_, captured) = testing::capture_with(builder, || {
+    let (_, collected) = testing::collect_with(builder, || {
         let _request = info_span!("request").entered();
         crumbtrail::set_user(User::new("1").with_roles(["admin", "ops"]));
         info!("logged");
         error!("failed");
     });
     let roles = AttributeValue::from(vec!["admin".to_owned(), "ops".to_owned()]);
-    assert_eq!(captured.logs()[0].attribute("user.roles"), Some(&roles));
-    assert_eq!(captured.spans()[0].attribute("user.roles"), Some(&roles));
+    assert_eq!(collected.logs()[0].attribute("user.roles"), Some(&roles));
+    assert_eq!(collected.spans()[0].attribute("user.roles"), Some(&roles));
     assert_eq!(
-        captured.exceptions()[0].user().and_then(|user| user.attributes().find(|(key, _)| *key == "user.roles")),
+        collected.exceptions()[0].user().and_then(|user| user.attributes().find(|(key, _)| *key == "user.roles")),
         Some(("user.roles", &roles))
     );
 }
@@ -96,14 +96,14 @@ impl Error for Shared {}
 /// Report A14.
 #[test]
 fn types_behind_pointers_and_texts_are_named() {
-    let (_, captured) = testing::capture(|| {
+    let (_, collected) = testing::collect(|| {
         crumbtrail::capture(&Arc::new(Shared));
         let boxed: Box<dyn Error> = Box::new(Arc::new(Shared));
         info_span!("one").in_scope(|| error!(error = &*boxed, "failed"));
         let text: Box<dyn Error + Send + Sync> = "out of stock".into();
         info_span!("two").in_scope(|| crumbtrail::capture(&text));
     });
-    let types: Vec<_> = captured.exceptions().iter().map(|exception| exception.type_name()).collect();
+    let types: Vec<_> = collected.exceptions().iter().map(|exception| exception.type_name()).collect();
     assert_eq!(types, ["field::words::Shared", "field::words::Shared", "alloc::string::String"]);
 }
 

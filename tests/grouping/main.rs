@@ -14,11 +14,11 @@ type Raise = fn(u32);
 
 /// The ids of one failure: the group, and the coarser one.
 fn ids(raise: Raise, variation: u32) -> (String, String) {
-    let (_, captured) = testing::capture(|| {
+    let (_, collected) = testing::collect(|| {
         // Panics are among them; what is not caught ends the test.
         let _ = std::panic::catch_unwind(|| raise(variation));
     });
-    let [exception] = captured.exceptions() else { panic!("{} exceptions:\n{captured:?}", captured.exceptions().len()) };
+    let [exception] = collected.exceptions() else { panic!("{} exceptions:\n{collected:?}", collected.exceptions().len()) };
     (exception.group(), exception.coarse_group())
 }
 

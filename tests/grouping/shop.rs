@@ -215,12 +215,12 @@ fn capture_generic_string(number: u32) {
 
 fn captured_result(number: u32) {
     let outcome: Result<(), Unreadable> = Err(Unreadable(if number == 0 { "x".into() } else { Box::new(parse_error()) }));
-    let _ = outcome.captured();
+    let _ = outcome.capture_err();
 }
 
 fn captured_other_cause(_: u32) {
     let outcome: Result<(), Unreadable> = Err(Unreadable(Box::new(fmt::Error)));
-    let _ = outcome.captured();
+    let _ = outcome.capture_err();
 }
 
 fn capture_dyn(number: u32) {
@@ -230,7 +230,7 @@ fn capture_dyn(number: u32) {
 
 fn capture_boxed(number: u32) {
     let outcome: Result<(), Box<dyn Error + Send + Sync>> = Err(Box::new(Declined(number)));
-    let _ = outcome.captured();
+    let _ = outcome.capture_err();
 }
 
 fn capture_some_dyn(declined: bool) {

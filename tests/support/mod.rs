@@ -87,7 +87,7 @@ impl Drop for Pipeline {
 fn builder(receiver: &Receiver) -> Builder {
     crumbtrail::builder(crumbtrail::service!().with_name("test-service").with_crate(env!("CARGO_CRATE_NAME")))
         .with_endpoint(receiver.http_endpoint())
-        .with_exception_rate(crumbtrail::ExceptionRate::unlimited())
+        .with_exception_rate(crumbtrail::config::ExceptionRate::unlimited())
 }
 
 /// The breadcrumbs of an exception, as JSON.

@@ -94,7 +94,7 @@ fn main() {
     let address = runtime.block_on(async {
         let router = Router::new().route("/todos", get(list).post(create)).route("/todos/{id}", get(one)).with_state(Todos::default());
         #[cfg(feature = "crumbtrail")]
-        let router = router.layer(crumbtrail::tower::ServerLayer::new());
+        let router = router.layer(crumbtrail::tower::ServerLayer::for_axum());
         #[cfg(feature = "stock")]
         let router = router.layer(tower_http::trace::TraceLayer::new_for_http().make_span_with(|_: &_| tracing::info_span!("request")));
         #[cfg(feature = "sentry")]

@@ -31,7 +31,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .with_baggage(["customer.plan"]);
     // Deployments stamp it at build time; this is for the demo.
     if let Ok(revision) = std::env::var("CHECKOUT_REVISION") {
-        builder = builder.with_attribute("vcs.ref.head.revision", revision);
+        builder = builder.with_resource_attribute("vcs.ref.head.revision", revision);
     }
     if let Some(receiver) = &receiver {
         builder = builder.with_endpoint(receiver.http_endpoint());

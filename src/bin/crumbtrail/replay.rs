@@ -2,7 +2,7 @@
 
 use std::{io::Write as _, path::Path, time::Duration};
 
-use crumbtrail::{Signal, spool};
+use crumbtrail::{spool, stats::RecordKind};
 
 /// Empties the spool at `directory`; says what became of it.
 pub(crate) fn replay(directory: &Path, to: &str, timeout: Duration) -> Result<String, Box<dyn std::error::Error>> {
@@ -18,11 +18,17 @@ fn to_endpoint(directory: &Path, endpoint: &str, timeout: Duration) -> Result<St
     let telemetry = crumbtrail::builder(crumbtrail::service!()).with_env().with_endpoint(endpoint).with_state_dir(directory).build()?;
     let outcome = telemetry.flush(timeout);
     let stats = telemetry.stats();
-    let sum = |of: fn(&crumbtrail::SignalStats) -> u64| {
-        [Signal::Exceptions, Signal::Logs, Signal::Spans, Signal::Metrics].iter().map(|signal| of(stats.signal(*signal))).sum::<u64>()
+    let sum = |of: fn(&crumbtrail::stats::RecordStats) -> u64| {
+        [RecordKind::Exceptions, RecordKind::Logs, RecordKind::Spans, RecordKind::Metrics]
+            .iter()
+            .map(|signal| of(stats.of(*signal)))
+            .sum::<u64>()
     };
-    let (recovered, spooled, lost) =
-        (sum(crumbtrail::SignalStats::recovered), sum(crumbtrail::SignalStats::spooled), sum(crumbtrail::SignalStats::lost));
+    let (recovered, spooled, lost) = (
+        sum(crumbtrail::stats::RecordStats::recovered),
+        sum(crumbtrail::stats::RecordStats::spooled),
+        sum(crumbtrail::stats::RecordStats::lost),
+    );
     let delivered = recovered.saturating_sub(spooled + lost);
     let said = format!("{recovered} records found, {delivered} delivered, {spooled} left, {lost} lost");
     let _ = telemetry.shutdown(Duration::from_secs(1));

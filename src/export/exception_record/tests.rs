@@ -7,9 +7,8 @@ use tracing_core::{Interest, Level, Metadata, callsite, metadata};
 
 use super::*;
 use crate::{
-    Mechanism,
     exception::{
-        Draft, ErrorId, Link, Place,
+        Draft, ErrorId, Link, Mechanism, Place,
         storm::{ExceptionRate, Storm},
     },
     export::{

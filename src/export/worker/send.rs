@@ -10,7 +10,7 @@ use super::Worker;
 use crate::{
     console::exporter,
     export::{SCHEMA_URL, config::Destination},
-    ledger::Signal,
+    ledger::RecordKind,
 };
 
 impl Worker {
@@ -49,7 +49,7 @@ impl Worker {
             self.since[0] = None;
             let missing = self.overload.missing(0, self.link.ledger.left_out(), count);
             let request = self.exporter.logs.request(&self.of_resource, SCHEMA_URL, missing);
-            self.send(Signal::Logs, count, request, exporter::print_logs);
+            self.send(RecordKind::Logs, count, request, exporter::print_logs);
         }
     }
 
@@ -59,18 +59,18 @@ impl Worker {
             self.since[1] = None;
             let missing = self.overload.missing(1, self.link.ledger.left_out(), count);
             let request = self.exporter.spans.request(&self.of_resource, SCHEMA_URL, missing);
-            self.send(Signal::Spans, count, request, exporter::print_spans);
+            self.send(RecordKind::Spans, count, request, exporter::print_spans);
         }
     }
 
     fn send_metrics(&mut self) {
         if let Some((count, request)) = self.core.meters.collect(&self.resource, SCHEMA_URL) {
-            self.link.ledger.accepted(Signal::Metrics, count);
-            self.send(Signal::Metrics, count, request.encode_to_vec().into(), exporter::print_metrics);
+            self.link.ledger.accepted(RecordKind::Metrics, count);
+            self.send(RecordKind::Metrics, count, request.encode_to_vec().into(), exporter::print_metrics);
         }
     }
 
-    pub(super) fn send<T: Message + Default>(&self, signal: Signal, count: u64, request: Bytes, print: impl FnOnce(&T)) {
+    pub(super) fn send<T: Message + Default>(&self, signal: RecordKind, count: u64, request: Bytes, print: impl FnOnce(&T)) {
         #[cfg(feature = "testing")]
         if let Some(sink) = &self.config.sink {
             sink.request(signal, request);

@@ -2,7 +2,7 @@
 //! for names.
 
 use super::{KEEP_TAKEN, Worker};
-use crate::ledger::Signal;
+use crate::ledger::RecordKind;
 
 /// Bytes that are taken from an outbox at a time, and in one turn from all: few enough to be in the
 /// processor's cache until they are encoded, and no outbox waits until another is empty.
@@ -75,14 +75,14 @@ impl Worker {
     pub(super) fn take_exceptions(&mut self, exceptions: usize) {
         for _ in 0..exceptions {
             let Some(mut draft) = self.link.express.pop() else { break };
-            self.link.ledger.accepted(Signal::Exceptions, 1);
+            self.link.ledger.accepted(RecordKind::Exceptions, 1);
             self.write_ahead(&mut draft);
             self.naming.push(draft);
         }
         while let Some(ticket) = self.link.kept.pop() {
-            self.link.ledger.accepted(Signal::Exceptions, 1);
-            self.link.ledger.spooled(Signal::Exceptions, 1);
-            self.delivery.take_kept(Signal::Exceptions, ticket, 1);
+            self.link.ledger.accepted(RecordKind::Exceptions, 1);
+            self.link.ledger.spooled(RecordKind::Exceptions, 1);
+            self.delivery.take_kept(RecordKind::Exceptions, ticket, 1);
         }
         self.make(false);
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::{
     fork,
-    ledger::{LossReason, Signal},
+    ledger::{LossReason, RecordKind},
     outbox::Producer,
     state::{
         Core,
@@ -21,7 +21,7 @@ use crate::{
 impl Instance {
     /// Hands a record to the worker. It is counted if there is no room for it, or no worker any more.
     #[inline]
-    pub(crate) fn push(&mut self, record: &[u8], signal: Signal, core: &Arc<Core>) {
+    pub(crate) fn push(&mut self, record: &[u8], signal: RecordKind, core: &Arc<Core>) {
         if self.outbox.is_none() || self.generation != fork::generation() {
             self.register(core);
         }
@@ -53,7 +53,7 @@ impl Instance {
 
     /// Counts records of a request that was left out.
     #[inline]
-    pub(crate) fn miss(&mut self, signal: Signal, count: u64, core: &Core) {
+    pub(crate) fn miss(&mut self, signal: RecordKind, count: u64, core: &Core) {
         if count == 0 {
             return;
         }
@@ -70,11 +70,11 @@ impl Instance {
             return;
         }
         if trail.kept() == 0 {
-            self.miss(Signal::Spans, trail.left_out().of_one(), core);
+            self.miss(RecordKind::Spans, trail.left_out().of_one(), core);
         } else {
             let mut span = record.to_vec();
             record::add_flags(&mut span, trail.kept());
-            self.push(&span, Signal::Spans, core);
+            self.push(&span, RecordKind::Spans, core);
         }
     }
 
@@ -87,7 +87,7 @@ impl Instance {
         for span in records(&trail.read(usize::MAX)).filter(|record| record.kind == Kind::Span) {
             let mut span = span.as_bytes().to_vec();
             record::add_flags(&mut span, why | flag::SAMPLED);
-            self.push(&span, Signal::Spans, core);
+            self.push(&span, RecordKind::Spans, core);
         }
     }
 

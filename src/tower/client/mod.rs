@@ -13,9 +13,9 @@ use http_body::Body;
 use tower_layer::Layer;
 use tower_service::Service;
 
-#[cfg(feature = "reqwest")]
+#[cfg(feature = "reqwest-0-13")]
 pub(super) use self::request::begin_parts;
-#[cfg(feature = "reqwest-middleware")]
+#[cfg(feature = "reqwest-middleware-0-5")]
 pub(super) use self::request::template as template_in;
 pub use self::{future::ClientFuture, request::UrlTemplate};
 use super::body::ObservedBody;

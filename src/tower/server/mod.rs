@@ -22,7 +22,7 @@ use crate::User;
 
 /// Spans, exceptions and metrics of what a service serves, see [the module](super). Put it outermost: what other middleware does to a request belongs to the request, and a panic in it, too.
 ///
-/// On an axum router, `.layer(ServerLayer::new())` after the routes; the route comes from axum where the feature `axum` is on, else from [`with_route`](Self::with_route). On tonic, `Server::builder().layer(ServerLayer::new())`.
+/// On an axum router, `.layer(ServerLayer::for_axum())` after the routes. On tonic, `Server::builder().layer(ServerLayer::new())`. Elsewhere the route comes from [`with_route`](Self::with_route).
 ///
 /// - A request without a matched route is named by its method alone, whatever its path: a flood of requests for what is not there makes one span name and one time series. (gRPC's path is the method; where the service does not say that there is one, its series is `_OTHER`.)
 /// - The span ends with the response's body: a stream is as long as it lasts. Who goes away before has `error.type` = `aborted`, which is no error of the service. A WebSocket's request ends with its handshake.
@@ -44,6 +44,9 @@ pub(crate) struct Config {
     pub(crate) headers: Vec<HeaderName>,
     pub(crate) user: Option<Arc<UserHook>>,
     pub(crate) route: Option<Arc<RouteHook>>,
+    /// axum knows the route.
+    #[cfg_attr(not(feature = "axum-0-8"), expect(dead_code, reason = "nobody asks axum"))]
+    pub(crate) axum: bool,
 }
 
 type UserHook = dyn Fn(&RequestInfo<'_>) -> Option<User> + Send + Sync;
@@ -58,14 +61,29 @@ impl Default for Config {
             headers: Vec::new(),
             user: None,
             route: None,
+            axum: false,
         }
     }
 }
 
 impl ServerLayer {
-    /// With the defaults.
+    /// With the defaults, for any service. The route of an HTTP request is known where [`with_route`](Self::with_route) tells it.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// For a router of axum, which knows the route (`MatchedPath`).
+    ///
+    /// ```
+    /// use axum::{Router, routing::get};
+    /// use crumbtrail::tower::ServerLayer;
+    ///
+    /// let app: Router = Router::new().route("/cart/{id}", get(|| async { "a cart" })).layer(ServerLayer::for_axum());
+    /// # let _ = app;
+    /// ```
+    #[cfg(feature = "axum-0-8")]
+    pub fn for_axum() -> Self {
+        Self::default().with(|config| config.axum = true)
     }
 
     /// The response header that carries the id of the request's exception where the response says that something went wrong (4xx, 5xx, a gRPC status but OK); `x-error-id` by default. The id is the record's `crumbtrail.error.id`, and an extension of the response ([`ErrorId`](crate::ErrorId)) for layers further out. A handler asks [`last_error_id`](crate::last_error_id) for an error body of its own.

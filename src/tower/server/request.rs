@@ -72,7 +72,7 @@ pub(crate) fn begin<B>(config: &Config, request: &Request<B>, known: Option<Know
     let core = &recording.core;
     let request = RequestInfo::of(request);
     let headers = Headers::of(request.headers, core.propagators);
-    let is_rpc = known.is_none() && headers.are_of_grpc() && may_be_rpc(&request);
+    let is_rpc = known.is_none() && headers.are_of_grpc() && may_be_rpc(config, &request);
     let beginning = Beginning {
         side: if is_rpc { Side::RpcServer } else { Side::HttpServer },
         method: method_name(request.method),
@@ -131,17 +131,22 @@ fn route(config: &Config, request: &RequestInfo<'_>) -> Option<Route> {
     if let Some(route) = &config.route {
         return route(request).map(Route::Owned);
     }
-    #[cfg(feature = "axum")]
-    if let Some(matched) = request.extensions.get::<axum::extract::MatchedPath>() {
+    #[cfg(feature = "axum-0-8")]
+    if config.axum
+        && let Some(matched) = request.extensions.get::<axum::extract::MatchedPath>()
+    {
         return Some(Route::Matched(matched.clone()));
     }
     None
 }
 
 /// Whether a request that says so may be one of gRPC: what routes it knows no path of its own for it. axum routes tonic's services by `/pkg.Service/{*rest}`.
-fn may_be_rpc(#[cfg_attr(not(feature = "axum"), expect(unused_variables))] request: &RequestInfo<'_>) -> bool {
-    #[cfg(feature = "axum")]
-    if let Some(matched) = request.extensions.get::<axum::extract::MatchedPath>() {
+#[cfg_attr(not(feature = "axum-0-8"), expect(unused_variables))]
+fn may_be_rpc(config: &Config, request: &RequestInfo<'_>) -> bool {
+    #[cfg(feature = "axum-0-8")]
+    if config.axum
+        && let Some(matched) = request.extensions.get::<axum::extract::MatchedPath>()
+    {
         let service = matched.as_str().split_once("/{*").map(|(service, _)| service);
         return service.is_some_and(|service| request.uri.path().rsplit_once('/').is_some_and(|(called, _)| called == service));
     }

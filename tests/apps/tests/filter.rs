@@ -16,7 +16,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use crumbtrail::{ErrorId, Route, tower::ServerLayer};
+use crumbtrail::{ErrorId, config::Filter, tower::ServerLayer};
 use http_body_util::BodyExt as _;
 use support::{Pipeline, breadcrumbs, messages};
 use tokio::sync::oneshot;
@@ -52,7 +52,7 @@ async fn buy(Path(item): Path<String>) -> Result<&'static str, OutOfStock> {
 }
 
 fn app() -> Router {
-    Router::new().route("/buy/{item}", get(buy)).route("/bare", get(|| async { StatusCode::BAD_GATEWAY })).layer(ServerLayer::new())
+    Router::new().route("/buy/{item}", get(buy)).route("/bare", get(|| async { StatusCode::BAD_GATEWAY })).layer(ServerLayer::for_axum())
 }
 
 /// As `tracing_subscriber::fmt` prints it.
@@ -171,7 +171,7 @@ fn a_task_that_outlives_the_response_is_still_its_requests() {
                     tokio::spawn(job.instrument(info_span!("job")));
                 }),
             )
-            .layer(ServerLayer::new());
+            .layer(ServerLayer::for_axum());
         get_from(&app, "/start").await;
         assert!(pipeline.received().spans.is_empty(), "its request's span is open as long as the job's");
         get_from(&app, "/nowhere").await;
@@ -195,11 +195,11 @@ fn a_request_whose_span_is_off_has_a_trail_and_an_id() {
         |exception: &crumbtrail_receiver::Log| breadcrumbs(exception).iter().filter(|crumb| crumb["category"] == "log").count();
     for with_crumbs in [true, false] {
         let pipeline = Pipeline::new(|builder, _| {
-            let builder = builder.with_route(Route::Spans, off());
+            let builder = builder.with_filter(Filter::Spans, off());
             if with_crumbs {
                 builder
             } else {
-                builder.with_route(Route::Breadcrumbs, "debug,crumbtrail::server=off".parse().expect("a filter"))
+                builder.with_filter(Filter::Breadcrumbs, "debug,crumbtrail::server=off".parse().expect("a filter"))
             }
         });
         tracing::dispatcher::with_default(&pipeline.telemetry.dispatch(), || {

@@ -118,7 +118,7 @@ fn app() -> Router {
         // Around this one alone: the others take as long as the machine does.
         .route("/slow", get(slow).layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, Duration::from_millis(50))))
         .with_state(Arc::new(Mutex::new(database)))
-        .layer(ServerLayer::new())
+        .layer(ServerLayer::for_axum())
 }
 
 async fn ask(app: &Router, request: Request<Body>) -> (StatusCode, Option<String>, String) {

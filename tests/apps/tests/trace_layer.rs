@@ -43,10 +43,10 @@ fn routes() -> Router {
 fn services() -> Vec<(&'static str, Router)> {
     let (theirs_06, theirs_07) = (tower_http_06::trace::TraceLayer::new_for_http, tower_http_07::trace::TraceLayer::new_for_http);
     vec![
-        ("0.6 inside", routes().layer(theirs_06()).layer(ServerLayer::new())),
-        ("0.6 outside", routes().layer(ServerLayer::new()).layer(theirs_06())),
-        ("0.7 inside", routes().layer(theirs_07()).layer(ServerLayer::new())),
-        ("0.7 outside", routes().layer(ServerLayer::new()).layer(theirs_07())),
+        ("0.6 inside", routes().layer(theirs_06()).layer(ServerLayer::for_axum())),
+        ("0.6 outside", routes().layer(ServerLayer::for_axum()).layer(theirs_06())),
+        ("0.7 inside", routes().layer(theirs_07()).layer(ServerLayer::for_axum())),
+        ("0.7 outside", routes().layer(ServerLayer::for_axum()).layer(theirs_07())),
     ]
 }
 

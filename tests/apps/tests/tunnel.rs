@@ -6,7 +6,7 @@ mod support;
 use std::{net::SocketAddr, time::Duration};
 
 use anyhow::{Context as _, bail};
-use crumbtrail::Route;
+use crumbtrail::config::Filter;
 use crumbtrail_receiver::Received;
 use support::Pipeline;
 use tokio::{
@@ -125,7 +125,7 @@ fn a_connections_warnings_are_logs_of_its_trace() {
 #[test]
 fn a_route_makes_exceptions_of_them() {
     let route = "warn".parse().expect("a route");
-    let received = tunnelled(&Pipeline::new(|builder, _| builder.with_route(Route::Exceptions, route)));
+    let received = tunnelled(&Pipeline::new(|builder, _| builder.with_filter(Filter::Exceptions, route)));
     let mut exceptions: Vec<_> = received.exceptions().collect();
     exceptions.sort_unstable_by_key(|exception| exception.text("exception.message").to_owned());
     let messages: Vec<&str> = exceptions.iter().map(|exception| exception.text("exception.message")).collect();

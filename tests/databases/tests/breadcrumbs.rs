@@ -4,9 +4,9 @@ use crumbtrail::testing::{self, Captured};
 use tracing::{Instrument as _, error, info_span};
 
 /// Category and message of each, oldest first.
-fn crumbs(captured: &Captured) -> Vec<(String, String)> {
-    let exceptions = captured.exceptions();
-    assert_eq!(exceptions.len(), 1, "{captured:#?}");
+fn crumbs(collected: &Captured) -> Vec<(String, String)> {
+    let exceptions = collected.exceptions();
+    assert_eq!(exceptions.len(), 1, "{collected:#?}");
     exceptions[0].breadcrumbs().iter().map(|crumb| (crumb.category().to_owned(), crumb.message().to_owned())).collect()
 }
 
@@ -22,12 +22,12 @@ fn sqlx_leaves_its_queries() {
         let failure = sqlx::query("select * from nowhere").fetch_all(&mut connection).await.expect_err("no such table");
         error!(error = &failure as &dyn std::error::Error, "listing by sqlx failed");
     };
-    let (_, captured) = testing::capture(|| {
+    let (_, collected) = testing::collect(|| {
         // SQLite's statements run on a thread of sqlx's.
         tracing::dispatcher::get_default(|ours| tracing::dispatcher::set_global_default(ours.clone())).expect("the only one");
         runtime.block_on(request.instrument(info_span!("request")));
     });
-    let crumbs = crumbs(&captured);
+    let crumbs = crumbs(&collected);
     let of_database: Vec<&str> = crumbs.iter().filter(|(category, _)| category == "db").map(|(_, message)| message.as_str()).collect();
     assert!(of_database.contains(&"insert into todos (text) values (?)"), "{crumbs:?}");
     assert!(!format!("{crumbs:?}").contains("a secret"));
@@ -37,7 +37,7 @@ fn sqlx_leaves_its_queries() {
 #[test]
 fn diesel_is_heard_through_its_instrumentation() {
     use diesel::{Connection as _, RunQueryDsl as _, connection::InstrumentationEvent};
-    let (_, captured) = testing::capture(|| {
+    let (_, collected) = testing::collect(|| {
         let mut connection = diesel::SqliteConnection::establish(":memory:").expect("a database");
         connection.set_instrumentation(|event: InstrumentationEvent<'_>| {
             if let InstrumentationEvent::FinishQuery { query, error, .. } = event {
@@ -50,7 +50,7 @@ fn diesel_is_heard_through_its_instrumentation() {
         let failure = diesel::sql_query("select * from nowhere").execute(&mut connection).expect_err("no such table");
         error!(error = &failure as &dyn std::error::Error, "listing by diesel failed");
     });
-    let crumbs = crumbs(&captured);
+    let crumbs = crumbs(&collected);
     let of_database: Vec<&str> = crumbs.iter().filter(|(category, _)| category == "db").map(|(_, message)| message.as_str()).collect();
     assert_eq!(of_database.len(), 2, "{crumbs:?}");
     assert!(of_database[0].contains("create table todos (id integer)") && of_database[0].contains("→ done"), "{crumbs:?}");
@@ -60,7 +60,7 @@ fn diesel_is_heard_through_its_instrumentation() {
 /// redis 1 says nothing: a span around the call does.
 #[test]
 fn redis_is_heard_through_a_span() {
-    let (_, captured) = testing::capture(|| {
+    let (_, collected) = testing::collect(|| {
         let _request = info_span!("request").entered();
         let client = redis::Client::open("redis://127.0.0.1:1/").expect("an address");
         let failure = info_span!("GET cart", db.system.name = "redis", db.operation.name = "GET")
@@ -68,6 +68,6 @@ fn redis_is_heard_through_a_span() {
             .expect_err("nobody is there");
         error!(error = &failure as &dyn std::error::Error, "no cart by redis");
     });
-    let crumbs = crumbs(&captured);
+    let crumbs = crumbs(&collected);
     assert!(crumbs.iter().any(|(category, message)| category == "db" && message.contains("GET cart")), "{crumbs:?}");
 }

@@ -10,7 +10,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crumbtrail::{Builder, Compression, Protocol, Signal, Telemetry, TelemetryGuard};
+use crumbtrail::{
+    Builder, Telemetry, TelemetryGuard,
+    config::{Compression, Protocol},
+    stats::RecordKind,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tracing::{error, info, info_span};
@@ -201,7 +205,7 @@ impl Ours {
     fn start(setup: &Setup) -> Self {
         let mut builder = crumbtrail::builder(crumbtrail::service!().with_name("program").with_crate("faults"))
             .with_console(false)
-            .with_exception_rate(crumbtrail::ExceptionRate::unlimited())
+            .with_exception_rate(crumbtrail::config::ExceptionRate::unlimited())
             .with_log_schedule_delay(Duration::from_millis(200))
             .with_span_schedule_delay(Duration::from_millis(200))
             .with_metric_interval(Duration::from_secs(2));
@@ -233,9 +237,9 @@ impl Ours {
         if let Some(timeout) = setup.timeout_ms {
             builder = builder.with_timeout(Duration::from_millis(timeout));
         }
-        let is_spooled = |signal: Signal| setup.spooled.iter().any(|name| name == signal.as_str());
-        builder = builder.with_spooled_logs(is_spooled(Signal::Logs));
-        builder = builder.with_spooled_spans(is_spooled(Signal::Spans)).with_spooled_metrics(is_spooled(Signal::Metrics));
+        let is_spooled = |signal: RecordKind| setup.spooled.iter().any(|name| name == signal.as_str());
+        builder = builder.with_spooled_logs(is_spooled(RecordKind::Logs));
+        builder = builder.with_spooled_spans(is_spooled(RecordKind::Spans)).with_spooled_metrics(is_spooled(RecordKind::Metrics));
         for (name, value) in &setup.headers {
             builder = builder.with_header(name, value);
         }
@@ -258,10 +262,11 @@ impl Ours {
             });
         }
         let guard = if setup.unfiltered {
-            use crumbtrail::Route;
+            use crumbtrail::config::Filter;
             use tracing_subscriber::prelude::*;
-            let all = [Route::Logs, Route::Spans, Route::Breadcrumbs];
-            let all = all.into_iter().fold(builder.clone(), |builder, route| builder.with_route(route, "trace".parse().expect("a filter")));
+            let all = [Filter::Logs, Filter::Spans, Filter::Breadcrumbs];
+            let all =
+                all.into_iter().fold(builder.clone(), |builder, route| builder.with_filter(route, "trace".parse().expect("a filter")));
             let telemetry = all.build().expect("telemetry");
             tracing_subscriber::registry().with(telemetry.layer()).init();
             telemetry.guard()
@@ -286,16 +291,16 @@ impl Running for Ours {
 
     fn stats(&self) -> Value {
         let stats = self.telemetry.stats();
-        let line = |signal: Signal| {
-            let line = stats.signal(signal);
+        let line = |signal: RecordKind| {
+            let line = stats.of(signal);
             json!({
                 "accepted": line.accepted(), "recovered": line.recovered(), "delivered": line.delivered(),
                 "spooled": line.spooled(), "lost": line.lost(), "pending": line.pending(),
             })
         };
         json!({
-            "exceptions": line(Signal::Exceptions), "logs": line(Signal::Logs), "spans": line(Signal::Spans), "metrics": line(Signal::Metrics),
-            "faults": stats.faults(), "text": stats.to_string(),
+            "exceptions": line(RecordKind::Exceptions), "logs": line(RecordKind::Logs), "spans": line(RecordKind::Spans), "metrics": line(RecordKind::Metrics),
+            "faults": stats.internal_panics(), "text": stats.to_string(),
         })
     }
 
@@ -304,7 +309,7 @@ impl Running for Ours {
     }
 }
 
-fn outcome(outcome: Result<crumbtrail::FlushReport, crumbtrail::FlushError>) -> Value {
+fn outcome(outcome: Result<crumbtrail::stats::FlushReport, crumbtrail::stats::FlushError>) -> Value {
     match outcome {
         Ok(report) => json!({ "ok": true, "delivered": report.delivered(), "spooled": report.spooled(), "lost": report.lost() }),
         Err(error) => {

@@ -5,7 +5,7 @@
 
 use axum::{Router, body::Body, http::Request, routing::get};
 use axum_tracing_opentelemetry::middleware::{OtelAxumLayer, OtelInResponseLayer};
-use crumbtrail::Exporter;
+use crumbtrail::config::Exporter;
 use tower::ServiceExt as _;
 use tracing::{error, info};
 

@@ -3,7 +3,7 @@
 //!
 //! `cargo run -p crumbtrail-peers --example opentelemetry_api` prints what it sent.
 
-use crumbtrail::Exporter;
+use crumbtrail::config::Exporter;
 use opentelemetry::{
     KeyValue, global,
     trace::{Span as _, Tracer as _},

@@ -3,7 +3,7 @@
 //!
 //! `cargo run -p crumbtrail-peers --example own_pipeline` prints both ids.
 
-use crumbtrail::Exporter;
+use crumbtrail::config::Exporter;
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider};
 use tracing::{error, info, info_span};

@@ -25,7 +25,7 @@ pub(super) fn router(store: Store) -> Router {
         .route("/invoice/{order}", get(invoice))
         .with_state(store)
         // Last: around everything. Who it is for is in a header here; a real shop asks its sessions.
-        .layer(ServerLayer::new().with_user(|request| Some(User::new(request.header("x-user").unwrap_or("guest")))))
+        .layer(ServerLayer::for_axum().with_user(|request| Some(User::new(request.header("x-user").unwrap_or("guest")))))
 }
 
 async fn stock(State(store): State<Store>, Path(item): Path<String>) -> Result<Json<i64>, Failed> {

@@ -16,7 +16,7 @@ use super::{bank::Bank, checkout::Order};
 
 pub(super) fn router(bank: Bank) -> Router {
     // Takes the caller's trace and baggage over; which entries of it become tags was said when crumbtrail was set up.
-    Router::new().route("/charge", post(charge)).with_state(bank).layer(ServerLayer::new())
+    Router::new().route("/charge", post(charge)).with_state(bank).layer(ServerLayer::for_axum())
 }
 
 async fn charge(State(bank): State<Bank>, headers: HeaderMap, Json(order): Json<Order>) -> StatusCode {

@@ -19,7 +19,7 @@ async fn main() {
         .route("/", get(handler))
         .route("/orders/{id}", get(order))
         .layer(TraceLayer::new_for_http())
-        .layer(crumbtrail::tower::ServerLayer::new());
+        .layer(crumbtrail::tower::ServerLayer::for_axum());
 
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     println!("listening on {}", listener.local_addr().expect("an address"));

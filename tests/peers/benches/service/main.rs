@@ -23,7 +23,7 @@ use std::{
 };
 
 use axum::{Router, body::Body, extract::Path, http::Request, routing::get};
-use crumbtrail::{Signal, tower::ServerLayer};
+use crumbtrail::{stats::RecordKind, tower::ServerLayer};
 use rustix::time::ClockId;
 use serde::{Deserialize, Serialize};
 use tower::ServiceExt as _;
@@ -164,7 +164,7 @@ fn service(contender: &str) -> (Router, Kept) {
             let builder = crumbtrail::builder(crumbtrail::service!()).with_env().with_console(false);
             let builder = if contender == "crumbtrail" { builder } else { builder.with_worker_share(0.01) };
             let guard = builder.install().expect("installed");
-            (router.layer(ServerLayer::new()), Box::new(guard))
+            (router.layer(ServerLayer::for_axum()), Box::new(guard))
         }
         "trace_layer_and_stock_pair" => {
             let make_span = |request: &Request<Body>| {
@@ -281,11 +281,11 @@ struct Account {
 
 impl Account {
     fn of(telemetry: &Kept) -> Self {
-        use crumbtrail::LossReason;
+        use crumbtrail::stats::LossReason;
         const REASONS: [LossReason; 5] =
             [LossReason::Overload, LossReason::QueueOverflow, LossReason::NetworkError, LossReason::Rejected, LossReason::InternalError];
         let stats = telemetry.downcast_ref::<crumbtrail::TelemetryGuard>().map(|guard| guard.telemetry().stats());
-        let lines = || stats.iter().flat_map(|stats| [Signal::Logs, Signal::Spans].map(|signal| stats.signal(signal)));
+        let lines = || stats.iter().flat_map(|stats| [RecordKind::Logs, RecordKind::Spans].map(|signal| stats.of(signal)));
         let lost = REASONS.map(|reason| (reason.as_str().to_owned(), lines().map(|line| line.lost_to(reason)).sum()));
         Self {
             cpu_ns: cpu(ClockId::ProcessCPUTime),

@@ -1,4 +1,4 @@
-//! What a filter over all layers takes away from ours. Comes in: the subscriber, and our routes. Goes out: one line on stderr with the remedy, where they disagree. Asked by the worker, with the first records: filters are the program's own code, and may log.
+//! What a filter over all layers takes away from ours. Comes in: the subscriber, and our filters. Goes out: one line on stderr with the remedy, where they disagree. Asked by the worker, with the first records: filters are the program's own code, and may log.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -6,8 +6,8 @@ use tracing_core::{Callsite, Dispatch, Interest, Kind, Level, Metadata, callsite
 use tracing_subscriber::filter::Targets;
 
 use crate::{
+    filter::{Filter, Filters, QUERIES},
     fork::Mutex,
-    route::{QUERIES, Route, Routes},
 };
 
 /// A subscriber that is still to be asked.
@@ -24,27 +24,27 @@ impl Unasked {
     }
 
     /// Asks it, and says what it hides.
-    pub(crate) fn ask(&self, routes: &Routes) {
+    pub(crate) fn ask(&self, filters: &Filters) {
         if !self.is_there.swap(false, Ordering::Acquire) {
             return;
         }
         let dispatch = self.dispatch.lock().take();
-        let hidden = dispatch.and_then(|dispatch| dispatch.upgrade()).map(|dispatch| hidden(&dispatch, routes));
+        let hidden = dispatch.and_then(|dispatch| dispatch.upgrade()).map(|dispatch| hidden(&dispatch, filters));
         if let Some(hidden) = hidden.filter(|hidden| !hidden.is_empty()) {
             crate::diagnose(format_args!(
-                "a filter over all layers hides from crumbtrail what its routes ask for ({}). If it is meant for the text output, give it to that layer alone: `.with(tracing_subscriber::fmt::layer().with_filter(tracing_subscriber::EnvFilter::from_default_env()))`. If it is meant for crumbtrail, too, set its routes alike, by `Builder::with_route`",
+                "a filter over all layers hides from crumbtrail what its filters ask for ({}). If it is meant for the text output, give it to that layer alone: `.with(tracing_subscriber::fmt::layer().with_filter(tracing_subscriber::EnvFilter::from_default_env()))`. If it is meant for crumbtrail, too, set its filters alike, by `Builder::with_filter`",
                 hidden.join("; ")
             ));
         }
     }
 }
 
-/// For each route the directives of which nothing comes through: `breadcrumbs: info, shop=debug`.
-fn hidden(dispatch: &Dispatch, routes: &Routes) -> Vec<String> {
-    let all = [(Route::Exceptions, "exceptions"), (Route::Logs, "logs"), (Route::Spans, "spans"), (Route::Breadcrumbs, "breadcrumbs")];
-    let of_route = |(route, name): (Route, &str)| {
-        let kind = if route == Route::Spans { Kind::SPAN } else { Kind::EVENT };
-        let hidden: Vec<String> = routes.with(route, |targets| {
+/// For each filter the directives of which nothing comes through: `breadcrumbs: info, shop=debug`.
+fn hidden(dispatch: &Dispatch, filters: &Filters) -> Vec<String> {
+    let all = [(Filter::Exceptions, "exceptions"), (Filter::Logs, "logs"), (Filter::Spans, "spans"), (Filter::Breadcrumbs, "breadcrumbs")];
+    let of_route = |(filter, name): (Filter, &str)| {
+        let kind = if filter == Filter::Spans { Kind::SPAN } else { Kind::EVENT };
+        let hidden: Vec<String> = filters.with(filter, |targets| {
             let is_hidden = |(target, level): &(Option<&str>, Level)| !passes(dispatch, target.unwrap_or(ANY), *level, kind.clone());
             wanted(targets).filter(is_hidden).map(directive).collect()
         });
@@ -101,26 +101,26 @@ mod tests {
 
     use super::*;
 
-    fn under(filter: Targets, routes: &Routes) -> Vec<String> {
-        hidden(&Dispatch::new(tracing_subscriber::registry().with(filter)), routes)
+    fn under(filter: Targets, filters: &Filters) -> Vec<String> {
+        hidden(&Dispatch::new(tracing_subscriber::registry().with(filter)), filters)
     }
 
     #[test]
     fn what_is_hidden_is_told_by_route() {
-        let routes = Routes::new([&"shop".to_owned()], false);
+        let filters = Filters::new([&"shop".to_owned()], false);
         let all = Targets::new().with_default(LevelFilter::DEBUG);
-        assert_eq!(under(all, &routes), [""; 0]);
+        assert_eq!(under(all, &filters), [""; 0]);
         let warnings = Targets::new().with_default(LevelFilter::WARN);
-        assert_eq!(under(warnings, &routes), ["logs: info", "spans: info", "breadcrumbs: info, shop=debug"]);
+        assert_eq!(under(warnings, &filters), ["logs: info", "spans: info", "breadcrumbs: info, shop=debug"]);
         let of_templates = Targets::new().with_target("shop", LevelFilter::DEBUG).with_target("tower_http", LevelFilter::DEBUG);
-        assert_eq!(under(of_templates, &routes), ["exceptions: error", "logs: info", "spans: info", "breadcrumbs: info"]);
+        assert_eq!(under(of_templates, &filters), ["exceptions: error", "logs: info", "spans: info", "breadcrumbs: info"]);
     }
 
     #[test]
     fn what_the_routes_do_not_want_is_not_missed() {
-        let mut routes = Routes::new([&"shop".to_owned()], false);
+        let mut filters = Filters::new([&"shop".to_owned()], false);
         let warnings = || Targets::new().with_default(LevelFilter::WARN);
-        [Route::Logs, Route::Spans, Route::Breadcrumbs].into_iter().for_each(|route| routes.set(route, warnings()));
-        assert_eq!(under(warnings(), &routes), [""; 0]);
+        [Filter::Logs, Filter::Spans, Filter::Breadcrumbs].into_iter().for_each(|filter| filters.set(filter, warnings()));
+        assert_eq!(under(warnings(), &filters), [""; 0]);
     }
 }

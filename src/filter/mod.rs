@@ -1,4 +1,4 @@
-//! Routes: which events and spans become exceptions, logs, spans and breadcrumbs. Decided once per callsite, and again when a route is exchanged.
+//! Filters: which events and spans become exceptions, logs, spans and breadcrumbs. Decided once per callsite, and again when a filter is exchanged.
 
 pub(crate) mod hidden;
 
@@ -15,10 +15,10 @@ use tracing_subscriber::filter::Targets;
 
 use crate::{fork::Mutex, scope, service::is_within_workspace, trail::callsite::feeds};
 
-/// Where an event or span may go. Each has a filter of its own, see [`Builder::with_route`](crate::Builder::with_route).
+/// Where an event or span may go. Each has a filter of its own, see [`Builder::with_filter`](crate::Builder::with_filter).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Route {
+pub enum Filter {
     /// Events that become exception records. Default: `error`.
     Exceptions,
     /// Events that are exported as log records. Default: `info`.
@@ -31,19 +31,19 @@ pub enum Route {
 
 /// The four filters, which may be exchanged while the service runs.
 #[derive(Debug)]
-pub(crate) struct Routes {
+pub(crate) struct Filters {
     /// As they were set up: a forked child begins with these again, should it have been forked just while they were looked at.
-    initial: Arc<Filters>,
-    exchanged: Mutex<Option<Arc<Filters>>>,
+    initial: Arc<Set>,
+    exchanged: Mutex<Option<Arc<Set>>>,
     is_exchanged: AtomicBool,
     /// Those that stay as they are: nothing is sent by them.
-    fixed: Vec<Route>,
+    fixed: Vec<Filter>,
     /// Nothing is recorded, but what callers send along goes on through spans of a kind.
     passes_on: bool,
 }
 
 #[derive(Clone, Debug)]
-struct Filters {
+struct Set {
     exceptions: Targets,
     logs: Targets,
     spans: Targets,
@@ -58,7 +58,7 @@ const BRIDGE_TARGET: &str = "log";
 /// The target of sqlx's queries.
 pub(super) const QUERIES: &str = "sqlx::query";
 
-impl Routes {
+impl Filters {
     /// The defaults for a service with these crates of its own, and perhaps all of its workspace.
     pub(crate) fn new<'a>(own_crates: impl IntoIterator<Item = &'a String>, workspace: bool) -> Self {
         let level = |level: LevelFilter| Targets::new().with_default(level);
@@ -69,7 +69,7 @@ impl Routes {
             breadcrumbs = breadcrumbs.with_target(own.as_str(), LevelFilter::DEBUG);
         }
         let [exceptions, logs, spans] = [LevelFilter::ERROR, LevelFilter::INFO, LevelFilter::INFO].map(level);
-        let filters = Filters { exceptions, logs, spans, breadcrumbs, workspace };
+        let filters = Set { exceptions, logs, spans, breadcrumbs, workspace };
         Self {
             initial: Arc::new(filters),
             exchanged: Mutex::default(),
@@ -80,27 +80,27 @@ impl Routes {
     }
 
     /// Where axum-tracing-opentelemetry and its like put their spans: at TRACE, below a target of their own.
-    #[cfg(feature = "tracing-opentelemetry")]
+    #[cfg(feature = "tracing-opentelemetry-0-34")]
     pub(crate) fn add_span_extensions(&mut self) {
         let filters = Arc::make_mut(&mut self.initial);
         filters.spans = std::mem::take(&mut filters.spans).with_target("otel::tracing", LevelFilter::TRACE);
     }
 
-    pub(crate) fn set(&mut self, route: Route, targets: Targets) {
-        Arc::make_mut(&mut self.initial).set(route, targets);
+    pub(crate) fn set(&mut self, filter: Filter, targets: Targets) {
+        Arc::make_mut(&mut self.initial).set(filter, targets);
     }
 
     /// Off, and so it stays.
-    pub(crate) fn turn_off(&mut self, route: Route) {
-        self.set(route, Targets::new());
-        self.fixed.push(route);
+    pub(crate) fn turn_off(&mut self, filter: Filter) {
+        self.set(filter, Targets::new());
+        self.fixed.push(filter);
     }
 
     /// While the service runs.
-    pub(crate) fn exchange(&self, route: Route, targets: Targets) {
-        if !self.fixed.contains(&route) {
+    pub(crate) fn exchange(&self, filter: Filter, targets: Targets) {
+        if !self.fixed.contains(&filter) {
             let mut exchanged = self.exchanged.lock();
-            Arc::make_mut(exchanged.get_or_insert_with(|| self.initial.clone())).set(route, targets);
+            Arc::make_mut(exchanged.get_or_insert_with(|| self.initial.clone())).set(filter, targets);
             self.is_exchanged.store(true, Ordering::Release);
         }
     }
@@ -115,19 +115,19 @@ impl Routes {
     }
 
     /// A record of the `log` crate asks each time: nothing is locked as long as nothing was exchanged.
-    fn filters(&self) -> Cow<'_, Arc<Filters>> {
+    fn filters(&self) -> Cow<'_, Arc<Set>> {
         let exchanged = if self.is_exchanged.load(Ordering::Acquire) { self.exchanged.lock().clone() } else { None };
         exchanged.map_or(Cow::Borrowed(&self.initial), Cow::Owned)
     }
 
-    /// Looks at the filter of one route.
-    pub(super) fn with<T>(&self, route: Route, look: impl FnOnce(&Targets) -> T) -> T {
+    /// Looks at the filter of one filter.
+    pub(super) fn with<T>(&self, filter: Filter, look: impl FnOnce(&Targets) -> T) -> T {
         let filters = self.filters();
-        look(match route {
-            Route::Exceptions => &filters.exceptions,
-            Route::Logs => &filters.logs,
-            Route::Spans => &filters.spans,
-            Route::Breadcrumbs => &filters.breadcrumbs,
+        look(match filter {
+            Filter::Exceptions => &filters.exceptions,
+            Filter::Logs => &filters.logs,
+            Filter::Spans => &filters.spans,
+            Filter::Breadcrumbs => &filters.breadcrumbs,
         })
     }
 
@@ -169,20 +169,20 @@ impl Routes {
         }
     }
 
-    /// The most verbose level any route wants.
+    /// The most verbose level any filter wants.
     pub(crate) fn max_level_hint(&self) -> Option<LevelFilter> {
         // The level of a request's span is not known.
         if self.passes_on { Some(LevelFilter::TRACE) } else { self.filters().most() }
     }
 }
 
-impl Filters {
-    fn set(&mut self, route: Route, targets: Targets) {
-        match route {
-            Route::Exceptions => self.exceptions = targets,
-            Route::Logs => self.logs = targets,
-            Route::Spans => self.spans = targets,
-            Route::Breadcrumbs => (self.breadcrumbs, self.workspace) = (targets, false),
+impl Set {
+    fn set(&mut self, filter: Filter, targets: Targets) {
+        match filter {
+            Filter::Exceptions => self.exceptions = targets,
+            Filter::Logs => self.logs = targets,
+            Filter::Spans => self.spans = targets,
+            Filter::Breadcrumbs => (self.breadcrumbs, self.workspace) = (targets, false),
         }
     }
 
@@ -215,12 +215,12 @@ mod tests {
 
     #[test]
     fn the_defaults_keep_debug_of_the_own_crate_for_the_trail() {
-        let routes = Routes::new([&"shop".to_owned()], false);
-        assert_eq!(routes.feeds_as("shop::cart", &Level::DEBUG, false), feeds::CRUMB);
-        assert_eq!(routes.feeds_as("hyper", &Level::DEBUG, false), 0);
-        assert_eq!(routes.feeds_as("hyper", &Level::INFO, false), feeds::CRUMB | feeds::LOG);
-        assert_eq!(routes.feeds_as("hyper", &Level::ERROR, false), feeds::CRUMB | feeds::LOG | feeds::EXCEPTION);
-        assert_eq!(routes.feeds_as("hyper", &Level::INFO, true), feeds::CRUMB | feeds::SPAN);
-        assert_eq!(routes.max_level_hint(), Some(LevelFilter::DEBUG));
+        let filters = Filters::new([&"shop".to_owned()], false);
+        assert_eq!(filters.feeds_as("shop::cart", &Level::DEBUG, false), feeds::CRUMB);
+        assert_eq!(filters.feeds_as("hyper", &Level::DEBUG, false), 0);
+        assert_eq!(filters.feeds_as("hyper", &Level::INFO, false), feeds::CRUMB | feeds::LOG);
+        assert_eq!(filters.feeds_as("hyper", &Level::ERROR, false), feeds::CRUMB | feeds::LOG | feeds::EXCEPTION);
+        assert_eq!(filters.feeds_as("hyper", &Level::INFO, true), feeds::CRUMB | feeds::SPAN);
+        assert_eq!(filters.max_level_hint(), Some(LevelFilter::DEBUG));
     }
 }
