@@ -1,10 +1,10 @@
 //! Calls of databases among the breadcrumbs of an exception: what each client says of its own accord, and the few lines that make the others speak. Report 14.10.
 
-use crumbtrail::testing::{self, Captured};
+use crumbtrail::testing::{self, Collected};
 use tracing::{Instrument as _, error, info_span};
 
 /// Category and message of each, oldest first.
-fn crumbs(collected: &Captured) -> Vec<(String, String)> {
+fn crumbs(collected: &Collected) -> Vec<(String, String)> {
     let exceptions = collected.exceptions();
     assert_eq!(exceptions.len(), 1, "{collected:#?}");
     exceptions[0].breadcrumbs().iter().map(|crumb| (crumb.category().to_owned(), crumb.message().to_owned())).collect()
