@@ -8,39 +8,34 @@ mod interop;
 mod metrics;
 mod state_dir;
 
-use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc};
 
 use tracing_core::Subscriber;
 use tracing_subscriber::{Layer, filter::Targets, registry::LookupSpan};
 
 use crate::{
-    console::{Console, Output},
-    delivery::{Compression, Credentials, Protocol},
-    env::{EnvVars, LimitSettings, Settings},
+    config::{self, Config, Console, EnvVars, ExceptionRate, Filter, Read, Settings, per_signal::Signal},
+    console::Output,
+    delivery::Credentials,
     error::InitError,
-    exception::storm::ExceptionRate,
     export::{
-        SpanLimits,
-        config::{Destination, Exporter, WorkerConfig},
+        config::{Destination, WorkerConfig},
         resource,
         thread::{self, Alive},
     },
-    filter::{Filter, Filters},
+    filter::Filters,
     hooks::Hooks,
-    ledger::RecordKind,
-    metrics::{Meters, MetricForm, MetricTemporality, around},
-    propagation::{Propagator, Propagators},
+    metrics::{Meters, around},
+    propagation::Propagator,
     sampling::Sampler,
     scrub::Scrubber,
     service::ServiceInfo,
-    spool,
     stack::in_app::OwnCrates,
     state::{
-        Core, Enrichment,
+        Core,
         core::{CoreConfig, Start},
     },
     telemetry::{Extras, Telemetry, TelemetryGuard},
-    trail::encode::Limits,
 };
 
 /// Sets crumbtrail up. What is set here wins over the environment; what neither says has a default.
@@ -60,130 +55,71 @@ use crate::{
 #[must_use = "nothing happens until build() or install()"]
 pub struct Builder {
     service: ServiceInfo,
-    settings: Settings,
-    endpoint: Option<String>,
-    default_endpoint: bool,
-    protocol: Option<Protocol>,
-    headers: Vec<(String, String)>,
-    timeout: Option<Duration>,
-    compression: Option<Compression>,
-    insecure: bool,
-    authority: Option<Vec<u8>>,
-    identity: Option<(Vec<u8>, Vec<u8>)>,
-    #[cfg(feature = "tls-bundled-roots")]
-    bundled_roots: bool,
-    proxy: Option<String>,
-    proxy_from_env: bool,
+    /// What code says.
+    code: Settings,
+    /// What the environment says, if it is read.
+    read: Read,
+    /// The first thing that code said and that cannot be.
+    mistake: Option<Mistake>,
     credentials: Option<Credentials>,
-    state_dir: Option<PathBuf>,
-    spool_limits: spool::Limits,
-    /// Logs, spans, metrics.
-    spooled: [bool; 3],
-    exporters: [Option<Exporter>; 3],
-    attributes: Vec<(String, String)>,
     own_crates: Vec<String>,
     /// Beginnings of functions' paths that are own code, and that are not.
     in_app: [Vec<String>; 2],
     scrubber: Scrubber,
     hooks: Hooks,
     rate: ExceptionRate,
-    user_on: [bool; 2],
-    enrichment: Enrichment,
-    baggage: Vec<String>,
-    process_arguments: bool,
-    #[cfg(feature = "testing")]
-    sink: Option<Arc<crate::testing::Sink>>,
-    sampler: Option<Sampler>,
-    filters: Vec<(Filter, Targets)>,
-    trail_memory: usize,
-    outbox_memory: usize,
-    stacktraces: bool,
-    exception_span_events: Option<bool>,
-    metric_interval: Option<Duration>,
-    /// Logs, spans.
-    delays: [Option<Duration>; 2],
-    max_batch: [Option<u64>; 2],
-    attribute_limits: [LimitSettings; 2],
-    propagators: Option<Propagators>,
     buckets: Vec<(String, Vec<f64>)>,
     #[cfg(feature = "tracing-opentelemetry-0-34")]
     interop: crate::interop::Options,
-    temporality: Option<MetricTemporality>,
-    exponential_histograms: Option<bool>,
-    shutdown_timeout: Duration,
-    exit_timeout: Duration,
-    niceness: i32,
-    worker_share: f64,
     panic_hook: bool,
-    console: Option<Console>,
     metrics_recorder: bool,
+    #[cfg(feature = "testing")]
+    sink: Option<Arc<crate::testing::Sink>>,
+}
+
+/// What is told when all is built: setters have no errors.
+#[derive(Clone)]
+enum Mistake {
+    Endpoint,
+    Header(String),
+}
+
+impl From<Mistake> for InitError {
+    fn from(mistake: Mistake) -> Self {
+        match mistake {
+            Mistake::Endpoint => Self::Endpoint,
+            Mistake::Header(name) => Self::Header { name },
+        }
+    }
 }
 
 /// Starts a [`Builder`] for a service, see [`service!`](crate::service). Reads no environment until told to.
 pub fn builder(service: ServiceInfo) -> Builder {
     Builder {
         service,
-        settings: Settings::default(),
-        endpoint: None,
-        default_endpoint: true,
-        protocol: None,
-        headers: Vec::new(),
-        timeout: None,
-        compression: None,
-        insecure: false,
-        authority: None,
-        identity: None,
-        #[cfg(feature = "tls-bundled-roots")]
-        bundled_roots: false,
-        proxy: None,
-        proxy_from_env: false,
+        code: Settings::default(),
+        read: Read::default(),
+        mistake: None,
         credentials: None,
-        state_dir: None,
-        spool_limits: spool::Limits::default(),
-        spooled: [false; 3],
-        exporters: [None; 3],
-        attributes: Vec::new(),
         own_crates: Vec::new(),
         in_app: Default::default(),
         scrubber: Scrubber::default(),
         hooks: Hooks::default(),
         rate: ExceptionRate::default(),
-        user_on: [false; 2],
-        enrichment: Enrichment::default(),
-        baggage: Vec::new(),
-        process_arguments: false,
-        #[cfg(feature = "testing")]
-        sink: None,
-        sampler: None,
-        filters: Vec::new(),
-        trail_memory: 16 << 20,
-        outbox_memory: 1 << 20,
-        stacktraces: true,
-        exception_span_events: None,
-        metric_interval: None,
-        delays: [None; 2],
-        max_batch: [None; 2],
-        attribute_limits: [LimitSettings::default(); 2],
-        propagators: None,
         buckets: Vec::new(),
         #[cfg(feature = "tracing-opentelemetry-0-34")]
         interop: Default::default(),
-        temporality: None,
-        exponential_histograms: None,
-        shutdown_timeout: Duration::from_secs(2),
-        exit_timeout: Duration::from_secs(2),
-        niceness: 0,
-        worker_share: bounds::WORKER_SHARE,
         panic_hook: true,
-        console: None,
         metrics_recorder: true,
+        #[cfg(feature = "testing")]
+        sink: None,
     }
 }
 
 impl fmt::Debug for Builder {
     /// Without headers and endpoints: they may hold keys.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Builder").field("service", &self.service).field("sampler", &self.sampler).finish_non_exhaustive()
+        f.debug_struct("Builder").field("service", &self.service).field("sampler", &self.code.sampler).finish_non_exhaustive()
     }
 }
 
@@ -195,13 +131,13 @@ impl Builder {
 
     /// Reads variables from data, see [`with_env`](Self::with_env).
     pub fn with_env_vars(mut self, environment: &EnvVars) -> Self {
-        self.settings = Settings::read(environment);
+        self.read = config::env::read(environment);
         self
     }
 
     /// An attribute of the resource, such as `service.namespace`.
     pub fn with_resource_attribute(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
-        self.attributes.push((key.into(), value.into()));
+        self.code.resource.push((key.into(), value.into()));
         self
     }
 
@@ -218,31 +154,31 @@ impl Builder {
 
     /// Which traces are exported; all by default, and as the caller decided where there is one.
     pub fn with_sampler(mut self, sampler: Sampler) -> Self {
-        self.sampler = Some(sampler);
+        self.code.sampler = Some(sampler);
         self
     }
 
     /// Which events and spans feed a [`Filter`]. The text form is that of [`Targets`]: `info,my_crate=debug`; `CRUMBTRAIL_EXCEPTIONS`, `CRUMBTRAIL_LOGS`, `CRUMBTRAIL_SPANS` and `CRUMBTRAIL_BREADCRUMBS` say it where code does not.
     pub fn with_filter(mut self, filter: Filter, targets: Targets) -> Self {
-        self.filters.push((filter, targets));
+        self.code.filters.push((filter, targets));
         self
     }
 
     /// Whether exceptions carry a stack; they do by default. Costs about 0.1 µs a frame where it fails.
     pub fn with_stacktraces(mut self, stacktraces: bool) -> Self {
-        self.stacktraces = stacktraces;
+        self.code.stacktraces = Some(stacktraces);
         self
     }
 
     /// Whether a span in which an exception happened also carries a short `exception` span event, which Jaeger and Tempo show; it does by default.
     pub fn with_exception_span_events(mut self, events: bool) -> Self {
-        self.exception_span_events = Some(events);
+        self.code.exception_span_events = Some(events);
         self
     }
 
     /// The formats in which trace context and baggage [travel](crate::propagation) (`OTEL_PROPAGATORS`). All are written; of those that are found, the first in the order of [`Propagator`] counts. Default: W3C Trace Context and Baggage. Without any, remote parents are not followed and the [current context](crate::propagation::SpanContext::current) is not told.
     pub fn with_propagators(mut self, propagators: impl IntoIterator<Item = Propagator>) -> Self {
-        self.propagators = Some(propagators.into_iter().collect());
+        self.code.propagators = Some(propagators.into_iter().collect());
         self
     }
 
@@ -254,7 +190,7 @@ impl Builder {
 
     /// What [`install`](Self::install) prints of the program's own events: by default text where stderr is a terminal, and JSON lines otherwise, see [`Console`]. (Who [builds](Self::build) has a subscriber of their own, which may have a `fmt::layer()`.)
     pub fn with_console(mut self, console: impl Into<Console>) -> Self {
-        self.console = Some(console.into());
+        self.code.console = Some(console.into());
         self
     }
 
@@ -269,92 +205,99 @@ impl Builder {
     ///
     /// # Errors
     /// An endpoint or header given in code is invalid, or the worker thread could not be started.
-    pub fn build(self) -> Result<Telemetry, InitError> {
-        self.build_with(None)
+    pub fn build(mut self) -> Result<Telemetry, InitError> {
+        let config = self.config()?;
+        self.build_with(config, None)
+    }
+
+    /// What code and what was read come to. Once.
+    pub(crate) fn config(&mut self) -> Result<Config, InitError> {
+        if let Some(mistake) = self.mistake.take() {
+            return Err(mistake.into());
+        }
+        #[cfg_attr(not(feature = "tracing-opentelemetry-0-34"), expect(unused_mut))]
+        let mut filters = Filters::new(self.own_crates.iter().chain(&self.service.own_crates), self.service.workspace.is_some());
+        #[cfg(feature = "tracing-opentelemetry-0-34")]
+        if self.interop.span_extensions {
+            filters.add_span_extensions();
+        }
+        Config::resolve(&self.service, filters, std::mem::take(&mut self.code), std::mem::take(&mut self.read))
     }
 
     /// `output`: what is printed of the exceptions that are no events.
     fn build_with(
         self,
+        config: Config,
         #[cfg_attr(not(feature = "console"), expect(unused_variables))] output: Option<Output>,
     ) -> Result<Telemetry, InitError> {
-        let settings = &self.settings;
-        let mut warnings = settings.warnings.clone();
-        let destinations = self.destinations(&mut warnings)?;
-        let meters = Arc::new(Meters::new(MetricForm {
-            temporality: self.temporality.or(settings.temporality).unwrap_or_default(),
-            exponential: self.exponential_histograms.or(settings.exponential_histograms).unwrap_or(false),
-        }));
-        let release =
-            self.resource_attributes().into_iter().filter(|(key, _)| matches!(&**key, "service.version" | "vcs.ref.head.revision"));
-        // The last of a key is the one that counts.
-        let release: BTreeMap<String, String> = release.collect();
-        let release = release.into_iter().map(|(key, value)| opentelemetry::KeyValue::new(key, value)).collect();
-        let scrubber = Arc::new(self.scrubber.clone());
+        for warning in &config.warnings {
+            crate::diagnose(format_args!("{warning}"));
+        }
+        let release = config.release().into_iter().map(|(key, value)| opentelemetry::KeyValue::new(key, value)).collect();
+        let scrubber = Arc::new(match config.default_pii {
+            Some(personal) => self.scrubber.with_default_pii(personal),
+            None => self.scrubber,
+        });
+        let meters = Arc::new(Meters::new(config.metric_form));
         #[cfg(feature = "metrics-0-24")]
         let recorder = {
-            let buckets =
-                self.buckets.iter().map(|(name, bounds)| crate::metrics::recorder::Buckets { name: name.clone(), bounds: bounds.clone() });
+            let buckets = self.buckets.into_iter().map(|(name, bounds)| crate::metrics::recorder::Buckets { name, bounds });
             crate::metrics::recorder::MetricsRecorder::new(&meters, buckets.collect(), scrubber.clone())
         };
-        let exports_spans = !matches!(destinations[RecordKind::Spans as usize], Destination::Nowhere);
-        let defaults = SpanLimits::default();
+        let exports_spans = !matches!(config.destinations.traces, Destination::Nowhere);
+        let has_hooks = !self.hooks.is_empty();
+        let mut destinations = config.destinations;
+        for signal in Signal::ALL {
+            if let Destination::Otlp(lane) = destinations.get_mut(signal) {
+                lane.credentials.clone_from(&self.credentials);
+            }
+        }
         let worker = Arc::new(WorkerConfig {
             own: {
-                let [include, exclude] = self.in_app.clone();
+                let [include, exclude] = self.in_app;
                 OwnCrates::new(self.own_crates.iter().chain(&self.service.own_crates).cloned())
                     .with_workspace(self.service.workspace.clone())
                     .with_rules(include, exclude)
             },
-            hooks: self.hooks.clone(),
+            hooks: self.hooks,
             #[cfg(feature = "console")]
             printer: output.and_then(crate::console::Printer::new),
             #[cfg(feature = "testing")]
             sink: self.sink.clone(),
-            span_limits: SpanLimits {
-                events: settings.span_events.unwrap_or(defaults.events),
-                links: settings.span_links.unwrap_or(defaults.links),
-            },
-            niceness: self.niceness,
-            share: self.worker_share,
-            exception_span_events: self.exception_span_events.or(settings.exception_span_events).unwrap_or(true),
-            spool: self.spool(&destinations),
-            resource: resource::resource(&self.resource_attributes(), self.process_arguments, &scrubber),
+            span_limits: config.span_limits,
+            niceness: config.worker_niceness,
+            share: config.worker_share,
+            exception_span_events: config.exception_span_events,
+            spool: config.spool,
+            resource: resource::resource(&config.resource, config.process_arguments, &scrubber),
             destinations,
-            log_delay: self.delays[0].or(settings.log_delay).unwrap_or(Duration::from_secs(1)),
-            span_delay: self.delays[1].or(settings.span_delay).unwrap_or(Duration::from_secs(5)),
-            metric_interval: self
-                .metric_interval
-                .or(settings.metric_interval)
-                .unwrap_or(Duration::from_secs(60))
-                .clamp(Duration::from_millis(10), Duration::from_secs(365 * 86_400)),
-            max_batch: [
-                self.max_batch[0].or(settings.log_batch).unwrap_or(4096),
-                self.max_batch[1].or(settings.span_batch).unwrap_or(4096),
-            ],
+            logs: config.logs,
+            spans: config.spans,
+            metric_interval: config.metric_interval,
         });
         let alive = Arc::new(Alive);
         let start: Start = {
             let alive = Arc::downgrade(&alive);
             Box::new(move |core, link| thread::start(core, link, &worker, &alive))
         };
-        let config = CoreConfig {
-            filters: self.filters(),
-            sampler: self.sampler.or(settings.sampler).unwrap_or_default(),
-            event_limits: limits(self.attribute_limits[0].or(settings.log_limits)),
-            span_limits: limits(self.attribute_limits[1].or(settings.span_limits)),
-            propagators: self.propagators.or(settings.propagators).unwrap_or_default(),
-            stacktraces: self.stacktraces,
-            trail_bytes: self.trail_memory,
-            outbox_bytes: self.outbox_memory,
+        let core_config = CoreConfig {
+            filters: config.filters,
+            sampler: config.sampler,
+            event_limits: config.log_limits,
+            span_limits: config.attribute_limits_of_spans,
+            propagators: config.propagators,
+            stacktraces: config.stacktraces,
+            trail_bytes: config.trail_memory,
+            outbox_bytes: config.outbox_memory,
             exports_spans,
             scrubber,
-            baggage: self.baggage,
-            user_on: self.user_on,
-            enrichment: self.enrichment,
+            baggage: config.baggage,
+            user_on_logs: config.user_on_logs,
+            user_on_spans: config.user_on_spans,
+            enrichment: config.enrichment,
             rate: self.rate,
-            has_hooks: !self.hooks.is_empty(),
-            exit_timeout: self.exit_timeout,
+            has_hooks,
+            exit_timeout: config.exit_timeout,
             #[cfg(feature = "testing")]
             takes_scoped_panics: self.sink.is_some(),
             meters,
@@ -364,10 +307,7 @@ impl Builder {
             other_api: None,
             start,
         };
-        let core = Arc::new_cyclic(|this| Core::new(config, this));
-        for warning in &warnings {
-            crate::diagnose(format_args!("{warning}"));
-        }
+        let core = Arc::new_cyclic(|this| Core::new(core_config, this));
         #[cfg(feature = "metrics-0-24")]
         recorder.counts_for(&core);
         core.meters.read_around(around(
@@ -377,10 +317,10 @@ impl Builder {
             recorder.clone(),
         ));
         let extras = Extras {
-            warnings,
-            unused: settings.unused.clone(),
-            shutdown_timeout: self.shutdown_timeout,
-            disabled: settings.disabled,
+            warnings: config.warnings,
+            unused: config.unused,
+            shutdown_timeout: config.shutdown_timeout,
+            disabled: config.disabled,
             #[cfg(feature = "tracing-opentelemetry-0-34")]
             opentelemetry_globals: self.interop.globals,
             #[cfg(feature = "metrics-0-24")]
@@ -407,63 +347,11 @@ impl Builder {
     ///
     /// # Errors
     /// As [`build`](Self::build), and when a global subscriber is installed already.
-    pub fn install(self) -> Result<TelemetryGuard, InitError> {
+    pub fn install(mut self) -> Result<TelemetryGuard, InitError> {
         let (panic_hook, metrics_recorder) = (self.panic_hook, self.metrics_recorder);
-        let output = self.console.or(self.settings.console).unwrap_or_default().resolve();
-        let telemetry = self.build_with(output)?;
+        let config = self.config()?;
+        let output = config.console.resolve();
+        let telemetry = self.build_with(config, output)?;
         crate::telemetry::install(telemetry, panic_hook, output, metrics_recorder)
-    }
-
-    fn filters(&self) -> Filters {
-        let mut filters = Filters::new(self.own_crates.iter().chain(&self.service.own_crates), self.service.workspace.is_some());
-        #[cfg(feature = "tracing-opentelemetry-0-34")]
-        if self.interop.span_extensions {
-            filters.add_span_extensions();
-        }
-        for (filter, targets) in self.settings.filters.iter().chain(&self.filters) {
-            filters.set(*filter, targets.clone());
-        }
-        if self.settings.disabled {
-            for filter in [Filter::Exceptions, Filter::Logs, Filter::Spans, Filter::Breadcrumbs] {
-                filters.turn_off(filter);
-            }
-            filters.only_pass_on();
-        } else if self.exporter(0, &self.settings.logs) == Exporter::None {
-            filters.turn_off(Filter::Logs);
-        }
-        filters
-    }
-
-    /// Later ones win.
-    fn resource_attributes(&self) -> Vec<(String, String)> {
-        let pair = |key: &str, value: String| (key.to_owned(), value);
-        let environment = if cfg!(debug_assertions) { "development" } else { "production" };
-        let mut all = vec![
-            pair("service.name", self.service.name.clone()),
-            pair("service.instance.id", uuid::Uuid::new_v4().to_string()),
-            pair("deployment.environment.name", environment.to_owned()),
-        ];
-        all.extend(self.service.version.clone().map(|version| pair("service.version", version)));
-        all.extend(
-            self.settings
-                .revision
-                .clone()
-                .or_else(|| self.service.revision.clone())
-                .map(|revision| pair("vcs.ref.head.revision", revision)),
-        );
-        all.extend(self.settings.platform.iter().cloned());
-        all.extend(self.settings.resource.iter().cloned());
-        all.extend(self.settings.service_name.clone().map(|name| pair("service.name", name)));
-        all.extend(self.attributes.iter().cloned());
-        all
-    }
-}
-
-fn limits(settings: LimitSettings) -> Limits {
-    let defaults = Limits::default();
-    Limits {
-        fields: settings.count.unwrap_or(defaults.fields),
-        value: settings.length.unwrap_or(defaults.value).min(defaults.value),
-        record: defaults.record,
     }
 }

@@ -82,10 +82,10 @@ mod breadcrumb;
 mod bucket;
 mod builder;
 mod clock;
+pub mod config;
 mod console;
 mod delivery;
 mod ending;
-mod env;
 mod error;
 mod exception;
 mod export;
@@ -144,19 +144,6 @@ pub use crate::{
 pub use crate::metrics::recorder::MetricsRecorder;
 #[cfg(all(feature = "shutdown", unix))]
 pub use crate::shutdown::{ShutdownSignal, shutdown_signal, until_signal};
-
-/// What only set-up names: protocols, exporters, filters, forms of output.
-pub mod config {
-    pub use crate::{
-        console::{Console, ConsoleFormat},
-        delivery::{Compression, Protocol},
-        env::{EnvVars, Warning},
-        exception::storm::ExceptionRate,
-        export::config::Exporter,
-        filter::Filter,
-        metrics::MetricTemporality,
-    };
-}
 
 /// What can be captured, and what an [`Exception`] is made of.
 pub mod errors {

@@ -17,8 +17,8 @@ use tracing_subscriber::{Layer, filter::Targets, registry::LookupSpan};
 use tracing_subscriber::{Registry, layer::SubscriberExt as _};
 
 use crate::{
+    config::Warning,
     console::Output,
-    env::Warning,
     error::{FlushError, InitError},
     exception::{self, Capture, ErrorId},
     export::thread::Alive,

@@ -2,15 +2,13 @@
 
 use std::time::Duration;
 
-use super::{Builder, LimitSettings};
-
-/// Of all processors.
-pub(super) const WORKER_SHARE: f64 = 1.0;
+use super::Builder;
+use crate::config::LimitSettings;
 
 impl Builder {
     /// The memory of all trails together, in bytes; 16 MiB by default, taken as needed. A request's trail takes 4 KiB, and up to 16 KiB if it is long. When half is taken no trail grows any more; when three quarters are, new requests get 512 bytes, the newest few breadcrumbs; what finds nothing is counted ([`Stats::trail_pool_exhausted`](crate::stats::Stats::trail_pool_exhausted)) and said once on stderr.
     pub fn with_trail_memory(mut self, bytes: usize) -> Self {
-        self.trail_memory = bytes;
+        self.code.trail_memory = Some(bytes);
         self
     }
 
@@ -18,34 +16,34 @@ impl Builder {
     /// MiB by default. It is taken 16 KiB at a time, when more waits for the worker than before, and given
     /// back when the thread falls silent. More lets a burst wait instead of being [left out](crate#overload).
     pub fn with_outbox_memory(mut self, bytes: usize) -> Self {
-        self.outbox_memory = bytes.max(64 << 10);
+        self.code.outbox_memory = Some(bytes);
         self
     }
 
     /// How long a log record may wait for others to share its request (`OTEL_BLRP_SCHEDULE_DELAY`); 1 s by
     /// default. Exceptions do not wait.
     pub fn with_log_schedule_delay(mut self, delay: Duration) -> Self {
-        self.delays[0] = Some(delay);
+        self.code.signals.logs.delay = Some(delay);
         self
     }
 
     /// How long a span may wait for others to share its request (`OTEL_BSP_SCHEDULE_DELAY`); 5 s by default.
     pub fn with_span_schedule_delay(mut self, delay: Duration) -> Self {
-        self.delays[1] = Some(delay);
+        self.code.signals.traces.delay = Some(delay);
         self
     }
 
     /// Log records in one request at most (`OTEL_BLRP_MAX_EXPORT_BATCH_SIZE`); 4,096 by default, 1 at least.
     /// A request is also sent before it grows beyond 1 MB.
     pub fn with_max_log_batch_size(mut self, records: u64) -> Self {
-        self.max_batch[0] = Some(records.max(1));
+        self.code.signals.logs.max_batch = Some(records.max(1));
         self
     }
 
     /// Spans in one request at most (`OTEL_BSP_MAX_EXPORT_BATCH_SIZE`); 4,096 by default, 1 at least. A
     /// request is also sent before it grows beyond 1 MB.
     pub fn with_max_span_batch_size(mut self, spans: u64) -> Self {
-        self.max_batch[1] = Some(spans.max(1));
+        self.code.signals.traces.max_batch = Some(spans.max(1));
         self
     }
 
@@ -54,14 +52,14 @@ impl Builder {
     /// record, or cut, which `crumbtrail.truncated` says. The body is no attribute. Exceptions keep to 128
     /// attributes and 32 KiB.
     pub fn with_log_attribute_limits(mut self, count: usize, value_characters: usize) -> Self {
-        self.attribute_limits[0] = LimitSettings { count: Some(count), length: Some(value_characters) };
+        self.code.signals.logs.limits = LimitSettings { count: Some(count), length: Some(value_characters) };
         self
     }
 
     /// Attributes of a span at most, and characters of one text, as [of a log
     /// record](Self::with_log_attribute_limits). Names, kinds and statuses are no attributes.
     pub fn with_span_attribute_limits(mut self, count: usize, value_characters: usize) -> Self {
-        self.attribute_limits[1] = LimitSettings { count: Some(count), length: Some(value_characters) };
+        self.code.signals.traces.limits = LimitSettings { count: Some(count), length: Some(value_characters) };
         self
     }
 
@@ -72,8 +70,7 @@ impl Builder {
     /// [Overload](crate#overload): a hello-world service that is saturated loses nine in ten of its logs and
     /// spans to a share of 0.01 on two processors. Exceptions, metrics and flushes do not wait.
     pub fn with_worker_share(mut self, share: f64) -> Self {
-        // NaN, too, is the default.
-        self.worker_share = if share.is_nan() { WORKER_SHARE } else { share.clamp(0.000_1, 1.0) };
+        self.code.worker_share = Some(share);
         self
     }
 
@@ -81,19 +78,19 @@ impl Builder {
     ///
     /// Others go first then, and an exception takes longer to arrive where processors are short; what waits for too long is left out, see [Overload](crate#overload).
     pub fn with_worker_niceness(mut self, niceness: u8) -> Self {
-        self.niceness = i32::from(niceness.min(19));
+        self.code.worker_niceness = Some(i32::from(niceness));
         self
     }
 
     /// How long dropping the [`TelemetryGuard`](crate::TelemetryGuard) may wait for delivery; 2 s by default.
     pub fn with_shutdown_timeout(mut self, timeout: Duration) -> Self {
-        self.shutdown_timeout = timeout;
+        self.code.shutdown_timeout = Some(timeout);
         self
     }
 
     /// How long the end of the process may wait for what was recorded last, where no guard is dropped: `std::process::exit`, a panic where panics abort, a panic while another unwinds. 2 s by default; zero waits for nothing. The panic hook, or a handler of the C library's `atexit`, blocks the ending thread for so long at most. See [Ending](crate#ending).
     pub fn with_exit_timeout(mut self, timeout: Duration) -> Self {
-        self.exit_timeout = timeout;
+        self.code.exit_timeout = Some(timeout);
         self
     }
 }

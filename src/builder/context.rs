@@ -24,30 +24,30 @@ impl Builder {
         self
     }
 
-    /// Whether personal data is sent: e-mail addresses, the addresses of clients, full names. Not by default. Sets the [scrubber](Self::with_scrubber)'s [option](Scrubber::with_default_pii).
+    /// Whether personal data is sent: e-mail addresses, the addresses of clients, full names. Not by default. Wins over the [scrubber](Self::with_scrubber)'s own [option](Scrubber::with_default_pii).
     #[doc(alias = "send_default_pii")]
     pub fn with_default_pii(mut self, personal: bool) -> Self {
-        self.scrubber = self.scrubber.with_default_pii(personal);
+        self.code.default_pii = Some(personal);
         self
     }
 
     /// Whether the resource says with which arguments the process was started (`process.command_args`); not by default. Secrets among them are taken out.
     pub fn with_process_arguments(mut self, arguments: bool) -> Self {
-        self.process_arguments = arguments;
+        self.code.process_arguments = Some(arguments);
         self
     }
 
     /// Whether log records say who they are for (`user.*`), as exceptions always do; not by default. Costs
     /// each of them about 0.1 µs.
     pub fn with_user_on_logs(mut self, user: bool) -> Self {
-        self.user_on[0] = user;
+        self.code.signals.logs.with_user = Some(user);
         self
     }
 
     /// Whether spans say who they are for (`user.*`), as exceptions always do; not by default. Costs each of
     /// them about 0.1 µs.
     pub fn with_user_on_spans(mut self, user: bool) -> Self {
-        self.user_on[1] = user;
+        self.code.signals.traces.with_user = Some(user);
         self
     }
 
@@ -67,7 +67,7 @@ impl Builder {
     /// assert_eq!((log.attribute("order.id"), log.attribute("basket")), (Some(&7.into()), None));
     /// ```
     pub fn with_span_fields_on_logs<F: Into<String>>(mut self, fields: impl IntoIterator<Item = F>) -> Self {
-        self.enrichment.span_fields.extend(fields.into_iter().map(Into::into));
+        self.code.span_fields.extend(fields.into_iter().map(Into::into));
         self
     }
 
@@ -85,7 +85,7 @@ impl Builder {
     /// assert_eq!(collected.span("order").events(), ["card charged"]);
     /// ```
     pub fn with_events_on_spans(mut self, events: bool) -> Self {
-        self.enrichment.events_on_spans = events;
+        self.code.events_on_spans = Some(events);
         self
     }
 
@@ -100,13 +100,13 @@ impl Builder {
     /// assert!(busy.is_some_and(|busy| busy >= 1_000_000));
     /// ```
     pub fn with_span_timings(mut self, timings: bool) -> Self {
-        self.enrichment.span_timings = timings;
+        self.code.span_timings = Some(timings);
         self
     }
 
     /// Entries of the `baggage` header that become tags of a request: what a caller sends along (see [`propagation`](crate::propagation)), or [`Scope::copy_baggage`](crate::Scope::copy_baggage) is given; none by default. Baggage comes from whoever calls: allow only what may be told.
     pub fn with_baggage<K: Into<String>>(mut self, keys: impl IntoIterator<Item = K>) -> Self {
-        self.baggage.extend(keys.into_iter().map(Into::into));
+        self.code.baggage.extend(keys.into_iter().map(Into::into));
         self
     }
 

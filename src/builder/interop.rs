@@ -1,7 +1,7 @@
 //! Beside OpenTelemetry's own API, see [`interop`](crate::interop).
 
 use super::Builder;
-use crate::export::config::Exporter;
+use crate::config::Exporter;
 
 impl Builder {
     /// Whether `tracing-opentelemetry`'s `OpenTelemetrySpanExt` works on crumbtrail's spans, see [`interop`](crate::interop); not by default. There must be no `OpenTelemetryLayer` beside it.

@@ -8,7 +8,7 @@ use crate::metrics::MetricTemporality;
 impl Builder {
     /// How often metrics are sent; every 60 s by default.
     pub fn with_metric_interval(mut self, interval: Duration) -> Self {
-        self.metric_interval = Some(interval);
+        self.code.metrics.interval = Some(interval);
         self
     }
 
@@ -20,13 +20,13 @@ impl Builder {
 
     /// What counters and histograms count from (`OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE`); [cumulative](MetricTemporality::Cumulative) by default.
     pub fn with_temporality(mut self, temporality: MetricTemporality) -> Self {
-        self.temporality = Some(temporality);
+        self.code.metrics.temporality = Some(temporality);
         self
     }
 
     /// Histograms with exponential buckets, whose bounds follow the values, instead of fixed ones (`OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION`); not by default. The backend must know them.
     pub fn with_exponential_histograms(mut self, exponential: bool) -> Self {
-        self.exponential_histograms = Some(exponential);
+        self.code.metrics.exponential = Some(exponential);
         self
     }
 

@@ -7,19 +7,7 @@ use std::{path::PathBuf, time::Duration};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 
 use super::SpanLimits;
-use crate::{delivery::LaneConfig, hooks::Hooks, ledger::RecordKind, spool, stack::in_app::OwnCrates};
-
-/// Where a signal goes (`OTEL_{TRACES,METRICS,LOGS}_EXPORTER`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Exporter {
-    /// To a collector, over OTLP. The default.
-    Otlp,
-    /// To standard output, a line each, for a look while developing.
-    Console,
-    /// Nowhere.
-    None,
-}
+use crate::{config::per_signal::PerSignal, delivery::LaneConfig, hooks::Hooks, ledger::RecordKind, spool, stack::in_app::OwnCrates};
 
 /// Where a signal goes.
 #[derive(Clone, Debug)]
@@ -47,18 +35,47 @@ pub(crate) struct WorkerConfig {
     pub(crate) sink: Option<Arc<crate::testing::Sink>>,
     pub(crate) spool: Option<SpoolConfig>,
     pub(crate) resource: Resource,
-    /// Exceptions, logs, spans, metrics.
-    pub(crate) destinations: [Destination; 4],
-    pub(crate) log_delay: Duration,
-    pub(crate) span_delay: Duration,
+    /// Exceptions go where logs go.
+    pub(crate) destinations: PerSignal<Destination>,
+    pub(crate) logs: Batching,
+    pub(crate) spans: Batching,
     pub(crate) metric_interval: Duration,
-    /// Records in one request at most: logs, spans.
-    pub(crate) max_batch: [u64; 2],
+}
+
+impl WorkerConfig {
+    pub(crate) fn destination(&self, kind: RecordKind) -> &Destination {
+        match kind {
+            RecordKind::Exceptions | RecordKind::Logs => &self.destinations.logs,
+            RecordKind::Spans => &self.destinations.traces,
+            RecordKind::Metrics => &self.destinations.metrics,
+        }
+    }
+}
+
+/// How records share a request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Batching {
+    /// How long one may wait for others.
+    pub(crate) delay: Duration,
+    /// Records in one request at most.
+    pub(crate) max: u64,
 }
 
 /// Where undelivered requests wait.
 pub(crate) struct SpoolConfig {
     pub(crate) path: PathBuf,
     pub(crate) limits: spool::Limits,
-    pub(crate) signals: [bool; RecordKind::ALL.len()],
+    /// What goes there besides exceptions.
+    pub(crate) signals: PerSignal<bool>,
+}
+
+impl SpoolConfig {
+    pub(crate) fn keeps(&self, kind: RecordKind) -> bool {
+        match kind {
+            RecordKind::Exceptions => true,
+            RecordKind::Logs => self.signals.logs,
+            RecordKind::Spans => self.signals.traces,
+            RecordKind::Metrics => self.signals.metrics,
+        }
+    }
 }

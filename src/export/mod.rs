@@ -203,7 +203,7 @@ impl Exporter {
         &mut self,
         bytes: &'a [u8],
         observed: u64,
-        max_batch: &[u64; 2],
+        [max_logs, max_spans]: [u64; 2],
         mut hold: impl FnMut(&Record<'_>) -> bool,
     ) -> &'a [u8] {
         let (mut rest, mut accepted) = (bytes, [0, 0]);
@@ -217,7 +217,7 @@ impl Exporter {
             if !catch_unwind(AssertUnwindSafe(|| self.record(&record, observed))).unwrap_or(false) {
                 self.core.ledger().lost(signal, LossReason::InternalError, 1);
             }
-            if self.logs.is_full(max_batch[0]) || self.spans.is_full(max_batch[1]) {
+            if self.logs.is_full(max_logs) || self.spans.is_full(max_spans) {
                 break;
             }
         }

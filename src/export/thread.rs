@@ -16,6 +16,7 @@ use super::{
     worker::{Ends, Worker},
 };
 use crate::{
+    ledger::RecordKind,
     spool::Spool,
     stack::resolve::Bases,
     state::{self, Core, Link},
@@ -93,7 +94,7 @@ fn runtime() -> io::Result<tokio::runtime::Runtime> {
 
 /// Opens the spool; without it everything works, in memory.
 fn open_spool(config: &SpoolConfig, core: &Arc<Core>, link: &Link, resource: &Resource, at_once: AtOnce) -> Option<Arc<Spool>> {
-    let spool = Spool::open(&config.path, config.limits, config.signals).map(Arc::new);
+    let spool = Spool::open(&config.path, config.limits, RecordKind::ALL.map(|kind| config.keeps(kind))).map(Arc::new);
     let spool = spool.map_err(|problem| crate::diagnose(format_args!("{problem}"))).ok()?;
     let (writer, resource) = (spool.writer(), resource.clone());
     let core = Arc::downgrade(core);

@@ -99,7 +99,7 @@ impl Worker {
             Destination::Otlp(lane) => Some((**lane).clone()),
             Destination::Console | Destination::Nowhere => None,
         };
-        let delivery = Delivery::new(core.clone(), config.destinations.each_ref().map(lane), ends.spool.as_deref());
+        let delivery = Delivery::new(core.clone(), RecordKind::ALL.map(|kind| lane(config.destination(kind))), ends.spool.as_deref());
         let (own, hooks) = (config.own.clone(), config.hooks.clone());
         #[cfg_attr(not(any(feature = "console", feature = "testing")), expect(unused_mut))]
         let mut exporter = Exporter::new(core.clone(), own, ends.bases, hooks, config.span_limits, config.exception_span_events);
@@ -291,17 +291,17 @@ impl Worker {
                 }
                 waits
             };
-            rest = self.exporter.records(rest, observed, &self.config.max_batch, hold);
+            rest = self.exporter.records(rest, observed, [self.config.logs.max, self.config.spans.max], hold);
             if rest.len() == before {
                 // Not a record: cannot be, and must not keep us here.
                 self.link.ledger.dropped(RecordKind::Logs, LossReason::InternalError, 1);
                 rest = &[];
                 break;
             }
-            if self.exporter.logs.is_full(self.config.max_batch[0]) {
+            if self.exporter.logs.is_full(self.config.logs.max) {
                 self.send_logs();
             }
-            if self.exporter.spans.is_full(self.config.max_batch[1]) {
+            if self.exporter.spans.is_full(self.config.spans.max) {
                 self.send_spans();
             }
         }
@@ -347,7 +347,7 @@ impl Worker {
                 }
                 drop(exception);
                 let request = request.encode_to_vec().into();
-                match &self.config.destinations[RecordKind::Exceptions as usize] {
+                match self.config.destination(RecordKind::Exceptions) {
                     Destination::Otlp(_) => self.delivery.submit(RecordKind::Exceptions, request, 1, earlier),
                     Destination::Console | Destination::Nowhere => self.send(RecordKind::Exceptions, 1, request, exporter::print_logs),
                 }

@@ -93,7 +93,7 @@ fn complete(state: &SpanState, core: &Core, flags: u8, end: u64) {
         let text = if flags & KEPT == 0 { Cow::Borrowed(text) } else { Cow::Owned(without_threshold(text)) };
         state.append(|body| record::append_str(body, record::key::TRACE_STATE, &text));
     }
-    if core.user_on[1] && state.feeds & feeds::SCOPE == 0 {
+    if core.user_on_spans && state.feeds & feeds::SCOPE == 0 {
         state.append(|body| user::append_to(body, core, trail));
     }
     if core.enrichment.span_timings {

@@ -130,7 +130,7 @@ impl CrumbtrailLayer {
                     enrich::add_span_fields(&mut buf, core, state, callsite);
                     length = record::seal(&mut buf);
                 }
-                if core.user_on[0] && !site.as_deref().is_some_and(user::is_named_by) {
+                if core.user_on_logs && !site.as_deref().is_some_and(user::is_named_by) {
                     user::append(&mut buf, length, core, trail);
                 }
                 instance.push(&buf, RecordKind::Logs, core);
@@ -181,7 +181,7 @@ impl CrumbtrailLayer {
             let callsite = record.callsite;
             enrich::add_span_fields(buf, core, state, callsite);
         }
-        if core.user_on[0] && !site.is_some_and(user::is_named_by) {
+        if core.user_on_logs && !site.is_some_and(user::is_named_by) {
             user::append_to(buf, core, state.and_then(|state| state.trail()));
         }
         record::seal(buf);
@@ -290,7 +290,7 @@ impl CrumbtrailLayer {
             return thread.return_scratch(buf);
         }
         let length = encoder.finish();
-        if let Some(trail) = state.trail().filter(|_| state.parent.is_none() && core.user_on != [false; 2]) {
+        if let Some(trail) = state.trail().filter(|_| state.parent.is_none() && (core.user_on_logs || core.user_on_spans)) {
             user::tell_scope(trail, &buf, state.feeds, site.as_deref());
         }
         state.append_fields_of(&buf[..length]);

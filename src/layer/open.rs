@@ -86,7 +86,7 @@ impl CrumbtrailLayer {
                 if let Some(carried) = carried {
                     carried.hand_to(trail);
                 }
-                if state.parent.is_none() && core.user_on != [false; 2] {
+                if state.parent.is_none() && (core.user_on_logs || core.user_on_spans) {
                     user::tell_scope(trail, &buf, feeds, site.as_deref());
                 }
                 if feeds & feeds::CRUMB != 0 {

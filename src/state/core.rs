@@ -72,8 +72,9 @@ pub(crate) struct Core {
     pub(crate) process_scope: ScopeCell,
     /// Baggage entries that become tags.
     pub(crate) baggage: Vec<String>,
-    /// Logs and spans say who they are for.
-    pub(crate) user_on: [bool; 2],
+    /// Logs, or spans, say who they are for.
+    pub(crate) user_on_logs: bool,
+    pub(crate) user_on_spans: bool,
     pub(crate) enrichment: Enrichment,
     /// Counts exceptions and limits their records.
     pub(crate) storm: Storm,
@@ -122,7 +123,8 @@ pub(crate) struct CoreConfig {
     pub(crate) outbox_bytes: usize,
     pub(crate) scrubber: Arc<Scrubber>,
     pub(crate) baggage: Vec<String>,
-    pub(crate) user_on: [bool; 2],
+    pub(crate) user_on_logs: bool,
+    pub(crate) user_on_spans: bool,
     pub(crate) enrichment: Enrichment,
     pub(crate) rate: ExceptionRate,
     pub(crate) has_hooks: bool,
@@ -177,7 +179,8 @@ impl Core {
             other_api: config.other_api.map(|make| make(this)),
             process_scope: ScopeCell::default(),
             baggage: config.baggage,
-            user_on: config.user_on,
+            user_on_logs: config.user_on_logs,
+            user_on_spans: config.user_on_spans,
             enrichment: config.enrichment,
             storm: Storm::new(config.rate),
             has_hooks: config.has_hooks,

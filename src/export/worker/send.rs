@@ -23,10 +23,10 @@ impl Worker {
             }
             now.duration_since(*since.get_or_insert(now)) >= delay
         };
-        if due(&mut self.since[0], self.exporter.logs.count(), self.config.log_delay) {
+        if due(&mut self.since[0], self.exporter.logs.count(), self.config.logs.delay) {
             self.send_logs();
         }
-        if due(&mut self.since[1], self.exporter.spans.count(), self.config.span_delay) {
+        if due(&mut self.since[1], self.exporter.spans.count(), self.config.spans.delay) {
             self.send_spans();
         }
         // At the end they have been read for the last time.
@@ -76,7 +76,7 @@ impl Worker {
             sink.request(signal, request);
             return self.link.ledger.delivered(signal, count);
         }
-        match &self.config.destinations[signal as usize] {
+        match self.config.destination(signal) {
             Destination::Otlp(_) => self.delivery.submit(signal, request, count, None),
             Destination::Console => {
                 print(&decoded(request));
