@@ -82,6 +82,13 @@ pub struct Builder {
 enum Mistake {
     Endpoint,
     Header(String),
+    #[cfg(feature = "config-file")]
+    ConfigFile {
+        path: std::path::PathBuf,
+        problem: String,
+    },
+    #[cfg(not(feature = "config-file"))]
+    NoConfigFiles,
 }
 
 impl From<Mistake> for InitError {
@@ -89,6 +96,10 @@ impl From<Mistake> for InitError {
         match mistake {
             Mistake::Endpoint => Self::Endpoint,
             Mistake::Header(name) => Self::Header { name },
+            #[cfg(feature = "config-file")]
+            Mistake::ConfigFile { path, problem } => Self::ConfigFile { path, problem },
+            #[cfg(not(feature = "config-file"))]
+            Mistake::NoConfigFiles => Self::Unsupported { what: "the file that OTEL_CONFIG_FILE names", feature: "config-file" },
         }
     }
 }
@@ -124,14 +135,40 @@ impl fmt::Debug for Builder {
 }
 
 impl Builder {
-    /// Reads the `OTEL_*` variables of this process, and `GIT_COMMIT_SHA` or `VCS_REF`. A bad value is diagnosed once and the default used.
+    /// Reads the `OTEL_*` variables of this process, and `GIT_COMMIT_SHA` or `VCS_REF`. A bad value is diagnosed once and the default used. Where `OTEL_CONFIG_FILE` names a file, that is read instead (feature `config-file`).
     pub fn with_env(self) -> Self {
         self.with_env_vars(&EnvVars::of_process())
     }
 
     /// Reads variables from data, see [`with_env`](Self::with_env).
     pub fn with_env_vars(mut self, environment: &EnvVars) -> Self {
-        self.read = config::env::read(environment);
+        match environment.config_file() {
+            Some(path) => self.read_file(&path, environment),
+            None => {
+                self.read = config::env::read(environment);
+                self
+            }
+        }
+    }
+
+    /// Reads a file of OpenTelemetry's declarative configuration, as `OTEL_CONFIG_FILE` asks [`with_env`](Self::with_env) for. Variables count in it where it refers to them, and nowhere else. What of it is not known is a [warning](Telemetry::warnings) with line and column; a file that cannot be used is an [`InitError`] of [`build`](Self::build). See docs/CONFIG-FILE.md.
+    #[cfg(feature = "config-file")]
+    pub fn with_config_file(self, path: impl AsRef<std::path::Path>) -> Self {
+        self.read_file(path.as_ref(), &EnvVars::of_process())
+    }
+
+    #[cfg(feature = "config-file")]
+    fn read_file(mut self, path: &std::path::Path, environment: &EnvVars) -> Self {
+        match config::file::read(path, environment) {
+            Ok(read) => self.read = read,
+            Err(problem) => _ = self.mistake.get_or_insert(Mistake::ConfigFile { path: path.to_owned(), problem }),
+        }
+        self
+    }
+
+    #[cfg(not(feature = "config-file"))]
+    fn read_file(mut self, _: &std::path::Path, _: &EnvVars) -> Self {
+        self.mistake.get_or_insert(Mistake::NoConfigFiles);
         self
     }
 

@@ -31,6 +31,14 @@ pub enum InitError {
     /// The proxy given in code is not an address. It is not shown: it may hold credentials.
     #[error("the proxy given in code is not a URL that can be used; expected something like http://proxy.internal:3128")]
     Proxy,
+    /// The file of `OTEL_CONFIG_FILE`, or of [`Builder::with_config_file`](crate::Builder::with_config_file), cannot be used.
+    #[error("the configuration file {} cannot be used: {problem}", path.display())]
+    ConfigFile {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What is wrong, with line and column where it is in the file.
+        problem: String,
+    },
     /// What was asked for is not built in.
     #[error("{what} needs crumbtrail's feature {feature:?}; enable it in Cargo.toml, or ask for something else")]
     Unsupported {

@@ -71,7 +71,7 @@
 //! | middleware | | `tower`, `axum-0-8`, `actix-web-4`, `reqwest-0-13`, `reqwest-middleware-0-5` |
 //! | OpenTelemetry's own API | | `tracing-opentelemetry-0-34`, `tracing-opentelemetry-0-33` |
 //! | where it ends up | `spool` (undelivered exceptions wait on disk), `console` (events and captured errors on standard error: text on a terminal, JSON lines otherwise) | `cli` (the program `crumbtrail`) |
-//! | and | | `testing` (the test kit), `shutdown` (a graceful end) |
+//! | and | | `config-file` (a file instead of the environment), `testing` (the test kit), `shutdown` (a graceful end) |
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, clippy::print_stderr))]
 

@@ -39,6 +39,18 @@ impl EnvVars {
     pub fn of_process() -> Self {
         std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value))).collect()
     }
+
+    /// The file that is to be read instead of the other variables.
+    pub(crate) fn config_file(&self) -> Option<PathBuf> {
+        let named = |name: &str| self.0.get(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        named("OTEL_CONFIG_FILE").or_else(|| named("OTEL_EXPERIMENTAL_CONFIG_FILE"))
+    }
+
+    /// The value of one, if it is text.
+    #[cfg(feature = "config-file")]
+    pub(crate) fn get(&self, name: &str) -> Option<String> {
+        self.0.get(name)?.to_str().map(str::to_owned)
+    }
 }
 
 impl<K: Into<String>, V: Into<OsString>> FromIterator<(K, V)> for EnvVars {
@@ -79,12 +91,11 @@ impl fmt::Display for Warning {
 }
 
 /// Variables that the specification knows and that have no meaning here, as docs/ENVIRONMENT.md says.
-pub(crate) const UNUSED: [&str; 14] = [
+pub(crate) const UNUSED: [&str; 13] = [
     "OTEL_BLRP_EXPORT_TIMEOUT",
     "OTEL_BLRP_MAX_QUEUE_SIZE",
     "OTEL_BSP_EXPORT_TIMEOUT",
     "OTEL_BSP_MAX_QUEUE_SIZE",
-    "OTEL_CONFIG_FILE",
     "OTEL_ENTITIES",
     "OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT",
     "OTEL_EXPORTER_PROMETHEUS_HOST",
@@ -147,6 +158,12 @@ pub(crate) fn read(environment: &EnvVars) -> Read {
         unused: UNUSED.into_iter().filter(|name| environment.0.get(*name).is_some_and(|value| !value.is_empty())).collect(),
         proxies: Some(Proxies::read(environment)),
     }
+}
+
+/// What some detectors find, of those that [`platform`] has.
+#[cfg(feature = "config-file")]
+pub(crate) fn detected(environment: &EnvVars, detectors: &str) -> Result<Vec<(String, String)>, String> {
+    Ok(platform::detect(environment, Path::new("/"), platform::parse(detectors)?))
 }
 
 /// Looks variables up and notes what is wrong with them.

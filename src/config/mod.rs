@@ -1,8 +1,10 @@
 //! What only set-up names: protocols, exporters, filters, forms of output.
 //!
-//! Code wins over the environment, or over a file; those win over the defaults.
+//! Code wins over the environment, or over a [file](crate::Builder::with_config_file) instead of it; those win over the defaults.
 
 pub(crate) mod env;
+#[cfg(feature = "config-file")]
+pub(crate) mod file;
 mod lanes;
 pub(crate) mod parse;
 pub(crate) mod per_signal;

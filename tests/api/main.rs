@@ -4,6 +4,8 @@
 mod support;
 
 mod collector;
+#[cfg(feature = "config-file")]
+mod config_file;
 #[cfg(all(feature = "grpc", feature = "http"))]
 mod credentials;
 mod delivery;
