@@ -60,7 +60,7 @@ impl Builder {
         self
     }
 
-    /// How requests are compressed; not at all by default. One whose feature is not built in is an [`InitError`].
+    /// How requests are compressed; not at all by default. One whose feature is not built in is an [`InitError`](crate::InitError).
     pub fn with_compression(mut self, compression: Compression) -> Self {
         self.code.every.compression = Some(compression);
         self
