@@ -15,7 +15,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, Once, PoisonError, Weak,
+        Arc, Mutex, Once, Weak,
         atomic::{AtomicBool, Ordering},
         mpsc,
     },
@@ -23,6 +23,7 @@ use std::{
 };
 
 use crate::{
+    lock::lock,
     state::{Command, Core, Link, Settled},
     unwind::guarded,
 };
@@ -44,7 +45,7 @@ static RUNNING: Mutex<Vec<Weak<Core>>> = Mutex::new(Vec::new());
 /// Sends what is left when the process exits. The handler is registered once, and stays.
 pub(crate) fn look_after(core: &Arc<Core>) {
     {
-        let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut running = lock(&RUNNING);
         running.retain(|core| core.strong_count() > 0);
         running.push(Arc::downgrade(core));
     }

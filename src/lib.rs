@@ -97,6 +97,7 @@ mod hooks;
 pub mod interop;
 mod layer;
 mod ledger;
+mod lock;
 #[cfg(feature = "log")]
 mod log_bridge;
 mod main_error;

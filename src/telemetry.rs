@@ -4,7 +4,7 @@ use std::{
     fmt,
     panic::Location,
     sync::{
-        Arc, PoisonError,
+        Arc,
         atomic::{AtomicUsize, Ordering},
         mpsc,
     },
@@ -25,6 +25,7 @@ use crate::{
     filter::Filter,
     layer::{self, PerLayerFilter},
     ledger::{FlushReport, RecordKind, Stats},
+    lock::lock,
     state::{self, Command, Core, CrumbtrailLayer, Settled, SoleSubscriber},
 };
 
@@ -195,7 +196,7 @@ impl Telemetry {
             return self.settle(Duration::ZERO, |deadline, reply| Command::Shutdown { deadline, reply }).1;
         }
         let link = self.inner.core.link_here();
-        let worker = link.worker.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let worker = lock(&link.worker).take();
         let Some(worker) = worker else { return Ok(FlushReport::default()) };
         // First: what is recorded from now on is not recorded, rather than lost between the last look and the end.
         self.inner.core.close();

@@ -18,6 +18,7 @@ use crate::{
     filter::{Filter, Filters},
     metrics::MetricForm,
     propagation::Propagators,
+    random,
     sampling::Sampler,
     service::ServiceInfo,
     spool,
@@ -178,7 +179,7 @@ fn resource(service: &ServiceInfo, settings: &Settings) -> Vec<(String, String)>
     let environment = if cfg!(debug_assertions) { "development" } else { "production" };
     let mut all = vec![
         pair("service.name", service.name.clone()),
-        pair("service.instance.id", uuid::Uuid::new_v4().to_string()),
+        pair("service.instance.id", random::uuid()),
         pair("deployment.environment.name", environment.to_owned()),
     ];
     all.extend(service.version.clone().map(|version| pair("service.version", version)));

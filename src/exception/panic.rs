@@ -4,7 +4,7 @@
 
 use std::{
     panic::PanicHookInfo,
-    sync::{Arc, Mutex, PoisonError, Weak, atomic::Ordering},
+    sync::{Arc, Mutex, Weak, atomic::Ordering},
 };
 
 use super::{
@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     clock::now,
+    lock::lock,
     scrub::SLACK,
     state::{self, Core, thread},
     text::cut,
@@ -43,7 +44,7 @@ type Hook = Box<dyn Fn(&PanicHookInfo<'_>) + Send + Sync>;
 /// Taking and setting are two steps: between them, another of ours would be lost.
 fn chain(hook: impl FnOnce(Hook) -> Hook) {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let _one = lock(&ONE_AT_A_TIME);
     std::panic::set_hook(hook(std::panic::take_hook()));
 }
 

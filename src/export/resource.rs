@@ -39,7 +39,7 @@ pub(crate) fn of_this_process(resource: &Resource) -> Resource {
     let made_here = resource.attributes.iter().any(|attribute| attribute.key == PROCESS && attribute.value == Some(value::int(process)));
     if !made_here {
         value::set(&mut resource.attributes, PROCESS, value::int(process));
-        value::set(&mut resource.attributes, INSTANCE, value::string(uuid::Uuid::new_v4().to_string()));
+        value::set(&mut resource.attributes, INSTANCE, value::string(crate::random::uuid()));
     }
     resource
 }

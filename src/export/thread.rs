@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     ledger::RecordKind,
+    lock::lock,
     spool::Spool,
     stack::resolve::Bases,
     state::{self, Core, Link},
@@ -51,7 +52,7 @@ pub(crate) fn start(core: &Arc<Core>, link: &Arc<Link>, config: &Arc<WorkerConfi
         let mut worker = worker_runtime.local.block_on(&worker_runtime.runtime, async { Worker::new(core, ends, config, alive) });
         worker_runtime.work(&mut worker, &ended.core);
     })?;
-    *link.worker.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(thread);
+    *lock(&link.worker) = Some(thread);
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use std::{
     collections::HashMap,
     hash::{BuildHasherDefault, Hasher},
     sync::{
-        Arc, OnceLock, PoisonError, RwLock,
+        Arc, OnceLock, RwLock,
         atomic::{AtomicBool, AtomicI64, Ordering},
     },
 };
@@ -25,6 +25,7 @@ use super::Meters;
 use crate::{
     clock::now,
     fork::{Mutex, PerProcess},
+    lock::{read, write},
     trail::record::SpanIds,
 };
 
@@ -167,7 +168,7 @@ impl Durations {
     fn record(&self, attributes: &[(&'static str, Attribute<'_>)], seconds: f64, sampled: impl FnOnce() -> Option<SpanIds>) {
         let hash = quick_hash(attributes);
         {
-            let series = self.series.read().unwrap_or_else(PoisonError::into_inner);
+            let series = read(&self.series);
             if let Some(series) = series.get(&hash).and_then(|alike| alike.iter().find(|series| series.is_of(attributes))) {
                 return series.record(seconds, sampled);
             }
@@ -183,7 +184,7 @@ impl Durations {
 
     #[cold]
     fn insert(&self, hash: u64, attributes: &[(&'static str, Attribute<'_>)]) -> Option<Arc<Series>> {
-        let mut all = self.series.write().unwrap_or_else(PoisonError::into_inner);
+        let mut all = write(&self.series);
         let alike = all.get(&hash).map(Vec::as_slice).unwrap_or_default();
         let is_full = all.len() >= MAX_SERIES || alike.len() >= MAX_ALIKE;
         if let Some(known) = alike.iter().find(|series| series.is_of(attributes)) {
@@ -198,7 +199,7 @@ impl Durations {
     }
 
     fn take_exemplars(&self) -> HashMap<String, Vec<Exemplar>> {
-        let all = self.series.read().unwrap_or_else(PoisonError::into_inner);
+        let all = read(&self.series);
         let found =
             all.values().flatten().map(|series| &**series).chain(self.overflow.get()).map(|series| (series.key(), series.take_exemplars()));
         found.filter(|(_, exemplars)| !exemplars.is_empty()).collect()

@@ -21,7 +21,7 @@ mod sync {
 }
 
 use std::sync::{
-    Arc, Mutex, PoisonError,
+    Arc, Mutex,
     atomic::{AtomicBool, AtomicUsize, Ordering, fence},
 };
 
@@ -33,6 +33,7 @@ use self::{
     ring::{Near, SpscRing},
 };
 use crate::ledger::{Ledger, LossReason, RecordKind};
+use crate::lock::lock;
 
 /// One thread's ring. The thread holds one `Arc`, the worker the other.
 pub(crate) struct Outbox {
@@ -126,13 +127,13 @@ impl Outboxes {
             waker: waker.clone(),
             missed: Missed::default(),
         });
-        self.all.lock().unwrap_or_else(PoisonError::into_inner).as_mut()?.push(outbox.clone());
+        lock(&self.all).as_mut()?.push(outbox.clone());
         Some(Producer { near: Near::default(), outbox })
     }
 
     /// Every thread's, to be [emptied](Self::take) one after the other. The lock is not held meanwhile: a thread's first record would wait for it.
     pub(crate) fn all(&self) -> Vec<Arc<Outbox>> {
-        self.all.lock().unwrap_or_else(PoisonError::into_inner).clone().unwrap_or_default()
+        lock(&self.all).clone().unwrap_or_default()
     }
 
     /// Moves a thread's records to `out`, so many bytes of them or a little more; tells the ledger what is
@@ -150,7 +151,7 @@ impl Outboxes {
         if has_more {
             return Some(outbox);
         }
-        if has_ended && let Some(all) = self.all.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+        if has_ended && let Some(all) = lock(&self.all).as_mut() {
             all.retain(|known| !Arc::ptr_eq(known, &outbox));
         }
         if has_ended
@@ -175,13 +176,13 @@ impl Outboxes {
 
     /// Tells the ledger what threads did not hand over so far.
     pub(crate) fn tell(&self, ledger: &Ledger) {
-        let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = lock(&self.all);
         all.iter().flatten().for_each(|outbox| outbox.missed.tell(ledger));
     }
 
     /// Takes no new ones any more, and forgets those there are.
     pub(crate) fn close(&self) {
-        *self.all.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *lock(&self.all) = None;
     }
 }
 

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeSet,
     path::Path,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -16,7 +16,7 @@ use super::{
     frame::HEADER,
     segment::{Segment, Ticket},
 };
-use crate::{failpoint::step, ledger::RecordKind};
+use crate::{failpoint::step, ledger::RecordKind, lock::lock};
 
 /// After a failure to write, the next attempt.
 const RETRY: Duration = Duration::from_secs(5);
@@ -91,7 +91,7 @@ impl Spool {
 /// What [`Spool::adopt`] does, for whoever has no spool of their own.
 pub(super) fn adopt_all(state: &Arc<StateDir>, age: Duration, said: &Mutex<BTreeSet<String>>, take: &mut dyn FnMut(RecordKind, Adopted)) {
     let say_once = |what: String| {
-        if said.lock().unwrap_or_else(PoisonError::into_inner).insert(what.clone()) {
+        if lock(said).insert(what.clone()) {
             crate::diagnose(format_args!("{what}"));
         }
     };
@@ -139,7 +139,7 @@ impl Writer {
         step("spool::hook::before");
         // Twice, as the worker may just be going on to the next segment.
         let ticket = (0..2).find_map(|_| {
-            let segment = self.current.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
+            let segment = lock(&self.current).clone()?;
             let entry = Entry { payload: request, records: 1, written: Moment::now() };
             segment.append(RecordKind::Exceptions, entry, self.limits.age).ok()
         });
@@ -189,7 +189,7 @@ impl Chain {
 
     /// The segment to write to; a new one when the last is full. The last stays where a new one cannot be made: the panic hook has nothing else.
     fn segment(&mut self) -> Result<Arc<Segment>, Unusable> {
-        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let current = lock(&self.current).clone();
         // After a failure, a file of its own: the present one may be the reason.
         if let Some(segment) = current.as_ref().filter(|segment| segment.length() < self.limits.segment() && self.failed.is_none()) {
             return Ok(segment.clone());
@@ -200,14 +200,14 @@ impl Chain {
             // Out of file descriptors, say: there is still room behind the mark.
             Err(error) => return current.filter(|_| self.failed.is_none()).ok_or(error),
         };
-        let full = self.current.lock().unwrap_or_else(PoisonError::into_inner).replace(fresh.clone());
+        let full = lock(&self.current).replace(fresh.clone());
         full.iter().for_each(|full| full.seal());
         Ok(fresh)
     }
 
     /// If nothing waits in the present segment it goes, and its room with it.
     pub(crate) fn seal_if_idle(&mut self) {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = lock(&self.current);
         if current.as_ref().is_some_and(|segment| segment.is_idle() && segment.length() > 0) {
             current.take().iter().for_each(|segment| segment.seal());
         }
@@ -215,7 +215,7 @@ impl Chain {
 
     /// No more is added to the present segment.
     fn seal(&mut self) {
-        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let current = lock(&self.current).take();
         current.iter().for_each(|segment| segment.seal());
     }
 }

@@ -8,7 +8,7 @@ use std::{
     io,
     os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use rustix::{
@@ -17,6 +17,7 @@ use rustix::{
 };
 
 use crate::failpoint::step;
+use crate::lock::lock;
 
 /// Ends the names of the directories of processes.
 const RUN: &str = ".run";
@@ -83,7 +84,7 @@ impl StateDir {
     }
 
     fn try_create_run(self: &Arc<Self>) -> Result<RunDir, Unusable> {
-        let id = uuid::Uuid::new_v4().simple().to_string();
+        let id = format!("{:032x}", crate::random::random_id());
         let (unready, name) = (format!("{UNREADY}{id}"), format!("{id}{RUN}"));
         step("spool::run::create");
         mkdirat(&self.fd, unready.as_str(), Mode::RWXU)?;
@@ -148,7 +149,7 @@ impl RunDir {
     }
 
     fn with<T>(&self, run: impl FnOnce(&OwnedFd) -> Result<T, Unusable>) -> Result<T, Unusable> {
-        match &*self.fd.lock().unwrap_or_else(PoisonError::into_inner) {
+        match &*lock(&self.fd) {
             Some(fd) => run(fd),
             None => Err(Unusable::Io(io::Error::other("it is another process's"))),
         }

@@ -1,6 +1,7 @@
 //! Stacks. The caller captures raw return addresses; the worker gives them names.
 
 pub(crate) mod in_app;
+mod maps;
 mod modules;
 pub(crate) mod resolve;
 pub(crate) mod statics;

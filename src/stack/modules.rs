@@ -9,6 +9,8 @@ use std::{
     sync::Arc,
 };
 
+use super::maps;
+
 /// One executable mapping of a file into this process.
 pub(super) struct Module {
     pub(super) start: usize,
@@ -84,18 +86,17 @@ fn copied(_: File) -> Option<(PathBuf, Option<File>)> {
     None
 }
 
-/// The executable mappings. `/proc/self/maps` is a line each: `start-end perms offset device inode path`.
+/// The executable mappings.
 pub(super) fn of_this_process() -> Vec<Module> {
-    let Ok(maps) = std::fs::read_to_string("/proc/self/maps") else { return Vec::new() };
+    let maps = maps::read();
     let mut head: Option<(&str, usize)> = None;
     let mut modules = Vec::new();
-    for line in maps.lines() {
-        let Some(mapping) = Mapping::parse(line) else { continue };
+    for mapping in maps::of_files(&maps) {
         // A file's mappings follow each other.
         if mapping.offset == 0 {
             head = Some((mapping.path, mapping.start));
         }
-        if mapping.is_executable {
+        if mapping.permissions.contains('x') {
             modules.push(Module {
                 start: mapping.start,
                 end: mapping.end,
@@ -106,31 +107,6 @@ pub(super) fn of_this_process() -> Vec<Module> {
         }
     }
     modules
-}
-
-struct Mapping<'a> {
-    start: usize,
-    end: usize,
-    offset: u64,
-    is_executable: bool,
-    path: &'a str,
-}
-
-impl<'a> Mapping<'a> {
-    /// `None`: it is no file's.
-    fn parse(line: &'a str) -> Option<Self> {
-        let mut parts = line.split_ascii_whitespace();
-        let (start, end) = parts.next()?.split_once('-')?;
-        let is_executable = parts.next()?.contains('x');
-        let offset = u64::from_str_radix(parts.next()?, 16).ok()?;
-        Some(Self {
-            start: usize::from_str_radix(start, 16).ok()?,
-            end: usize::from_str_radix(end, 16).ok()?,
-            offset,
-            is_executable,
-            path: &line[line.find('/')?..],
-        })
-    }
 }
 
 #[cfg(all(test, target_os = "linux"))]

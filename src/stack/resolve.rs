@@ -103,7 +103,7 @@ impl Resolver {
     /// One that an earlier test has left, which knows most names already; else a new one.
     #[cfg(feature = "testing")]
     pub(crate) fn left_by_another(own: &OwnCrates) -> Self {
-        let mut idle = LEFT.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut idle = crate::lock::lock(&LEFT);
         let found = idle.iter().position(|resolver| *resolver.own == *own);
         found.map_or_else(|| Self::new(own.clone()), |index| idle.swap_remove(index))
     }
@@ -111,7 +111,7 @@ impl Resolver {
     /// Keeps it for the next test.
     #[cfg(feature = "testing")]
     pub(crate) fn leave(self) {
-        LEFT.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(self);
+        crate::lock::lock(&LEFT).push(self);
     }
 
     pub(crate) fn new(own: OwnCrates) -> Self {

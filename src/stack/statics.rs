@@ -4,6 +4,8 @@
 
 use std::ops::Range;
 
+use super::maps;
+
 /// The read-only mappings of files into this process, in order. Empty where the system does not tell.
 #[derive(Default)]
 pub(crate) struct Statics(Vec<Range<usize>>);
@@ -14,15 +16,9 @@ const MAX_TEMPLATE: usize = 256;
 impl Statics {
     /// As it is now: what is loaded later counts as variable.
     pub(crate) fn of_this_process() -> Self {
-        let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
-        let ranges = maps.lines().filter_map(|line| {
-            let mut parts = line.split_ascii_whitespace();
-            let (start, end) = parts.next()?.split_once('-')?;
-            let is_static = parts.next()?.starts_with("r-") && line.contains('/');
-            let range = usize::from_str_radix(start, 16).ok()?..usize::from_str_radix(end, 16).ok()?;
-            is_static.then_some(range)
-        });
-        Self(ranges.collect())
+        let maps = maps::read();
+        let read_only = maps::of_files(&maps).filter(|mapping| mapping.permissions.starts_with("r-"));
+        Self(read_only.map(|mapping| mapping.start..mapping.end).collect())
     }
 
     /// Of a text to come: its literals, with `{}` for what is between them. `None` where literals cannot be told from variables.

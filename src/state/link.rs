@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, Once, OnceLock, PoisonError,
+        Arc, Mutex, Once, OnceLock,
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::Instant,
@@ -15,6 +15,7 @@ use crate::{
     exception::Draft,
     fork,
     ledger::Ledger,
+    lock::lock,
     outbox::{Express, Outboxes, Waker},
     spool::Ticket,
 };
@@ -90,7 +91,7 @@ impl Link {
 
     /// The worker's end of the commands, once.
     pub(crate) fn take_receiver(&self) -> Option<UnboundedReceiver<Command>> {
-        self.receiver.lock().unwrap_or_else(PoisonError::into_inner).take()
+        lock(&self.receiver).take()
     }
 
     pub(crate) fn keeps_by(&self, keep: Keep) {

@@ -1,6 +1,6 @@
 //! Where a captured scope's worker puts what it would send.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use bytes::Bytes;
 use opentelemetry_proto::tonic::collector::{
@@ -9,7 +9,7 @@ use opentelemetry_proto::tonic::collector::{
 use prost::Message;
 
 use super::view::{Collected, Log, Metric, Span};
-use crate::{Exception, ledger::RecordKind};
+use crate::{Exception, ledger::RecordKind, lock::lock};
 
 /// Everything so far.
 #[derive(Debug, Default)]
@@ -58,6 +58,6 @@ impl Sink {
     }
 
     fn with<T>(&self, change: impl FnOnce(&mut Collected) -> T) -> T {
-        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        change(&mut lock(&self.0))
     }
 }

@@ -184,7 +184,9 @@ fn is_id(text: &str) -> bool {
 fn uid_of_pod(text: &str) -> Option<String> {
     text.match_indices("pod").find_map(|(at, _)| {
         let uid = text.get(at + 3..at + 39)?.replace('_', "-");
-        uuid::Uuid::parse_str(&uid).is_ok().then_some(uid)
+        let is_dash = |at: usize| matches!(at, 8 | 13 | 18 | 23);
+        let is_uuid = uid.bytes().enumerate().all(|(at, byte)| if is_dash(at) { byte == b'-' } else { byte.is_ascii_hexdigit() });
+        is_uuid.then_some(uid)
     })
 }
 

@@ -2,12 +2,14 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, RwLock},
 };
 
 use metrics::Key;
 
 use super::cells::Cell;
+
+use crate::lock::{read, write};
 
 const PARTS: usize = 16;
 
@@ -23,13 +25,13 @@ impl<T> Registry<T> {
 
     /// A key's cell.
     pub(super) fn get(&self, key: &Key) -> Option<Arc<Cell<T>>> {
-        let part = self.part(key).read().unwrap_or_else(PoisonError::into_inner);
+        let part = read(self.part(key));
         find(part.get(&key.get_hash())?, key)
     }
 
     /// A key's cell, made if there is none. No other is made for it meanwhile.
     pub(super) fn get_or_make(&self, key: &Key, make: impl FnOnce() -> Arc<Cell<T>>) -> Arc<Cell<T>> {
-        let mut part = self.part(key).write().unwrap_or_else(PoisonError::into_inner);
+        let mut part = write(self.part(key));
         let row = part.entry(key.get_hash()).or_default();
         find(row, key).unwrap_or_else(|| {
             let cell = make();
