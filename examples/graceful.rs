@@ -26,7 +26,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;
     println!("listening on http://{}", listener.local_addr()?);
     let serve = |signal| axum::serve(listener, app).with_graceful_shutdown(signal).into_future();
-    match crumbtrail::until_signal(serve, Duration::from_secs(10)).await {
+    match crumbtrail::shutdown::until_signal(serve, Duration::from_secs(10)).await {
         Some(outcome) => outcome?,
         None => eprintln!("some requests took too long; they are cut off"),
     }

@@ -183,7 +183,7 @@ impl Builder {
         self.with_resource_attribute("deployment.environment.name", name)
     }
 
-    /// More crates that are the service's own: their frames are marked as such in reports, and their DEBUG events are kept as breadcrumbs. Crates of the same workspace are known without it, see [`ServiceInfo::with_workspace_of`](crate::ServiceInfo::with_workspace_of).
+    /// More crates that are the service's own: their frames are marked as such in reports, and their DEBUG events are kept as breadcrumbs. Crates of the same workspace are known without it, see [`ServiceInfo::with_workspace_of`](crate::config::ServiceInfo::with_workspace_of).
     pub fn with_own_crates<C: Into<String>>(mut self, crates: impl IntoIterator<Item = C>) -> Self {
         self.own_crates.extend(crates.into_iter().map(Into::into));
         self

@@ -57,7 +57,7 @@
 //! | a panic where panics abort, or while another unwinds, or in an `extern "C"` function | all: the panic hook waits, within the exit timeout |
 //! | `std::process::abort`, `_exit`, a signal that kills, power | nothing. With a [state directory](Builder::with_state_dir) the next process sends what is on disk |
 //!
-//! Signals that ask for an end are the program's to hear, by [`until_signal`] or otherwise; then `main` returns.
+//! Signals that ask for an end are the program's to hear, by [`shutdown::until_signal`] or otherwise; then `main` returns.
 //!
 //! # Features
 //!
@@ -113,7 +113,7 @@ mod scope;
 mod scrub;
 mod service;
 #[cfg(all(feature = "shutdown", unix))]
-mod shutdown;
+pub mod shutdown;
 pub mod spool;
 mod stack;
 mod state;
@@ -137,14 +137,8 @@ pub use crate::{
     sampling::Sampler,
     scope::{FlagEvaluation, Scope, User, clear_user, flag_evaluated, set_context, set_session, set_tag, set_user},
     scrub::Scrubber,
-    service::ServiceInfo,
     telemetry::{Telemetry, TelemetryGuard},
 };
-
-#[cfg(feature = "metrics-0-24")]
-pub use crate::metrics::recorder::MetricsRecorder;
-#[cfg(all(feature = "shutdown", unix))]
-pub use crate::shutdown::{ShutdownSignal, shutdown_signal, until_signal};
 
 /// What can be captured, and what an [`Exception`] is made of.
 pub mod errors {
@@ -177,7 +171,7 @@ pub mod stats {
 ///
 /// # Errors
 /// A global subscriber is installed already, or the worker thread could not be started.
-pub fn init(service: ServiceInfo) -> Result<TelemetryGuard, InitError> {
+pub fn init(service: config::ServiceInfo) -> Result<TelemetryGuard, InitError> {
     builder(service).with_env().install()
 }
 
@@ -198,7 +192,7 @@ pub fn init(service: ServiceInfo) -> Result<TelemetryGuard, InitError> {
 ///
 /// # Errors
 /// The environment asks for what cannot work, or the worker thread could not be started.
-pub fn layer<S>(service: ServiceInfo) -> Result<impl tracing_subscriber::Layer<S> + Send + Sync + use<S>, InitError>
+pub fn layer<S>(service: config::ServiceInfo) -> Result<impl tracing_subscriber::Layer<S> + Send + Sync + use<S>, InitError>
 where
     S: tracing_core::Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a> + Send + Sync,
 {

@@ -94,7 +94,7 @@ pub(crate) fn is_within_workspace(file: &str) -> bool {
 #[macro_export]
 macro_rules! service {
     () => {
-        $crate::ServiceInfo::new(env!("CARGO_PKG_NAME"))
+        $crate::config::ServiceInfo::new(env!("CARGO_PKG_NAME"))
             .with_version(env!("CARGO_PKG_VERSION"))
             .with_crate(module_path!())
             .with_crate(env!("CARGO_PKG_NAME"))

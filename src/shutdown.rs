@@ -25,13 +25,13 @@ use tokio::sync::watch;
 /// # async fn serve(app: axum::Router) -> Result<(), Box<dyn std::error::Error>> {
 /// let telemetry = crumbtrail::init(crumbtrail::service!())?;
 /// let listener = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;
-/// axum::serve(listener, app).with_graceful_shutdown(crumbtrail::shutdown_signal()).await?;
+/// axum::serve(listener, app).with_graceful_shutdown(crumbtrail::shutdown::signal()).await?;
 /// drop(telemetry); // delivers what is left, within its budget
 /// # assert!(true);
 /// # Ok(())
 /// # }
 /// ```
-pub fn shutdown_signal() -> ShutdownSignal {
+pub fn signal() -> ShutdownSignal {
     static ASKED: OnceLock<Option<watch::Sender<bool>>> = OnceLock::new();
     let asked = ASKED.get_or_init(|| {
         listen()
@@ -50,7 +50,7 @@ pub fn shutdown_signal() -> ShutdownSignal {
     }))
 }
 
-/// The future of [`shutdown_signal`].
+/// The future of [`signal`].
 #[must_use = "futures do nothing unless polled"]
 pub struct ShutdownSignal(Pin<Box<dyn Future<Output = ()> + Send>>);
 
@@ -78,19 +78,19 @@ impl Future for ShutdownSignal {
 ///
 /// let listener = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;
 /// let serve = |signal| axum::serve(listener, app).with_graceful_shutdown(signal).into_future();
-/// let finished = crumbtrail::until_signal(serve, Duration::from_secs(10)).await;
+/// let finished = crumbtrail::shutdown::until_signal(serve, Duration::from_secs(10)).await;
 /// # assert!(finished.is_some());
 /// # Ok(())
 /// # }
 /// ```
 pub async fn until_signal<F: Future>(serve: impl FnOnce(ShutdownSignal) -> F, grace: Duration) -> Option<F::Output> {
     let over = async {
-        shutdown_signal().await;
+        signal().await;
         tokio::time::sleep(grace).await;
     };
     tokio::select! {
         biased;
-        output = serve(shutdown_signal()) => Some(output),
+        output = serve(signal()) => Some(output),
         () = over => None,
     }
 }

@@ -45,7 +45,7 @@ fn service() {
         let router = Router::new().route("/slow", get(slow)).route("/endless", get(endless)).layer(ServerLayer::for_axum());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         println!("{}", listener.local_addr().expect("bound"));
-        crumbtrail::until_signal(|signal| axum::serve(listener, router).with_graceful_shutdown(signal).into_future(), grace).await
+        crumbtrail::shutdown::until_signal(|signal| axum::serve(listener, router).with_graceful_shutdown(signal).into_future(), grace).await
     });
     println!("finished {}", finished.is_some());
     runtime.shutdown_background();
@@ -55,7 +55,7 @@ fn service() {
 
 async fn slow() -> &'static str {
     println!("serving");
-    crumbtrail::shutdown_signal().await;
+    crumbtrail::shutdown::signal().await;
     error!("almost too late");
     "served"
 }

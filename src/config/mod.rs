@@ -21,10 +21,13 @@ pub use self::{
     env::{EnvVars, Warning},
     settings::Exporter,
 };
+#[cfg(feature = "metrics-0-24")]
+pub use crate::metrics::recorder::MetricsRecorder;
 pub use crate::{
     console::{Console, ConsoleFormat},
     delivery::{Compression, Protocol},
     exception::storm::ExceptionRate,
     filter::Filter,
     metrics::MetricTemporality,
+    service::ServiceInfo,
 };

@@ -90,12 +90,13 @@ pub enum MetricTemporality {
     LowMemory,
 }
 
-impl From<MetricTemporality> for Temporality {
-    fn from(temporality: MetricTemporality) -> Self {
-        match temporality {
-            MetricTemporality::Cumulative => Self::Cumulative,
-            MetricTemporality::Delta => Self::Delta,
-            MetricTemporality::LowMemory => Self::LowMemory,
+impl MetricTemporality {
+    /// As the SDK has it. No `From`: its version is nobody's business.
+    fn of_sdk(self) -> Temporality {
+        match self {
+            Self::Cumulative => Temporality::Cumulative,
+            Self::Delta => Temporality::Delta,
+            Self::LowMemory => Temporality::LowMemory,
         }
     }
 }
@@ -110,7 +111,7 @@ impl Meters {
     }
 
     fn provider(form: MetricForm) -> (SdkMeterProvider, SharedReader) {
-        let reader = SharedReader(Arc::new(ManualReader::builder().with_temporality(form.temporality.into()).build()));
+        let reader = SharedReader(Arc::new(ManualReader::builder().with_temporality(form.temporality.of_sdk()).build()));
         let provider = SdkMeterProvider::builder()
             .with_reader(reader.clone())
             .with_resource(opentelemetry_sdk::Resource::builder_empty().build())

@@ -36,7 +36,7 @@ use tracing_subscriber::{layer::SubscriberExt as _, registry::Registry};
 pub(crate) use self::sink::Sink;
 pub use self::view::{Collected, Log, Metric, Point, Span};
 
-use crate::{Builder, ServiceInfo, Telemetry, config::Exporter, exception::storm::ExceptionRate};
+use crate::{Builder, Telemetry, config::Exporter, exception::storm::ExceptionRate, service::ServiceInfo};
 
 /// Runs `work` and returns what it returned, with everything it would have sent. Unlike the default, no share limits the records of a group.
 ///
