@@ -1,7 +1,9 @@
-//! What privacy and storms cost: the scrubber on texts of every kind, and four threads in a storm of errors.
+//! What privacy and storms cost: the scrubber on texts of every kind, and four threads in a storm
+//! of errors.
 //!
-//! `cargo bench --bench context` prints the figures and writes `target/bench/context.json`. Figures are thread CPU time,
-//! medians of rounds. What an event costs, scrubber included, is `cargo bench --bench request`.
+//! `cargo bench --bench context` prints the figures and writes `target/bench/context.json`. Figures
+//! are thread CPU time, medians of rounds. What an event costs, scrubber included, is `cargo bench
+//! --bench request`.
 
 use std::{
     hint::black_box,
@@ -85,7 +87,8 @@ fn main() {
     serde_json::to_writer_pretty(file, &Report { scrubber, storm }).expect("written");
 }
 
-/// A KiB of what services say; 64 of what an attacker might, to whom a scrubber that is not linear would be a gift.
+/// A KiB of what services say; 64 of what an attacker might, to whom a scrubber that is not linear
+/// would be a gift.
 fn texts() -> Vec<(&'static str, String)> {
     let repeated = |piece: &str, length: usize| piece.repeat(length.div_ceil(piece.len()))[..length].to_owned();
     let (kib, long) = (|piece| repeated(piece, 1024), |piece| repeated(piece, 64 * 1024));

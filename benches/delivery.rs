@@ -1,12 +1,12 @@
 //! Logs and spans to the official Collector over loopback, crumbtrail and the stock pipeline
-//! (opentelemetry-appender-tracing, tracing-opentelemetry, batch processors, opentelemetry-otlp with its
-//! defaults) side by side in one run: what is lost at a given rate from one producer, and what the threads
-//! behind it cost.
+//! (opentelemetry-appender-tracing, tracing-opentelemetry, batch processors, opentelemetry-otlp
+//! with its defaults) side by side in one run: what is lost at a given rate from one producer, and
+//! what the threads behind it cost.
 //!
-//! `cargo bench --bench delivery` (with `--features grpc` for both transports of logs) prints the table and
-//! writes `target/bench/delivery.json`. Needs the Collector: `OTELCOL_BIN`, or what `.ci/collector` has
-//! built. Each contender is a process of its own; the Collector's own count says what arrived. "Worker" is
-//! the CPU time of the process but for the producer's thread.
+//! `cargo bench --bench delivery` (with `--features grpc` for both transports of logs) prints the
+//! table and writes `target/bench/delivery.json`. Needs the Collector: `OTELCOL_BIN`, or what
+//! `.ci/collector` has built. Each contender is a process of its own; the Collector's own count
+//! says what arrived. "Worker" is the CPU time of the process but for the producer's thread.
 
 use std::{
     net::TcpListener,

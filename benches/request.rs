@@ -1,9 +1,11 @@
-//! One request and its parts, side by side in one run: the Registry with a no-op layer (the control), the stock pair
-//! (tracing-opentelemetry + opentelemetry-appender-tracing, batch processors, exporters that do nothing), and crumbtrail.
+//! One request and its parts, side by side in one run: the Registry with a no-op layer (the
+//! control), the stock pair (tracing-opentelemetry + opentelemetry-appender-tracing, batch
+//! processors, exporters that do nothing), and crumbtrail.
 //!
-//! `cargo bench --bench request` prints the table and writes `target/bench/request.json`. Figures are thread CPU time
-//! and allocations of the *calling* thread, medians of interleaved rounds. Each contender has a process of its own,
-//! because `tracing`'s global default subscriber is one a process, and a scoped one is not what services use.
+//! `cargo bench --bench request` prints the table and writes `target/bench/request.json`. Figures
+//! are thread CPU time and allocations of the *calling* thread, medians of interleaved rounds. Each
+//! contender has a process of its own, because `tracing`'s global default subscriber is one a
+//! process, and a scoped one is not what services use.
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
@@ -46,10 +48,12 @@ const CONTENDERS: [&str; 7] = [
 const ROUNDS: usize = 5;
 /// Every contender works this long before it is measured.
 const WARM_UP: Duration = Duration::from_millis(600);
-/// Batches within a process, and requests in a batch: together with the lead small enough for every queue (2,048 records).
+/// Batches within a process, and requests in a batch: together with the lead small enough for every
+/// queue (2,048 records).
 const BATCHES: usize = 60;
 const REQUESTS: usize = 150;
-/// Requests at the start of a batch that are not measured: the thread has just slept in a flush, and its caches are cold.
+/// Requests at the start of a batch that are not measured: the thread has just slept in a flush,
+/// and its caches are cold.
 const LEAD: usize = 30;
 
 fn main() {
@@ -164,7 +168,8 @@ fn contend(contender: &str) {
     std::process::exit(0);
 }
 
-/// CPU time, allocations and bytes of one error, 30 frames deep, in a request with 100 records of trail.
+/// CPU time, allocations and bytes of one error, 30 frames deep, in a request with 100 records of
+/// trail.
 fn error_once(flush: &dyn Fn()) -> (u64, u64, u64) {
     let _span = info_span!("request", route = "/cart").entered();
     (0..100u64).for_each(|number| info!(number, "a step"));
@@ -215,7 +220,8 @@ fn event(number: u64) {
     info!(order = black_box(number), amount = 19.99, currency = "EUR", "charging card");
 }
 
-/// Runs batches of `count` operations and returns the median CPU time, allocations and bytes of one; `operations` are in one call.
+/// Runs batches of `count` operations and returns the median CPU time, allocations and bytes of
+/// one; `operations` are in one call.
 fn measure(name: &str, operations: usize, count: usize, flush: &dyn Fn(), operation: impl Fn()) -> Row {
     for _ in 0..count {
         operation();

@@ -1,4 +1,5 @@
-//! What a thread costs: memory of many threads that each log a few lines and then wait, and time of threads that log one line and end.
+//! What a thread costs: memory of many threads that each log a few lines and then wait, and time of
+//! threads that log one line and end.
 //!
 //! `cargo bench --bench threads` prints both, beside the same threads that log nothing. On Linux.
 

@@ -1,4 +1,5 @@
-//! For people who have a subscriber: crumbtrail is one more layer. It filters what it sees itself and nothing else.
+//! For people who have a subscriber: crumbtrail is one more layer. It filters what it sees itself
+//! and nothing else.
 //!
 //! `cargo run --example existing_subscriber`
 

@@ -1,7 +1,8 @@
-//! An axum service that ends well: on SIGTERM or ctrl-c it takes no new connections, serves what it is serving for at most
-//! ten seconds more, and delivers its telemetry.
+//! An axum service that ends well: on SIGTERM or ctrl-c it takes no new connections, serves what it
+//! is serving for at most ten seconds more, and delivers its telemetry.
 //!
-//! `cargo run --example graceful --features axum,signal`, then `curl -i localhost:8080/cart/7` (twice), then ctrl-c.
+//! `cargo run --example graceful --features axum,signal`, then `curl -i localhost:8080/cart/7`
+//! (twice), then ctrl-c.
 
 use std::time::Duration;
 

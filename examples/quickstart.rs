@@ -1,7 +1,8 @@
 //! The smallest service: one line of set-up, one failing job.
 //!
-//! `cargo run --example quickstart` sends to `http://localhost:4318` if a collector listens there; with
-//! `OTEL_LOGS_EXPORTER=console OTEL_TRACES_EXPORTER=console OTEL_METRICS_EXPORTER=console` it prints what it would send.
+//! `cargo run --example quickstart` sends to `http://localhost:4318` if a collector listens there;
+//! with `OTEL_LOGS_EXPORTER=console OTEL_TRACES_EXPORTER=console OTEL_METRICS_EXPORTER=console` it
+//! prints what it would send.
 
 use crumbtrail::ResultExt;
 

@@ -104,7 +104,8 @@ impl From<Mistake> for InitError {
     }
 }
 
-/// Starts a [`Builder`] for a service, see [`service!`](crate::service). Reads no environment until told to.
+/// Starts a [`Builder`] for a service, see [`service!`](crate::service). Reads no environment until
+/// told to.
 pub fn builder(service: ServiceInfo) -> Builder {
     Builder {
         service,
@@ -135,7 +136,9 @@ impl fmt::Debug for Builder {
 }
 
 impl Builder {
-    /// Reads the `OTEL_*` variables of this process, and `GIT_COMMIT_SHA` or `VCS_REF`. A bad value is diagnosed once and the default used. Where `OTEL_CONFIG_FILE` names a file, that is read instead (feature `config-file`).
+    /// Reads the `OTEL_*` variables of this process, and `GIT_COMMIT_SHA` or `VCS_REF`. A bad value
+    /// is diagnosed once and the default used. Where `OTEL_CONFIG_FILE` names a file, that is read
+    /// instead (feature `config-file`).
     pub fn with_env(self) -> Self {
         self.with_env_vars(&EnvVars::of_process())
     }
@@ -151,7 +154,11 @@ impl Builder {
         }
     }
 
-    /// Reads a file of OpenTelemetry's declarative configuration, as `OTEL_CONFIG_FILE` asks [`with_env`](Self::with_env) for. Variables count in it where it refers to them, and nowhere else. What of it is not known is a [warning](Telemetry::warnings) with line and column; a file that cannot be used is an [`InitError`] of [`build`](Self::build). See docs/CONFIG-FILE.md.
+    /// Reads a file of OpenTelemetry's declarative configuration, as `OTEL_CONFIG_FILE` asks
+    /// [`with_env`](Self::with_env) for. Variables count in it where it refers to them, and nowhere
+    /// else. What of it is not known is a [warning](Telemetry::warnings) with line and column; a
+    /// file that cannot be used is an [`InitError`] of [`build`](Self::build). See
+    /// docs/CONFIG-FILE.md.
     #[cfg(feature = "config-file")]
     pub fn with_config_file(self, path: impl AsRef<std::path::Path>) -> Self {
         self.read_file(path.as_ref(), &EnvVars::of_process())
@@ -178,12 +185,16 @@ impl Builder {
         self
     }
 
-    /// The environment the service runs in: `production`, `staging`, … (`deployment.environment.name`). Where nothing says, `production`, or `development` in a build with debug assertions.
+    /// The environment the service runs in: `production`, `staging`, …
+    /// (`deployment.environment.name`). Where nothing says, `production`, or `development` in a
+    /// build with debug assertions.
     pub fn with_deployment_environment(self, name: impl Into<String>) -> Self {
         self.with_resource_attribute("deployment.environment.name", name)
     }
 
-    /// More crates that are the service's own: their frames are marked as such in reports, and their DEBUG events are kept as breadcrumbs. Crates of the same workspace are known without it, see [`ServiceInfo::with_workspace_of`](crate::config::ServiceInfo::with_workspace_of).
+    /// More crates that are the service's own: their frames are marked as such in reports, and
+    /// their DEBUG events are kept as breadcrumbs. Crates of the same workspace are known without
+    /// it, see [`ServiceInfo::with_workspace_of`](crate::config::ServiceInfo::with_workspace_of).
     pub fn with_own_crates<C: Into<String>>(mut self, crates: impl IntoIterator<Item = C>) -> Self {
         self.own_crates.extend(crates.into_iter().map(Into::into));
         self
@@ -195,37 +206,48 @@ impl Builder {
         self
     }
 
-    /// Which events and spans feed a [`Filter`]. The text form is that of [`Targets`]: `info,my_crate=debug`; `CRUMBTRAIL_EXCEPTIONS`, `CRUMBTRAIL_LOGS`, `CRUMBTRAIL_SPANS` and `CRUMBTRAIL_BREADCRUMBS` say it where code does not.
+    /// Which events and spans feed a [`Filter`]. The text form is that of [`Targets`]:
+    /// `info,my_crate=debug`; `CRUMBTRAIL_EXCEPTIONS`, `CRUMBTRAIL_LOGS`, `CRUMBTRAIL_SPANS` and
+    /// `CRUMBTRAIL_BREADCRUMBS` say it where code does not.
     pub fn with_filter(mut self, filter: Filter, targets: Targets) -> Self {
         self.code.filters.push((filter, targets));
         self
     }
 
-    /// Whether exceptions carry a stack; they do by default. Costs about 0.1 µs a frame where it fails.
+    /// Whether exceptions carry a stack; they do by default. Costs about 0.1 µs a frame where it
+    /// fails.
     pub fn with_stacktraces(mut self, stacktraces: bool) -> Self {
         self.code.stacktraces = Some(stacktraces);
         self
     }
 
-    /// Whether a span in which an exception happened also carries a short `exception` span event, which Jaeger and Tempo show; it does by default.
+    /// Whether a span in which an exception happened also carries a short `exception` span event,
+    /// which Jaeger and Tempo show; it does by default.
     pub fn with_exception_span_events(mut self, events: bool) -> Self {
         self.code.exception_span_events = Some(events);
         self
     }
 
-    /// The formats in which trace context and baggage [travel](crate::propagation) (`OTEL_PROPAGATORS`). All are written; of those that are found, the first in the order of [`Propagator`] counts. Default: W3C Trace Context and Baggage. Without any, remote parents are not followed and the [current context](crate::propagation::SpanContext::current) is not told.
+    /// The formats in which trace context and baggage [travel](crate::propagation)
+    /// (`OTEL_PROPAGATORS`). All are written; of those that are found, the first in the order of
+    /// [`Propagator`] counts. Default: W3C Trace Context and Baggage. Without any, remote parents
+    /// are not followed and the [current context](crate::propagation::SpanContext::current) is not
+    /// told.
     pub fn with_propagators(mut self, propagators: impl IntoIterator<Item = Propagator>) -> Self {
         self.code.propagators = Some(propagators.into_iter().collect());
         self
     }
 
-    /// Whether [`install`](Self::install) puts a panic hook before the present one; it does by default.
+    /// Whether [`install`](Self::install) puts a panic hook before the present one; it does by
+    /// default.
     pub fn with_panic_hook(mut self, hook: bool) -> Self {
         self.panic_hook = hook;
         self
     }
 
-    /// What [`install`](Self::install) prints of the program's own events: by default text where stderr is a terminal, and JSON lines otherwise, see [`Console`]. (Who [builds](Self::build) has a subscriber of their own, which may have a `fmt::layer()`.)
+    /// What [`install`](Self::install) prints of the program's own events: by default text where
+    /// stderr is a terminal, and JSON lines otherwise, see [`Console`]. (Who [builds](Self::build)
+    /// has a subscriber of their own, which may have a `fmt::layer()`.)
     pub fn with_console(mut self, console: impl Into<Console>) -> Self {
         self.code.console = Some(console.into());
         self
@@ -366,7 +388,10 @@ impl Builder {
         Telemetry::start(core, alive, extras)
     }
 
-    /// Builds, and gives a layer for a subscriber of your own; installs what else is global: the panic hook, the `metrics` recorder. What is left at the end of the process is sent then, see [`with_exit_timeout`](Self::with_exit_timeout). Who wants to flush, or to look at [`stats`](Telemetry::stats), [builds](Self::build) and asks for [`Telemetry::layer`].
+    /// Builds, and gives a layer for a subscriber of your own; installs what else is global: the
+    /// panic hook, the `metrics` recorder. What is left at the end of the process is sent then, see
+    /// [`with_exit_timeout`](Self::with_exit_timeout). Who wants to flush, or to look at
+    /// [`stats`](Telemetry::stats), [builds](Self::build) and asks for [`Telemetry::layer`].
     ///
     /// # Errors
     /// As [`build`](Self::build).
@@ -380,7 +405,8 @@ impl Builder {
         Ok(telemetry.layer())
     }
 
-    /// Builds, and installs all that is global: the subscriber, the bridge from the `log` crate, the panic hook, the `metrics` recorder. Says on stderr what was wrong with the environment.
+    /// Builds, and installs all that is global: the subscriber, the bridge from the `log` crate,
+    /// the panic hook, the `metrics` recorder. Says on stderr what was wrong with the environment.
     ///
     /// # Errors
     /// As [`build`](Self::build), and when a global subscriber is installed already.

@@ -1,10 +1,20 @@
-//! The time of a record: nanoseconds since the Unix epoch, in about a third of what the system's clock costs.
+//! The time of a record: nanoseconds since the Unix epoch, in about a third of what the system's
+//! clock costs.
 //!
-//! A request reads the clock some twenty times, so it is the largest single cost of the hot path. Where the kernel itself keeps time by the processor's time stamp counter (`current_clocksource` is `tsc`: invariant and the same on all processors), so may we: the worker anchors the counter to the wall clock ten times a second and measures its rate over at least a quarter of a second, and callers extrapolate from the last anchor. Everywhere else, before the first anchor, and when an anchor is old (the worker hangs, the machine slept, the process was forked), the system's clock is asked.
+//! A request reads the clock some twenty times, so it is the largest single cost of the hot path.
+//! Where the kernel itself keeps time by the processor's time stamp counter (`current_clocksource`
+//! is `tsc`: invariant and the same on all processors), so may we: the worker anchors the counter
+//! to the wall clock ten times a second and measures its rate over at least a quarter of a second,
+//! and callers extrapolate from the last anchor. Everywhere else, before the first anchor, and when
+//! an anchor is old (the worker hangs, the machine slept, the process was forked), the system's
+//! clock is asked.
 //!
 //! # Unsafe
 //!
-//! One intrinsic, `_rdtsc`. Invariant: it reads a register and touches no memory; every x86-64 processor has it in user mode unless the kernel forbade it by `prctl`, and then the kernel's own fast clock would not work either. The test `both_clocks_agree` fails where the value is not what is claimed.
+//! One intrinsic, `_rdtsc`. Invariant: it reads a register and touches no memory; every x86-64
+//! processor has it in user mode unless the kernel forbade it by `prctl`, and then the kernel's own
+//! fast clock would not work either. The test `both_clocks_agree` fails where the value is not what
+//! is claimed.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering, fence},
@@ -24,7 +34,8 @@ fn system_now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
 }
 
-/// Ticks and nanoseconds that belong together, and the rate between them. Written by one keeper at a time, read by all under a sequence count.
+/// Ticks and nanoseconds that belong together, and the rate between them. Written by one keeper at
+/// a time, read by all under a sequence count.
 struct Anchor {
     /// Odd while being written; 0 before the first anchor.
     sequence: AtomicU64,
@@ -84,7 +95,8 @@ const VALID: Duration = Duration::from_secs(2);
 const INTERVAL: Duration = Duration::from_millis(50);
 /// The rate is measured over at least this long.
 const BASELINE: Duration = Duration::from_millis(250);
-/// A rate that differs by more than this from the one before is a clock that was set, not a counter that drifts.
+/// A rate that differs by more than this from the one before is a clock that was set, not a counter
+/// that drifts.
 const MAX_CHANGE: f64 = 0.001;
 
 /// A reading of both clocks at once, as near as can be had.

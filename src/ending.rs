@@ -1,4 +1,5 @@
-//! The end of a process: what was recorded last is still to be sent. Comes in: a panic that nobody can catch, `exit`. Goes out: one flush, bounded in time.
+//! The end of a process: what was recorded last is still to be sent. Comes in: a panic that nobody
+//! can catch, `exit`. Goes out: one flush, bounded in time.
 //!
 //! | how it ends | what is sent |
 //! |---|---|
@@ -9,8 +10,10 @@
 //! | `std::process::abort`, a signal, `_exit`, SIGKILL, power | nothing; with a state directory, the exceptions that are on disk (panics at once, others when they wait for names or for a receiver) are sent by the next process |
 //!
 //! # Invariants of the `unsafe` parts
-//! 1. `atexit` has the signature that C gives it, and takes a function that lives as long as the program: a plain `fn` of this crate.
-//! 2. Nothing unwinds out of that function, and nothing in it needs a thread-local value that may be gone: it parks nowhere, it sleeps and looks.
+//! 1. `atexit` has the signature that C gives it, and takes a function that lives as long as the
+//!    program: a plain `fn` of this crate.
+//! 2. Nothing unwinds out of that function, and nothing in it needs a thread-local value that may
+//!    be gone: it parks nowhere, it sleeps and looks.
 #![allow(unsafe_code)]
 
 use std::{
@@ -28,7 +31,9 @@ use crate::{
     unwind::guarded,
 };
 
-/// Ends the process with this code, as [`std::process::exit`] does, when what the installed telemetry has recorded is delivered, or the [exit timeout](crate::Builder::with_exit_timeout) is up. Blocks for so long. Destructors do not run.
+/// Ends the process with this code, as [`std::process::exit`] does, when what the installed
+/// telemetry has recorded is delivered, or the [exit timeout](crate::Builder::with_exit_timeout) is
+/// up. Blocks for so long. Destructors do not run.
 ///
 /// ```no_run
 /// tracing::error!("no configuration");
@@ -68,7 +73,8 @@ extern "C" fn at_exit() {
     let _ = guarded(flush_all);
 }
 
-/// Once: what [`exit`] has waited for the handler does not wait for again. All are told first, so that together they have the time of the most patient one.
+/// Once: what [`exit`] has waited for the handler does not wait for again. All are told first, so
+/// that together they have the time of the most patient one.
 fn flush_all() {
     static IS_DONE: AtomicBool = AtomicBool::new(false);
     if IS_DONE.swap(true, Ordering::Relaxed) {
@@ -103,7 +109,8 @@ impl LastFlush {
 }
 
 impl Core {
-    /// Sends what is left, and waits for it, but not for longer than the exit timeout. Does nothing on a thread of ours, and in a forked child, whose worker is elsewhere.
+    /// Sends what is left, and waits for it, but not for longer than the exit timeout. Does nothing
+    /// on a thread of ours, and in a forked child, whose worker is elsewhere.
     pub(crate) fn flush_at_the_end(&self) {
         if let Some(flush) = self.begin_last_flush() {
             flush.wait();

@@ -20,7 +20,8 @@ pub enum InitError {
         /// The header's name; its value may be secret.
         name: String,
     },
-    /// A certificate or key cannot be read or used. Without it requests would be sent to whoever the system trusts, or not at all.
+    /// A certificate or key cannot be read or used. Without it requests would be sent to whoever
+    /// the system trusts, or not at all.
     #[error("the {what} cannot be used: {problem}")]
     Tls {
         /// Which of them.
@@ -31,7 +32,8 @@ pub enum InitError {
     /// The proxy given in code is not an address. It is not shown: it may hold credentials.
     #[error("the proxy given in code is not a URL that can be used; expected something like http://proxy.internal:3128")]
     Proxy,
-    /// The file of `OTEL_CONFIG_FILE`, or of [`Builder::with_config_file`](crate::Builder::with_config_file), cannot be used.
+    /// The file of `OTEL_CONFIG_FILE`, or of
+    /// [`Builder::with_config_file`](crate::Builder::with_config_file), cannot be used.
     #[error("the configuration file {} cannot be used: {problem}", path.display())]
     ConfigFile {
         /// The file.
@@ -62,7 +64,10 @@ pub struct FlushError {
 }
 
 impl FlushError {
-    /// Records that were still on their way, in memory only, when the time was up. After [`flush`](crate::Telemetry::flush) they are still tried; after [`shutdown`](crate::Telemetry::shutdown) they are lost, and counted in [`report`](Self::report), too.
+    /// Records that were still on their way, in memory only, when the time was up. After
+    /// [`flush`](crate::Telemetry::flush) they are still tried; after
+    /// [`shutdown`](crate::Telemetry::shutdown) they are lost, and counted in
+    /// [`report`](Self::report), too.
     pub fn undelivered(&self) -> u64 {
         self.undelivered
     }

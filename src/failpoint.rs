@@ -1,4 +1,5 @@
-//! Named steps, at which tests of the library itself end the process or make it panic (`tests/faults`). Nothing without the `failpoints` feature.
+//! Named steps, at which tests of the library itself end the process or make it panic
+//! (`tests/faults`). Nothing without the `failpoints` feature.
 
 #[inline]
 pub(crate) fn step(name: &'static str) {

@@ -1,12 +1,21 @@
-//! Processes that were forked. Comes in: the C library's word that this is a child. Goes out: which process this is, for the price of a load; locks and values that outlive a fork.
+//! Processes that were forked. Comes in: the C library's word that this is a child. Goes out: which
+//! process this is, for the price of a load; locks and values that outlive a fork.
 //!
-//! In a child only the thread that forked goes on. A lock that another thread held at that moment is never released: whoever waits for it hangs, and what it guards may be half changed. And what was counted until then is the parent's.
+//! In a child only the thread that forked goes on. A lock that another thread held at that moment
+//! is never released: whoever waits for it hangs, and what it guards may be half changed. And what
+//! was counted until then is the parent's.
 //!
 //! # Invariants of the `unsafe` parts
-//! 1. A [`Mutex`]'s `holder` is 0, or one more than the [`generation`] of the process that a thread locked it in. Only that thread, by its [`Guard`], reaches the value; a guard stays on its thread.
-//! 2. A holder of another generation is a thread of a parent's, which does not run here. What it left is neither read nor dropped, but written over with a default. Nobody forks while holding one: no code of the program's runs under it but its allocator.
-//! 3. What a [`PerProcess`] has made is never moved, and is freed only when nobody borrows from it any more: when it is dropped itself.
-//! 4. `pthread_atfork` has the signature that POSIX gives it, and takes functions that live as long as the program; ours is allowed in a child (it adds to an atomic).
+//! 1. A [`Mutex`]'s `holder` is 0, or one more than the [`generation`] of the process that a thread
+//!    locked it in. Only that thread, by its [`Guard`], reaches the value; a guard stays on its
+//!    thread.
+//! 2. A holder of another generation is a thread of a parent's, which does not run here. What it
+//!    left is neither read nor dropped, but written over with a default. Nobody forks while holding
+//!    one: no code of the program's runs under it but its allocator.
+//! 3. What a [`PerProcess`] has made is never moved, and is freed only when nobody borrows from it
+//!    any more: when it is dropped itself.
+//! 4. `pthread_atfork` has the signature that POSIX gives it, and takes functions that live as long
+//!    as the program; ours is allowed in a child (it adds to an atomic).
 #![allow(unsafe_code)]
 
 use std::{
@@ -20,7 +29,8 @@ use std::{
 
 static FORKS: AtomicU32 = AtomicU32::new(0);
 
-/// How many forks it took from the first process to this one. One that goes past the C library (a bare `clone`) is not seen.
+/// How many forks it took from the first process to this one. One that goes past the C library (a
+/// bare `clone`) is not seen.
 #[inline]
 pub(crate) fn generation() -> u32 {
     FORKS.load(Ordering::Relaxed)
@@ -55,9 +65,12 @@ extern "C" fn in_child() {
     FORKS.fetch_add(1, Ordering::Relaxed);
 }
 
-/// A lock that in a forked child is never one of the parent's threads': then what it guards begins anew.
+/// A lock that in a forked child is never one of the parent's threads': then what it guards begins
+/// anew.
 ///
-/// It is held for moments, so that whoever waits yields, and sleeps only if that does not help. Half the price of the standard library's, which looks for sleepers whenever it is released. A panic under it releases it.
+/// It is held for moments, so that whoever waits yields, and sleeps only if that does not help.
+/// Half the price of the standard library's, which looks for sleepers whenever it is released. A
+/// panic under it releases it.
 #[derive(Debug)]
 pub(crate) struct Mutex<T> {
     holder: AtomicU32,
@@ -244,7 +257,8 @@ impl<T> Drop for PerProcess<T> {
     }
 }
 
-/// Something that is done once. Who comes meanwhile does not wait, so a forked child does not hang on it.
+/// Something that is done once. Who comes meanwhile does not wait, so a forked child does not hang
+/// on it.
 #[derive(Debug, Default)]
 pub(crate) struct Once(AtomicBool);
 

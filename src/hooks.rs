@@ -1,4 +1,5 @@
-//! The program's own code that sees exceptions and breadcrumbs before they leave. It runs on the worker's thread, under none of our locks; a panic in it costs the record it met.
+//! The program's own code that sees exceptions and breadcrumbs before they leave. It runs on the
+//! worker's thread, under none of our locks; a panic in it costs the record it met.
 
 use std::{fmt, ops::ControlFlow, sync::Arc};
 

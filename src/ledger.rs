@@ -1,4 +1,5 @@
-//! The ledger: every record that was accepted ends as delivered, as spooled, or as lost under a reason. Nothing is dropped without a line here.
+//! The ledger: every record that was accepted ends as delivered, as spooled, or as lost under a
+//! reason. Nothing is dropped without a line here.
 
 use std::{
     fmt,
@@ -39,25 +40,31 @@ impl RecordKind {
 pub enum LossReason {
     /// A bounded queue in memory was full: more was recorded than could be sent.
     QueueOverflow,
-    /// A log record or span of a request that was left out whole, because more was recorded than could be exported when it began; or a log record outside of requests. See [Overload](crate#overload).
+    /// A log record or span of a request that was left out whole, because more was recorded than
+    /// could be exported when it began; or a log record outside of requests. See
+    /// [Overload](crate#overload).
     Overload,
     /// The spool on disk was full: the oldest made room.
     SpoolOverflow,
-    /// The receiver could not be reached, or kept asking for a retry, for as long as a record is kept in memory.
+    /// The receiver could not be reached, or kept asking for a retry, for as long as a record is
+    /// kept in memory.
     NetworkError,
     /// It lay in the spool for longer than it is of use.
     Expired,
     /// The receiver said no for good: a status that is not retried, or a partial success.
     Rejected,
-    /// The receiver refused it for its size, or for its content, and it could not be divided further.
+    /// The receiver refused it for its size, or for its content, and it could not be divided
+    /// further.
     TooLarge,
     /// Its place in the spool was damaged.
     Damaged,
     /// It was still unsent when the time for shutdown was up.
     Shutdown,
-    /// Logged from within the formatting of an event that was itself logged from the formatting of an event.
+    /// Logged from within the formatting of an event that was itself logged from the formatting of
+    /// an event.
     Reentrant,
-    /// Recorded by the destructor of a thread-local value, when the thread's own state was gone already.
+    /// Recorded by the destructor of a thread-local value, when the thread's own state was gone
+    /// already.
     ThreadEnding,
     /// A rule of the [`Scrubber`](crate::Scrubber) panicked, so what it was to clean is not told.
     ScrubberFailed,
@@ -110,7 +117,8 @@ impl LossReason {
     }
 }
 
-/// Running totals, one line a signal. Every record accepted is pending until it is delivered, spooled or lost; a spooled one may still be delivered or lost.
+/// Running totals, one line a signal. Every record accepted is pending until it is delivered,
+/// spooled or lost; a spooled one may still be delivered or lost.
 #[derive(Default)]
 pub(crate) struct Ledger {
     lines: [Line; RecordKind::ALL.len()],
@@ -132,7 +140,8 @@ impl Ledger {
         self.lines[signal as usize].accepted.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// Records that never reached the worker: the program emitted them, so they count as accepted, too.
+    /// Records that never reached the worker: the program emitted them, so they count as accepted,
+    /// too.
     pub(crate) fn dropped(&self, signal: RecordKind, reason: LossReason, count: u64) {
         self.accepted(signal, count);
         self.lost(signal, reason, count);
@@ -198,7 +207,8 @@ impl Ledger {
     }
 }
 
-/// What became of everything recorded so far. A snapshot; see [`Telemetry::stats`](crate::Telemetry::stats).
+/// What became of everything recorded so far. A snapshot; see
+/// [`Telemetry::stats`](crate::Telemetry::stats).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stats {
     lines: [RecordStats; RecordKind::ALL.len()],
@@ -214,31 +224,34 @@ impl Stats {
         &self.lines[signal as usize]
     }
 
-    /// How often a trail could not grow because the memory of all trails was in use. Breadcrumbs are missing then; nothing else is.
+    /// How often a trail could not grow because the memory of all trails was in use. Breadcrumbs
+    /// are missing then; nothing else is.
     pub fn trail_pool_exhausted(&self) -> u64 {
         self.trail_pool_exhausted
     }
 
-    /// Exceptions of which no record was made, because their group had [its share](crate::config::ExceptionRate). The metric `crumbtrail.exceptions` has counted them.
+    /// Exceptions of which no record was made, because their group had [its
+    /// share](crate::config::ExceptionRate). The metric `crumbtrail.exceptions` has counted them.
     pub fn suppressed(&self) -> u64 {
         self.suppressed
     }
 
-    /// Requests are left out because more is recorded than can be exported, or were within the last five
-    /// seconds, or were and there is no room yet. See [Overload](crate#overload).
+    /// Requests are left out because more is recorded than can be exported, or were within the last
+    /// five seconds, or were and there is no room yet. See [Overload](crate#overload).
     pub fn is_overloaded(&self) -> bool {
         self.is_overloaded
     }
 
-    /// Panics of our own that were caught. What they cost is among the [`LossReason::InternalError`]; please
-    /// report them.
+    /// Panics of our own that were caught. What they cost is among the
+    /// [`LossReason::InternalError`]; please report them.
     pub fn internal_panics(&self) -> u64 {
         self.faults
     }
 }
 
 impl fmt::Display for Stats {
-    /// A line for each signal: `exceptions  3 accepted, 3 delivered`, then what was lost and why. One more while there is an [overload](Self::is_overloaded).
+    /// A line for each signal: `exceptions  3 accepted, 3 delivered`, then what was lost and why.
+    /// One more while there is an [overload](Self::is_overloaded).
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, signal) in RecordKind::ALL.into_iter().enumerate() {
             let line = self.of(signal);
@@ -295,7 +308,8 @@ impl RecordStats {
         self.delivered
     }
 
-    /// Records that wait on disk. If this process ends before they are delivered, the next one delivers them.
+    /// Records that wait on disk. If this process ends before they are delivered, the next one
+    /// delivers them.
     pub fn spooled(&self) -> u64 {
         self.spooled
     }
@@ -316,7 +330,8 @@ impl RecordStats {
     }
 }
 
-/// What became of records while a [`flush`](crate::Telemetry::flush) or [`shutdown`](crate::Telemetry::shutdown) waited.
+/// What became of records while a [`flush`](crate::Telemetry::flush) or
+/// [`shutdown`](crate::Telemetry::shutdown) waited.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FlushReport {
     delivered: u64,
@@ -344,7 +359,8 @@ impl FlushReport {
         self.spooled
     }
 
-    /// Records of all signals that were lost meanwhile: refused by the receiver, given up, or without room.
+    /// Records of all signals that were lost meanwhile: refused by the receiver, given up, or
+    /// without room.
     pub fn lost(&self) -> u64 {
         self.lost
     }

@@ -1,6 +1,11 @@
-//! Error events and panics as OpenTelemetry exception records, with the breadcrumbs that led up to them.
+//! Error events and panics as OpenTelemetry exception records, with the breadcrumbs that led up to
+//! them.
 //!
-//! crumbtrail is one [`tracing-subscriber`](https://docs.rs/tracing-subscriber) layer. Every request keeps a **trail**: a small ring of what happened, written in nanoseconds and thrown away when all goes well. When something fails — an `error!` event, a captured error, a panic — the trail leaves with it: who, doing what, where, in which release. Logs, spans and metrics go to the same collector over OTLP, correlated.
+//! crumbtrail is one [`tracing-subscriber`](https://docs.rs/tracing-subscriber) layer. Every
+//! request keeps a **trail**: a small ring of what happened, written in nanoseconds and thrown away
+//! when all goes well. When something fails — an `error!` event, a captured error, a panic — the
+//! trail leaves with it: who, doing what, where, in which release. Logs, spans and metrics go to
+//! the same collector over OTLP, correlated.
 //!
 //! ```no_run
 //! fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -18,34 +23,45 @@
 //!
 //! # Concepts
 //!
-//! - **Exception**: an ERROR event, a [`capture`]d error or a panic. It becomes one log record with EventName `exception`, and counts in the metric `crumbtrail.exceptions`.
-//! - **[Scope]**: who a request is for and in which circumstances; it ends with the request. Secrets are taken out by a [`Scrubber`] before anything is recorded.
-//! - **Trail**: what the request did before. It begins at a root span, and at any span of `otel.kind` server or consumer, and ends with it. It follows the span tree: through `.await`s, into spawned tasks and threads that carry the span.
-//! - **[Filter](config::Filter)**: which events and spans become exceptions, logs, spans and breadcrumbs.
-//! - **Worker**: one thread of our own that encodes and sends. The calling thread allocates nothing for an event, waits for nothing, and is told what was lost only through [`Telemetry::stats`].
-//! - **[Ledger](stats::Stats)**: every record ends as delivered, spooled on disk ([`Builder::with_state_dir`]), or lost for a stated reason.
+//! - **Exception**: an ERROR event, a [`capture`]d error or a panic. It becomes one log record with
+//!   EventName `exception`, and counts in the metric `crumbtrail.exceptions`.
+//! - **[Scope]**: who a request is for and in which circumstances; it ends with the request.
+//!   Secrets are taken out by a [`Scrubber`] before anything is recorded.
+//! - **Trail**: what the request did before. It begins at a root span, and at any span of
+//!   `otel.kind` server or consumer, and ends with it. It follows the span tree: through `.await`s,
+//!   into spawned tasks and threads that carry the span.
+//! - **[Filter](config::Filter)**: which events and spans become exceptions, logs, spans and
+//!   breadcrumbs.
+//! - **Worker**: one thread of our own that encodes and sends. The calling thread allocates nothing
+//!   for an event, waits for nothing, and is told what was lost only through [`Telemetry::stats`].
+//! - **[Ledger](stats::Stats)**: every record ends as delivered, spooled on disk
+//!   ([`Builder::with_state_dir`]), or lost for a stated reason.
 //!
 //! # Overload
 //!
-//! Queues are bounded, so more may be recorded than can be exported. As long as there is room in a thread's
-//! outbox ([`Builder::with_outbox_memory`]) everything is exported. From when it is half full on, requests
-//! that begin on that thread are left out as wholes, rather than that many lose a part each: each with the
-//! same probability, the higher the fuller it is, all of them from three quarters on. So it settles where
-//! just that is left out which cannot be carried. What is left out are spans, and logs below WARN, counted as
-//! [`LossReason::Overload`](stats::LossReason::Overload); so are logs below WARN outside of requests, one by one. A log is only left out
-//! where its thread has no room: a request that goes on for long, or on another thread, may have logs without
-//! spans. Those whom such a request calls are told that the trace is not sampled. Its trail is kept as ever:
-//! an exception in it arrives, with its breadcrumbs, and with [`Sampler::keep_errors`] so does its trace.
-//! Metrics count every request.
+//! Queues are bounded, so more may be recorded than can be exported. As long as there is room in a
+//! thread's outbox ([`Builder::with_outbox_memory`]) everything is exported. From when it is half
+//! full on, requests that begin on that thread are left out as wholes, rather than that many lose a
+//! part each: each with the same probability, the higher the fuller it is, all of them from three
+//! quarters on. So it settles where just that is left out which cannot be carried. What is left out
+//! are spans, and logs below WARN, counted as
+//! [`LossReason::Overload`](stats::LossReason::Overload); so are logs below WARN outside of
+//! requests, one by one. A log is only left out where its thread has no room: a request that goes
+//! on for long, or on another thread, may have logs without spans. Those whom such a request calls
+//! are told that the trace is not sampled. Its trail is kept as ever: an exception in it arrives,
+//! with its breadcrumbs, and with [`Sampler::keep_errors`] so does its trace. Metrics count every
+//! request.
 //!
-//! While it lasts, [`Stats::is_overloaded`](stats::Stats::is_overloaded) is true, and the instrumentation scopes of what is exported have
-//! the attribute `crumbtrail.left_out.ratio` (a double, 0 to 1): of all logs, or spans, that the process has
-//! recorded since the request before, the share that is missing. A line on stderr says when it begins, and
-//! another when it has ended, if it did not end less than a minute before.
+//! While it lasts, [`Stats::is_overloaded`](stats::Stats::is_overloaded) is true, and the
+//! instrumentation scopes of what is exported have the attribute `crumbtrail.left_out.ratio` (a
+//! double, 0 to 1): of all logs, or spans, that the process has recorded since the request before,
+//! the share that is missing. A line on stderr says when it begins, and another when it has ended,
+//! if it did not end less than a minute before.
 //!
 //! Exceptions have a queue of their own. A record that finds no room at all is dropped
-//! ([`LossReason::QueueOverflow`](stats::LossReason::QueueOverflow)), be it a warning. The memory of `n` threads that record is at most `n`
-//! outboxes; that of worker and queues some 130 MB, of which 56 MB are exceptions.
+//! ([`LossReason::QueueOverflow`](stats::LossReason::QueueOverflow)), be it a warning. The memory
+//! of `n` threads that record is at most `n` outboxes; that of worker and queues some 130 MB, of
+//! which 56 MB are exceptions.
 //!
 //! # Ending
 //!
@@ -57,12 +73,13 @@
 //! | a panic where panics abort, or while another unwinds, or in an `extern "C"` function | all: the panic hook waits, within the exit timeout |
 //! | `std::process::abort`, `_exit`, a signal that kills, power | nothing. With a [state directory](Builder::with_state_dir) the next process sends what is on disk |
 //!
-//! Signals that ask for an end are the program's to hear, by [`shutdown::until_signal`] or otherwise; then `main` returns.
+//! Signals that ask for an end are the program's to hear, by [`shutdown::until_signal`] or
+//! otherwise; then `main` returns.
 //!
 //! # Features
 //!
-//! Features only add: none of them changes what a program does that does not ask for it. Those for a crate
-//! whose next version will be another (0.x) carry its version.
+//! Features only add: none of them changes what a program does that does not ask for it. Those for
+//! a crate whose next version will be another (0.x) carry its version.
 //!
 //! | for | on by default | others |
 //! |---|---|---|
@@ -176,8 +193,8 @@ pub fn init(service: config::ServiceInfo) -> Result<TelemetryGuard, InitError> {
 }
 
 /// One layer more for a subscriber that there is:
-/// [`builder`]`(service).`[`with_env`](Builder::with_env)`().`[`into_layer`](Builder::into_layer)`()`. Panics
-/// and what the `metrics` facade is told are included.
+/// [`builder`]`(service).`[`with_env`](Builder::with_env)`().`[`into_layer`](Builder::into_layer)`()`.
+/// Panics and what the `metrics` facade is told are included.
 ///
 /// ```
 /// use tracing_subscriber::prelude::*;
@@ -199,14 +216,15 @@ where
     builder(service).with_env().into_layer()
 }
 
-/// Says something about ourselves: on stderr, never through `tracing`, and not at all if stderr is closed.
+/// Says something about ourselves: on stderr, never through `tracing`, and not at all if stderr is
+/// closed.
 fn diagnose(message: std::fmt::Arguments<'_>) {
     use std::io::Write as _;
     let _ = writeln!(std::io::stderr(), "crumbtrail: {message}");
 }
 
-/// The README's examples, and those of the pages that it leads to. Each stands as it is read, so they need
-/// the features that they show.
+/// The README's examples, and those of the pages that it leads to. Each stands as it is read, so
+/// they need the features that they show.
 #[cfg(all(doctest, feature = "testing", feature = "axum-0-8", feature = "anyhow", feature = "shutdown"))]
 mod pages {
     #[doc = include_str!("../README.md")]

@@ -1,4 +1,5 @@
-//! Locks that a panic does not spoil. A panic of ours is caught and counted (`Core::fault`), and what these locks protect is whole whenever they are released: a poisoned one is as good as any.
+//! Locks that a panic does not spoil. A panic of ours is caught and counted (`Core::fault`), and
+//! what these locks protect is whole whenever they are released: a poisoned one is as good as any.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 #[cfg(any(feature = "metrics-0-24", feature = "tower"))]

@@ -1,6 +1,8 @@
-//! Records of the `log` crate. Comes in: what libraries log there. Goes out: `tracing` events of the same level, with their `key = value` pairs, which `tracing-log` leaves out.
+//! Records of the `log` crate. Comes in: what libraries log there. Goes out: `tracing` events of
+//! the same level, with their `key = value` pairs, which `tracing-log` leaves out.
 //!
-//! The event is `tracing-log`'s, so every layer knows it; ours finds the pairs on the thread while the event is under way.
+//! The event is `tracing-log`'s, so every layer knows it; ours finds the pairs on the thread while
+//! the event is under way.
 
 use std::cell::RefCell;
 

@@ -1,4 +1,5 @@
-//! The error that `main` returns. Comes in: any error, by `?`. Goes out: an exception, fatal, and what the standard library prints.
+//! The error that `main` returns. Comes in: any error, by `?`. Goes out: an exception, fatal, and
+//! what the standard library prints.
 
 use std::{error::Error, fmt, panic::Location};
 
@@ -7,9 +8,14 @@ use crate::exception::Mechanism;
 
 use crate::{exception, state::active_core};
 
-/// The error that ends a program, reported when `?` makes it of another: what [`main`](https://doc.rust-lang.org/std/process/trait.Termination.html) returns.
+/// The error that ends a program, reported when `?` makes it of another: what
+/// [`main`](https://doc.rust-lang.org/std/process/trait.Termination.html) returns.
 ///
-/// Of any error, a text, `anyhow::Error` or `eyre::Report`. It becomes an exception of severity FATAL, with its causes ([`Mechanism::Main`]), of the telemetry that is installed; one that was reported before has no second record. The standard library then prints it, with its causes, and ends the process with code 1; the guard, which `main` still has, delivers it. An error from before there was a guard is printed and not reported.
+/// Of any error, a text, `anyhow::Error` or `eyre::Report`. It becomes an exception of severity
+/// FATAL, with its causes ([`Mechanism::Main`]), of the telemetry that is installed; one that was
+/// reported before has no second record. The standard library then prints it, with its causes, and
+/// ends the process with code 1; the guard, which `main` still has, delivers it. An error from
+/// before there was a guard is printed and not reported.
 ///
 /// ```
 /// use crumbtrail::{errors::Mechanism, testing, MainError};

@@ -1,4 +1,5 @@
-//! Random numbers for ids, from a generator of the thread's own. Never all zero; a forked child draws others than its parent.
+//! Random numbers for ids, from a generator of the thread's own. Never all zero; a forked child
+//! draws others than its parent.
 
 use std::cell::RefCell;
 
@@ -21,7 +22,8 @@ pub(crate) fn uuid() -> String {
     [&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]].join("-")
 }
 
-/// 64 random bits, not all zero. Seeded from the system once per thread and process; the 256-bit state keeps two processes apart.
+/// 64 random bits, not all zero. Seeded from the system once per thread and process; the 256-bit
+/// state keeps two processes apart.
 pub(crate) fn random() -> u64 {
     let drawn = RNG.try_with(|rng| {
         let mut rng = rng.try_borrow_mut().ok()?;

@@ -1,10 +1,12 @@
-//! Which traces are exported. Decided once, at the root; every span of the trace follows. A trace that is left out may be kept after all, when it fails or is slow.
+//! Which traces are exported. Decided once, at the root; every span of the trace follows. A trace
+//! that is left out may be kept after all, when it fails or is slow.
 
 use std::{sync::atomic::AtomicU64, time::Duration};
 
 use crate::{bucket, clock::now};
 
-/// A head sampler: decides from the trace id and the remote parent alone, as W3C Trace Context and the OpenTelemetry environment variables have it.
+/// A head sampler: decides from the trace id and the remote parent alone, as W3C Trace Context and
+/// the OpenTelemetry environment variables have it.
 ///
 /// Sampling concerns *traces*. Exceptions, logs and metrics are sent whatever the sampler says.
 ///
@@ -37,7 +39,8 @@ impl Sampler {
         Self { threshold: 0, ..Self::always_on() }
     }
 
-    /// A share of all traces between 0 and 1, by trace id (`traceidratio`), as `opentelemetry_sdk` decides it. Values outside are clamped; NaN is 1.
+    /// A share of all traces between 0 and 1, by trace id (`traceidratio`), as `opentelemetry_sdk`
+    /// decides it. Values outside are clamped; NaN is 1.
     pub fn ratio(ratio: f64) -> Self {
         if ratio.is_nan() || ratio >= 1.0 {
             return Self::always_on();
@@ -45,23 +48,36 @@ impl Sampler {
         Self { threshold: (ratio.max(0.0) * (1u64 << 63) as f64) as u64, ..Self::always_on() }
     }
 
-    /// Follows the parent's decision where there is a remote parent; this sampler decides for roots (`parentbased_*`).
+    /// Follows the parent's decision where there is a remote parent; this sampler decides for roots
+    /// (`parentbased_*`).
     #[must_use]
     pub fn parent_based(self) -> Self {
         Self { parent_based: true, ..self }
     }
 
-    /// Traces a second that a [parent-based](Self::parent_based) sampler keeps only because the caller's `sampled` flag says so; beyond them, this sampler decides by itself. Default: 100. Traces that it would keep anyway do not count. So who may send a header cannot make a service export everything.
+    /// Traces a second that a [parent-based](Self::parent_based) sampler keeps only because the
+    /// caller's `sampled` flag says so; beyond them, this sampler decides by itself. Default: 100.
+    /// Traces that it would keep anyway do not count. So who may send a header cannot make a
+    /// service export everything.
     #[must_use]
     pub fn with_remote_limit(self, traces_per_second: u32) -> Self {
         Self { remote_limit: traces_per_second, ..self }
     }
 
-    /// Keeps this process's part of every trace in which an exception is told, also where the sampler has left the trace out: the spans that have ended by then, as far as the request's trail still holds them (16 KiB; a trail that has lost some says so by `crumbtrail.trail.truncated` on its root), and all that end later. From then on the trace counts as sampled, also for those who are called.
+    /// Keeps this process's part of every trace in which an exception is told, also where the
+    /// sampler has left the trace out: the spans that have ended by then, as far as the request's
+    /// trail still holds them (16 KiB; a trail that has lost some says so by
+    /// `crumbtrail.trail.truncated` on its root), and all that end later. From then on the trace
+    /// counts as sampled, also for those who are called.
     ///
-    /// Such spans have `crumbtrail.kept` = `error`, and no sampling threshold in their trace state: who counts spans to know how many there were must leave them out. What other processes have left out is not there; a [tail-sampling Collector](https://github.com/open-telemetry/opentelemetry-collector-contrib/tree/main/processor/tailsamplingprocessor) keeps whole traces, `collector-config/tail-sampling.yaml` is one.
+    /// Such spans have `crumbtrail.kept` = `error`, and no sampling threshold in their trace state:
+    /// who counts spans to know how many there were must leave them out. What other processes have
+    /// left out is not there; a [tail-sampling
+    /// Collector](https://github.com/open-telemetry/opentelemetry-collector-contrib/tree/main/processor/tailsamplingprocessor)
+    /// keeps whole traces, `collector-config/tail-sampling.yaml` is one.
     ///
-    /// Costs nothing for sampled traces; for others, a span that ends is copied once, into memory that the trail has anyway.
+    /// Costs nothing for sampled traces; for others, a span that ends is copied once, into memory
+    /// that the trail has anyway.
     ///
     /// ```
     /// use crumbtrail::Sampler;
@@ -81,7 +97,8 @@ impl Sampler {
         Self { keeps_errors: true, ..self }
     }
 
-    /// The same for traces whose root span, here, takes at least so long (`crumbtrail.kept` = `slow`). Decided when the root ends.
+    /// The same for traces whose root span, here, takes at least so long (`crumbtrail.kept` =
+    /// `slow`). Decided when the root ends.
     #[must_use]
     pub fn keep_slower_than(self, duration: Duration) -> Self {
         Self { slow: u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX), ..self }

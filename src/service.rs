@@ -1,6 +1,7 @@
 //! The service: who reports.
 
-/// Name, version and revision of the service, and which crates are its own. Made by [`service!`](crate::service).
+/// Name, version and revision of the service, and which crates are its own. Made by
+/// [`service!`](crate::service).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceInfo {
     pub(crate) name: String,
@@ -12,12 +13,14 @@ pub struct ServiceInfo {
 }
 
 impl ServiceInfo {
-    /// A service by name. Prefer [`service!`](crate::service), which also knows version, revision and crate.
+    /// A service by name. Prefer [`service!`](crate::service), which also knows version, revision
+    /// and crate.
     pub fn new(name: impl Into<String>) -> Self {
         Self { name: name.into(), version: None, revision: None, own_crates: Vec::new(), workspace: None }
     }
 
-    /// Another name (`service.name`); `OTEL_SERVICE_NAME` still wins over it when the environment is read.
+    /// Another name (`service.name`); `OTEL_SERVICE_NAME` still wins over it when the environment
+    /// is read.
     #[must_use]
     pub fn with_name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
@@ -38,7 +41,8 @@ impl ServiceInfo {
         self
     }
 
-    /// A crate of the service's own, as `module_path!()` begins with it, or a package of that name. Its frames come first in reports and its DEBUG events are kept as breadcrumbs.
+    /// A crate of the service's own, as `module_path!()` begins with it, or a package of that name.
+    /// Its frames come first in reports and its DEBUG events are kept as breadcrumbs.
     #[must_use]
     pub fn with_crate(mut self, module_path: &str) -> Self {
         let name = module_path.split("::").next().unwrap_or_default().replace('-', "_");
@@ -48,7 +52,9 @@ impl ServiceInfo {
         self
     }
 
-    /// Whatever is built from the sources of this workspace is the service's own, too, given a package's folder and one of its files as `file!()` has it. (For members of a workspace Cargo tells the compiler paths within it; those of dependencies are absolute.)
+    /// Whatever is built from the sources of this workspace is the service's own, too, given a
+    /// package's folder and one of its files as `file!()` has it. (For members of a workspace Cargo
+    /// tells the compiler paths within it; those of dependencies are absolute.)
     #[must_use]
     pub fn with_workspace_of(mut self, manifest_dir: &str, file: &str) -> Self {
         self.workspace = workspace(manifest_dir, file);
@@ -74,7 +80,8 @@ fn workspace(manifest_dir: &str, file: &str) -> Option<String> {
     Some(folder[..folder.len() - package.len()].trim_end_matches('/').to_owned())
 }
 
-/// Whether a source file, as the compiler was given it, is one of a workspace's own: relative, and not a copy of somebody else's.
+/// Whether a source file, as the compiler was given it, is one of a workspace's own: relative, and
+/// not a copy of somebody else's.
 pub(crate) fn is_within_workspace(file: &str) -> bool {
     const COPIES: [&str; 5] = ["vendor", "third_party", "third-party", "external", "registry"];
     let is_absolute = file.starts_with(['/', '\\']) || file.as_bytes().get(1) == Some(&b':');
@@ -82,9 +89,10 @@ pub(crate) fn is_within_workspace(file: &str) -> bool {
     !(file.is_empty() || is_absolute || folders.any(|folder| COPIES.contains(&folder) || folder == ".."))
 }
 
-/// The calling package as a [`ServiceInfo`]: `CARGO_PKG_NAME` and `CARGO_PKG_VERSION` of the *caller*, its crate,
-/// its package's library, its workspace, and the git revision from `GIT_COMMIT_SHA` or `VCS_REF` at build
-/// time. (Where those are set at run time, they are read by [`with_env`](crate::Builder::with_env).)
+/// The calling package as a [`ServiceInfo`]: `CARGO_PKG_NAME` and `CARGO_PKG_VERSION` of the
+/// *caller*, its crate, its package's library, its workspace, and the git revision from
+/// `GIT_COMMIT_SHA` or `VCS_REF` at build time. (Where those are set at run time, they are read by
+/// [`with_env`](crate::Builder::with_env).)
 ///
 /// ```
 /// let service = crumbtrail::service!();

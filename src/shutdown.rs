@@ -17,9 +17,12 @@ use signal_hook::{
 };
 use tokio::sync::watch;
 
-/// Completes when the process is asked to end, by SIGTERM or SIGINT (ctrl-c); at once if it has been asked before. A second one ends the process as if nobody listened.
+/// Completes when the process is asked to end, by SIGTERM or SIGINT (ctrl-c); at once if it has
+/// been asked before. A second one ends the process as if nobody listened.
 ///
-/// The handling of signals stays the program's: whoever else listens is told as well, in whatever order they were set up. The first call starts a thread that waits for signals; needs no runtime. Where the system refuses one it says so on stderr and never completes.
+/// The handling of signals stays the program's: whoever else listens is told as well, in whatever
+/// order they were set up. The first call starts a thread that waits for signals; needs no runtime.
+/// Where the system refuses one it says so on stderr and never completes.
 ///
 /// ```no_run
 /// # async fn serve(app: axum::Router) -> Result<(), Box<dyn std::error::Error>> {
@@ -68,9 +71,13 @@ impl Future for ShutdownSignal {
     }
 }
 
-/// Runs a server until the process is asked to end, and then at most `grace` longer, for the requests that are being served: a stream that never ends must not keep the process. `None`: the time was up.
+/// Runs a server until the process is asked to end, and then at most `grace` longer, for the
+/// requests that are being served: a stream that never ends must not keep the process. `None`: the
+/// time was up.
 ///
-/// An orchestrator kills what has not ended after its own time (Kubernetes: 30 s). Leave room in it for the [shutdown budget](crate::Builder::with_shutdown_timeout) of the telemetry. Runs within tokio, with time enabled.
+/// An orchestrator kills what has not ended after its own time (Kubernetes: 30 s). Leave room in it
+/// for the [shutdown budget](crate::Builder::with_shutdown_timeout) of the telemetry. Runs within
+/// tokio, with time enabled.
 ///
 /// ```no_run
 /// # async fn serve(app: axum::Router) -> Result<(), Box<dyn std::error::Error>> {

@@ -29,10 +29,12 @@ use crate::{
     state::{self, Command, Core, CrumbtrailLayer, Settled, SoleSubscriber},
 };
 
-/// A handle to running telemetry: cheap to clone, all clones are one. From [`Builder::build`](crate::Builder::build).
+/// A handle to running telemetry: cheap to clone, all clones are one. From
+/// [`Builder::build`](crate::Builder::build).
 ///
-/// It runs until [`shutdown`](Self::shutdown), or until the last [`TelemetryGuard`] is dropped, or until the
-/// last handle and layer are gone; then what is left is sent within 2 s, in the background.
+/// It runs until [`shutdown`](Self::shutdown), or until the last [`TelemetryGuard`] is dropped, or
+/// until the last handle and layer are gone; then what is left is sent within 2 s, in the
+/// background.
 #[derive(Clone)]
 pub struct Telemetry {
     inner: Arc<Inner>,
@@ -90,7 +92,9 @@ impl Telemetry {
     /// # Ok::<(), crumbtrail::InitError>(())
     /// ```
     ///
-    /// Its filters filter what it sees and nothing else: other layers keep their own filters, in any order. (That takes tracing-subscriber's per-layer filters, which cost every span a little; a subscriber made by [`install`](crate::Builder::install) does without.)
+    /// Its filters filter what it sees and nothing else: other layers keep their own filters, in
+    /// any order. (That takes tracing-subscriber's per-layer filters, which cost every span a
+    /// little; a subscriber made by [`install`](crate::Builder::install) does without.)
     pub fn layer<S>(&self) -> impl Layer<S> + Send + Sync + use<S>
     where
         S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
@@ -98,7 +102,10 @@ impl Telemetry {
         CrumbtrailLayer::new(self.inner.core.clone(), false, self.inner.alive.clone()).with_filter(PerLayerFilter(self.inner.core.clone()))
     }
 
-    /// A whole subscriber, for programs that want no other layer: what [`install`](crate::Builder::install) makes global. Its filters decide which callsites exist at all, and it keeps of a span only what it needs itself, so it is cheaper than [`layer`](Self::layer) on a Registry.
+    /// A whole subscriber, for programs that want no other layer: what
+    /// [`install`](crate::Builder::install) makes global. Its filters decide which callsites exist
+    /// at all, and it keeps of a span only what it needs itself, so it is cheaper than
+    /// [`layer`](Self::layer) on a Registry.
     ///
     /// ```
     /// let telemetry = crumbtrail::builder(crumbtrail::service!()).build()?;
@@ -126,15 +133,17 @@ impl Telemetry {
         std::hint::black_box(exception::capture_into(&self.inner.core, error, Location::caller()))
     }
 
-    /// Puts a panic hook before the present one, which still runs. [`install`](crate::Builder::install) does it by default. Once is enough.
+    /// Puts a panic hook before the present one, which still runs.
+    /// [`install`](crate::Builder::install) does it by default. Once is enough.
     pub fn install_panic_hook(&self) {
         exception::panic::install_hook(&self.inner.core);
     }
 
     /// Exchanges the filter of a filter while the service runs, see
-    /// [`Builder::with_filter`](crate::Builder::with_filter): more breadcrumbs for an hour, say. It counts for
-    /// what happens from now on, on every thread; spans that are open go on as they began. What was turned
-    /// off by `OTEL_SDK_DISABLED` or `OTEL_LOGS_EXPORTER=none` stays off. Looks at every callsite there is.
+    /// [`Builder::with_filter`](crate::Builder::with_filter): more breadcrumbs for an hour, say. It
+    /// counts for what happens from now on, on every thread; spans that are open go on as they
+    /// began. What was turned off by `OTEL_SDK_DISABLED` or `OTEL_LOGS_EXPORTER=none` stays off.
+    /// Looks at every callsite there is.
     ///
     /// ```
     /// use crumbtrail::config::Filter;
@@ -156,30 +165,36 @@ impl Telemetry {
         layer::ask_everyone();
     }
 
-    /// The recorder for `metrics::set_global_recorder`. [`install`](crate::Builder::install) sets it by default.
+    /// The recorder for `metrics::set_global_recorder`. [`install`](crate::Builder::install) sets
+    /// it by default.
     #[cfg(feature = "metrics-0-24")]
     pub fn recorder(&self) -> crate::metrics::recorder::MetricsRecorder {
         self.inner.extras.recorder.clone()
     }
 
-    /// What libraries get their tracers from that use OpenTelemetry's API, for [`opentelemetry::global::set_tracer_provider`]; see [`interop`](crate::interop).
+    /// What libraries get their tracers from that use OpenTelemetry's API, for
+    /// [`opentelemetry::global::set_tracer_provider`]; see [`interop`](crate::interop).
     #[cfg(feature = "tracing-opentelemetry-0-34")]
     pub fn tracer_provider(&self) -> crate::interop::OtelTracerProvider {
         crate::interop::OtelTracerProvider::new(Arc::downgrade(&self.inner.core))
     }
 
-    /// Trace context and baggage for libraries that use OpenTelemetry's API, for [`opentelemetry::global::set_text_map_propagator`].
+    /// Trace context and baggage for libraries that use OpenTelemetry's API, for
+    /// [`opentelemetry::global::set_text_map_propagator`].
     #[cfg(feature = "tracing-opentelemetry-0-34")]
     pub fn text_map_propagator(&self) -> crate::interop::OtelPropagator {
         crate::interop::OtelPropagator::new(self.inner.core.propagators)
     }
 
-    /// Waits until everything recorded before the call is delivered, at most `timeout`. Blocks the calling thread and no other; needs no runtime and is safe within one, except that an async task should call it through `spawn_blocking`.
+    /// Waits until everything recorded before the call is delivered, at most `timeout`. Blocks the
+    /// calling thread and no other; needs no runtime and is safe within one, except that an async
+    /// task should call it through `spawn_blocking`.
     ///
     /// What is on disk when the time is up is reported as spooled: it is safe, and not an error.
     ///
     /// # Errors
-    /// Something is still on its way and in memory only, or was lost while waiting. What was not delivered is still tried.
+    /// Something is still on its way and in memory only, or was lost while waiting. What was not
+    /// delivered is still tried.
     pub fn flush(&self, timeout: Duration) -> Result<FlushReport, FlushError> {
         if self.inner.core.is_closed() {
             return Ok(FlushReport::default());
@@ -187,7 +202,9 @@ impl Telemetry {
         self.settle(timeout, |deadline, reply| Command::Flush { deadline, reply }).1
     }
 
-    /// As [`flush`](Self::flush), and then ends: nothing is recorded any more. What is not delivered in time goes to disk if there is a spool for it, or is lost and counted. `timeout` bounds all signals together. A second call does nothing.
+    /// As [`flush`](Self::flush), and then ends: nothing is recorded any more. What is not
+    /// delivered in time goes to disk if there is a spool for it, or is lost and counted. `timeout`
+    /// bounds all signals together. A second call does nothing.
     ///
     /// # Errors
     /// Something was lost.
@@ -257,8 +274,9 @@ impl Telemetry {
 
 /// Keeps telemetry running. Bind it to a name in `main`.
 ///
-/// Dropping the last guard of a telemetry shuts it down: what was recorded is delivered, which blocks the
-/// dropping thread for the [shutdown timeout](crate::Builder::with_shutdown_timeout) at most.
+/// Dropping the last guard of a telemetry shuts it down: what was recorded is delivered, which
+/// blocks the dropping thread for the [shutdown timeout](crate::Builder::with_shutdown_timeout) at
+/// most.
 ///
 /// Dropping says on stderr what could not be delivered; [`Telemetry::shutdown`] returns it instead.
 #[must_use = "telemetry ends when the guard is dropped; bind it: `let _telemetry = …`"]

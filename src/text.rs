@@ -1,4 +1,5 @@
-//! Texts within limits. Comes in: what a program's own code formats, of any length, perhaps panicking. Goes out: so much of it as there is room for, whole characters.
+//! Texts within limits. Comes in: what a program's own code formats, of any length, perhaps
+//! panicking. Goes out: so much of it as there is room for, whole characters.
 
 use std::fmt::{self, Write as _};
 
@@ -18,7 +19,8 @@ fn shorter(text: &str, limit: usize) -> &str {
     &text[..(0..=limit).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0)]
 }
 
-/// A stranger's text on one line, without control characters, so that a terminal or a log shows what it is. At most `limit` bytes.
+/// A stranger's text on one line, without control characters, so that a terminal or a log shows
+/// what it is. At most `limit` bytes.
 pub(crate) fn printable(text: &str, limit: usize) -> String {
     let mut shown = String::with_capacity(text.len().min(limit));
     for character in text.chars() {
@@ -38,7 +40,8 @@ pub(crate) fn printable(text: &str, limit: usize) -> String {
     shown
 }
 
-/// An error and its causes, as far as they are short: `saving failed: disk full`. The program's code.
+/// An error and its causes, as far as they are short: `saving failed: disk full`. The program's
+/// code.
 #[cfg(feature = "console")]
 pub(crate) fn error_chain(error: &(dyn std::error::Error + 'static)) -> String {
     const ENOUGH: usize = 4_000;
@@ -56,7 +59,8 @@ pub(crate) fn truncate(text: &mut String, limit: usize) {
     text.truncate(cut(text, limit).len());
 }
 
-/// Formats into `out` up to `room` bytes. The program's code runs: where it fails, `<error in fmt>` is written; where it panics, [`PANICKED`]. Returns whether something was cut.
+/// Formats into `out` up to `room` bytes. The program's code runs: where it fails, `<error in fmt>`
+/// is written; where it panics, [`PANICKED`]. Returns whether something was cut.
 #[inline]
 pub(crate) fn show(text: fmt::Arguments<'_>, room: usize, out: &mut Vec<u8>, template: Option<&mut Template<'_>>) -> bool {
     let mut writer = Bounded { out, room, truncated: false, template };

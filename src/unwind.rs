@@ -1,11 +1,13 @@
-//! The program's own code, run by us. Comes in: a closure that may panic. Goes out: its value, or nothing.
+//! The program's own code, run by us. Comes in: a closure that may panic. Goes out: its value, or
+//! nothing.
 
 use std::{
     any::Any,
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
-/// Runs the program's code. `None`: it panicked. Nothing unwinds out of this, not even a payload whose own `Drop` panics.
+/// Runs the program's code. `None`: it panicked. Nothing unwinds out of this, not even a payload
+/// whose own `Drop` panics.
 #[inline]
 pub(crate) fn guarded<T>(run: impl FnOnce() -> T) -> Option<T> {
     match catch_unwind(AssertUnwindSafe(run)) {
@@ -17,7 +19,8 @@ pub(crate) fn guarded<T>(run: impl FnOnce() -> T) -> Option<T> {
     }
 }
 
-/// Drops what a panic carried. Its `Drop` is the program's code, too; should that panic, what *it* carried is leaked.
+/// Drops what a panic carried. Its `Drop` is the program's code, too; should that panic, what *it*
+/// carried is leaked.
 #[cold]
 pub(crate) fn dispose(payload: Box<dyn Any + Send>) {
     if let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {

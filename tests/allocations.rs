@@ -1,4 +1,5 @@
-//! The zeros of the budget: in steady state a request allocates nothing on the caller's thread. The counting allocator is global, so this binary is its own.
+//! The zeros of the budget: in steady state a request allocates nothing on the caller's thread. The
+//! counting allocator is global, so this binary is its own.
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
@@ -49,7 +50,8 @@ fn request() {
     root.record("late", "known");
 }
 
-/// Parts of an outbox, each allocated once in a thread's life, when more waits for the worker than ever before.
+/// Parts of an outbox, each allocated once in a thread's life, when more waits for the worker than
+/// ever before.
 const PARTS: u64 = 64;
 
 #[test]

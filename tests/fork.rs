@@ -1,5 +1,6 @@
-//! Processes that fork, as prefork servers and daemons do: children that hang, count or name themselves as their parent does. Reports D4 and C13.
-//! Has no harness: the main thread forks, and its children are to end as they say.
+//! Processes that fork, as prefork servers and daemons do: children that hang, count or name
+//! themselves as their parent does. Reports D4 and C13. Has no harness: the main thread forks, and
+//! its children are to end as they say.
 #![allow(unsafe_code)]
 
 mod support;
@@ -190,7 +191,8 @@ fn now() -> u64 {
 struct Child(Pid);
 
 impl Child {
-    /// `run` says whether all went well. Nothing else of the process runs there, nor does it end as a process of its own would.
+    /// `run` says whether all went well. Nothing else of the process runs there, nor does it end as
+    /// a process of its own would.
     fn fork(run: impl FnOnce() -> bool) -> Self {
         // SAFETY: the child's thread is the only one there; what it needs of others' locks is what is tested.
         match unsafe { libc::fork() } {

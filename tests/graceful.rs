@@ -1,5 +1,6 @@
-//! A service that is asked to end: what it serves is served, what it has recorded is delivered, and a stream without end does not keep it.
-//! Has no harness: the service is this program, started anew, because a signal is the whole process's.
+//! A service that is asked to end: what it serves is served, what it has recorded is delivered, and
+//! a stream without end does not keep it. Has no harness: the service is this program, started
+//! anew, because a signal is the whole process's.
 
 mod support;
 

@@ -1,6 +1,7 @@
 //! What a thread without a subscriber does takes nothing from the thread that has one.
 //!
-//! While a process has a single subscriber, tracing-core asks the calling thread's whether a callsite is of interest, and that thread may have none.
+//! While a process has a single subscriber, tracing-core asks the calling thread's whether a
+//! callsite is of interest, and that thread may have none.
 
 mod support;
 

@@ -1,4 +1,5 @@
-//! A program whose telemetry is installed, and a part of it that has another subscriber. One process: what is installed is global.
+//! A program whose telemetry is installed, and a part of it that has another subscriber. One
+//! process: what is installed is global.
 
 mod support;
 

@@ -1,4 +1,5 @@
-//! Panics: on any thread, in a handler, in a hook's way, while formatting. The panic hook is global, so this binary is its own.
+//! Panics: on any thread, in a handler, in a hook's way, while formatting. The panic hook is
+//! global, so this binary is its own.
 
 mod support;
 

@@ -242,7 +242,8 @@ fn a_group_does_not_depend_on_how_long_the_process_lives() {
     }
 }
 
-/// Report A10: another program is put in its place, as deploys do; then that one is changed where it lies.
+/// Report A10: another program is put in its place, as deploys do; then that one is changed where
+/// it lies.
 fn a_program_that_was_replaced_names_its_own_frames() {
     let receiver = Receiver::start().expect("a receiver");
     let directory = tempfile::tempdir().expect("a directory");

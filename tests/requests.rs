@@ -1,5 +1,6 @@
-//! Trails and requests: what an exception remembers is what its own request did, whatever tasks and threads that took.
-//! One installed pipeline for all tests of this binary; each test looks for its own names.
+//! Trails and requests: what an exception remembers is what its own request did, whatever tasks and
+//! threads that took. One installed pipeline for all tests of this binary; each test looks for its
+//! own names.
 
 mod support;
 
@@ -192,7 +193,8 @@ fn thousands_of_concurrent_requests_keep_apart() {
     }
 }
 
-/// Report 14.5: an error that is told after its root has ended names that root's trace, never another task's; and has nothing else of it.
+/// Report 14.5: an error that is told after its root has ended names that root's trace, never
+/// another task's; and has nothing else of it.
 #[test]
 fn what_is_reported_after_its_root_refers_to_it() {
     let pipeline = Pipeline::installed();

@@ -1,4 +1,5 @@
-//! Report 15: the worker allocates for requests, not for records. The counting allocator is global, so this binary is its own, and has one test.
+//! Report 15: the worker allocates for requests, not for records. The counting allocator is global,
+//! so this binary is its own, and has one test.
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},

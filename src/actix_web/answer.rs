@@ -1,4 +1,5 @@
-//! How a request ends. Comes in: a response, an error, or a panic. Goes out: what is told of it, and the same with the id of the exception.
+//! How a request ends. Comes in: a response, an error, or a panic. Goes out: what is told of it,
+//! and the same with the id of the exception.
 
 use std::{any::Any, fmt, panic::resume_unwind};
 

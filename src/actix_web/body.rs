@@ -16,7 +16,8 @@ use pin_project_lite::pin_project;
 use crate::tower::Exchange;
 
 pin_project! {
-    /// The body of a response, and the span of its request, which ends with it: when the last part has been taken, when it fails, or when it is dropped before that.
+    /// The body of a response, and the span of its request, which ends with it: when the last part
+    /// has been taken, when it fails, or when it is dropped before that.
     pub struct ObservedBody<B> {
         #[pin]
         inner: B,

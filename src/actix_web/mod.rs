@@ -34,14 +34,22 @@ use actix_web::{
 pub use self::{body::ObservedBody, service::Observed};
 use crate::{User, tower::ServerConfig};
 
-/// Spans, exceptions and metrics of what an actix-web service serves. The last `wrap`, so that it is outermost: what other middleware does to a request belongs to the request, and a panic in it, too.
+/// Spans, exceptions and metrics of what an actix-web service serves. The last `wrap`, so that it
+/// is outermost: what other middleware does to a request belongs to the request, and a panic in it,
+/// too.
 ///
-/// - The span is called by the method and the pattern of the resource (`GET /cart/{id}`), or by the method alone where there is none. It takes the caller's trace context, begins the trail, and ends with the response's body.
-/// - A handler's error that becomes a 5xx is an exception: its type, its text, and by [`with_error_type`](Self::with_error_type) its causes. A 5xx that nothing explains is one, too. A panic becomes a response 500; without this, actix closes the connection.
-/// - The exception's id goes to the client in the header `x-error-id`; a handler asks [`last_error_id`](crate::last_error_id) for it.
+/// - The span is called by the method and the pattern of the resource (`GET /cart/{id}`), or by the
+///   method alone where there is none. It takes the caller's trace context, begins the trail, and
+///   ends with the response's body.
+/// - A handler's error that becomes a 5xx is an exception: its type, its text, and by
+///   [`with_error_type`](Self::with_error_type) its causes. A 5xx that nothing explains is one,
+///   too. A panic becomes a response 500; without this, actix closes the connection.
+/// - The exception's id goes to the client in the header `x-error-id`; a handler asks
+///   [`last_error_id`](crate::last_error_id) for it.
 /// - `http.server.request.duration` and `http.server.active_requests`, sampled or not.
 ///
-/// Tested with actix-web 4.18. Allocates for each request: the head is copied, as actix-web has types of its own for it.
+/// Tested with actix-web 4.18. Allocates for each request: the head is copied, as actix-web has
+/// types of its own for it.
 #[derive(Clone, Default)]
 pub struct Middleware {
     config: Arc<Config>,
@@ -66,7 +74,8 @@ impl Middleware {
         Self::default()
     }
 
-    /// The response header that carries the id of the request's exception where the response is a 4xx or 5xx; `x-error-id` by default. A name that is none of HTTP's changes nothing.
+    /// The response header that carries the id of the request's exception where the response is a
+    /// 4xx or 5xx; `x-error-id` by default. A name that is none of HTTP's changes nothing.
     #[must_use]
     pub fn with_error_id_header(self, name: &HeaderName) -> Self {
         self.with(|config| config.server.error_id = http::HeaderName::from_bytes(name.as_ref()).ok().or(config.server.error_id.take()))
@@ -78,7 +87,8 @@ impl Middleware {
         self.with(|config| config.server.error_id = None)
     }
 
-    /// Lets panics go on, as they would without the middleware: they end the connection. (They are told in either case, by the panic hook.)
+    /// Lets panics go on, as they would without the middleware: they end the connection. (They are
+    /// told in either case, by the panic hook.)
     #[must_use]
     pub fn without_panic_response(self) -> Self {
         self.with(|config| config.server.panic_response = false)
@@ -90,20 +100,25 @@ impl Middleware {
         self.with(|config| config.server.remote = false)
     }
 
-    /// Request headers that exceptions carry, as `http.request.header.<name>` and scrubbed by that name: what is secret by it stays out. None by default; the first value of each, 1 KiB at most.
+    /// Request headers that exceptions carry, as `http.request.header.<name>` and scrubbed by that
+    /// name: what is secret by it stays out. None by default; the first value of each, 1 KiB at
+    /// most.
     #[must_use]
     pub fn with_request_headers(self, names: impl IntoIterator<Item = HeaderName>) -> Self {
         let names = names.into_iter().filter_map(|name| http::HeaderName::from_bytes(name.as_ref()).ok());
         self.with(|config| config.server.headers.extend(names))
     }
 
-    /// Who a request is for, told from its head. Authentication that runs further in calls [`set_user`](crate::set_user) instead.
+    /// Who a request is for, told from its head. Authentication that runs further in calls
+    /// [`set_user`](crate::set_user) instead.
     #[must_use]
     pub fn with_user(self, user: impl Fn(&ServiceRequest) -> Option<User> + Send + Sync + 'static) -> Self {
         self.with(|config| config.user = Some(Arc::new(user)))
     }
 
-    /// An error of the service's handlers, whose causes and exact type exceptions are to have. actix-web does not say that a `ResponseError` is an [`Error`], so of others only the outermost is known.
+    /// An error of the service's handlers, whose causes and exact type exceptions are to have.
+    /// actix-web does not say that a `ResponseError` is an [`Error`], so of others only the
+    /// outermost is known.
     ///
     /// ```
     /// # #[derive(Debug)]

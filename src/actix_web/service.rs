@@ -1,4 +1,5 @@
-//! The service around a service. Comes in: a request of actix-web's. Goes out: its exchange, from a head as the rest of crumbtrail reads it; and the answer, in its span.
+//! The service around a service. Comes in: a request of actix-web's. Goes out: its exchange, from a
+//! head as the rest of crumbtrail reads it; and the answer, in its span.
 
 use std::{
     fmt,

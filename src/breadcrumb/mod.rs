@@ -1,4 +1,5 @@
-//! Breadcrumbs: what happened before. Most of them crumbtrail leaves itself; these are the ones left by hand, and what hooks and tests see of all.
+//! Breadcrumbs: what happened before. Most of them crumbtrail leaves itself; these are the ones
+//! left by hand, and what hooks and tests see of all.
 
 mod record;
 
@@ -22,9 +23,11 @@ use crate::{
     state::{self, active_core},
 };
 
-/// Leaves a breadcrumb in the trail of the current request. It is exported only with an exception of that request. Outside of requests it is dropped.
+/// Leaves a breadcrumb in the trail of the current request. It is exported only with an exception
+/// of that request. Outside of requests it is dropped.
 ///
-/// Costs about as much as an event, and no more where nothing listens. Secrets are taken out at once.
+/// Costs about as much as an event, and no more where nothing listens. Secrets are taken out at
+/// once.
 ///
 /// ```
 /// let (_, collected) = crumbtrail::testing::collect(|| {
@@ -79,7 +82,9 @@ pub struct Breadcrumb {
 }
 
 impl Breadcrumb {
-    /// A breadcrumb of level INFO. The category says what kind of thing happened, in one word; crumbtrail's own are `log`, `span`, `exception`, `http`, `db`, `rpc`, `messaging` and `flag`.
+    /// A breadcrumb of level INFO. The category says what kind of thing happened, in one word;
+    /// crumbtrail's own are `log`, `span`, `exception`, `http`, `db`, `rpc`, `messaging` and
+    /// `flag`.
     pub fn new(category: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
             time: 0,
@@ -200,7 +205,8 @@ impl fmt::Debug for Breadcrumb {
 pub struct Breadcrumbs(pub(crate) Vec<Breadcrumb>);
 
 impl Breadcrumbs {
-    /// The messages of events and of breadcrumbs left by hand, oldest first; spans that were opened and closed are left out.
+    /// The messages of events and of breadcrumbs left by hand, oldest first; spans that were opened
+    /// and closed are left out.
     pub fn messages(&self) -> Vec<&str> {
         self.0.iter().filter(|crumb| !crumb.of_span).map(Breadcrumb::message).collect()
     }

@@ -1,4 +1,5 @@
-//! Breadcrumbs that are left by hand, by exceptions and by calls. Comes in: a breadcrumb that is yet to be made. Goes out: its record, into the trail.
+//! Breadcrumbs that are left by hand, by exceptions and by calls. Comes in: a breadcrumb that is
+//! yet to be made. Goes out: its record, into the trail.
 
 use crate::{
     AttributeValue, Breadcrumb, breadcrumb,
@@ -11,7 +12,8 @@ use crate::{
     },
 };
 
-/// Adds a breadcrumb to the trail of a span's request; `of_exception`: an exception's own, which does not count as something that happened since.
+/// Adds a breadcrumb to the trail of a span's request; `of_exception`: an exception's own, which
+/// does not count as something that happened since.
 pub(crate) fn leave_breadcrumb(core: &Core, state: &SpanState, of_exception: bool, make: impl FnOnce() -> Breadcrumb) {
     let Some(trail) = state.trail() else { return };
     let _ = thread::with(|thread| {

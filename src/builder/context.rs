@@ -6,13 +6,15 @@ use super::Builder;
 use crate::{Breadcrumb, Exception, exception::storm::ExceptionRate, scrub::Scrubber};
 
 impl Builder {
-    /// Functions whose path begins so are own code, whatever their crate: `with_in_app_include("vendored::shop")`.
+    /// Functions whose path begins so are own code, whatever their crate:
+    /// `with_in_app_include("vendored::shop")`.
     pub fn with_in_app_include(mut self, beginning: impl Into<String>) -> Self {
         self.in_app[0].push(beginning.into());
         self
     }
 
-    /// Functions whose path begins so are not own code, although their crate is: generated code, say. Wins over everything else.
+    /// Functions whose path begins so are not own code, although their crate is: generated code,
+    /// say. Wins over everything else.
     pub fn with_in_app_exclude(mut self, beginning: impl Into<String>) -> Self {
         self.in_app[1].push(beginning.into());
         self
@@ -24,37 +26,40 @@ impl Builder {
         self
     }
 
-    /// Whether personal data is sent: e-mail addresses, the addresses of clients, full names. Not by default. Wins over the [scrubber](Self::with_scrubber)'s own [option](Scrubber::with_default_pii).
+    /// Whether personal data is sent: e-mail addresses, the addresses of clients, full names. Not
+    /// by default. Wins over the [scrubber](Self::with_scrubber)'s own
+    /// [option](Scrubber::with_default_pii).
     #[doc(alias = "send_default_pii")]
     pub fn with_default_pii(mut self, personal: bool) -> Self {
         self.code.default_pii = Some(personal);
         self
     }
 
-    /// Whether the resource says with which arguments the process was started (`process.command_args`); not by default. Secrets among them are taken out.
+    /// Whether the resource says with which arguments the process was started
+    /// (`process.command_args`); not by default. Secrets among them are taken out.
     pub fn with_process_arguments(mut self, arguments: bool) -> Self {
         self.code.process_arguments = Some(arguments);
         self
     }
 
-    /// Whether log records say who they are for (`user.*`), as exceptions always do; not by default. Costs
-    /// each of them about 0.1 µs.
+    /// Whether log records say who they are for (`user.*`), as exceptions always do; not by
+    /// default. Costs each of them about 0.1 µs.
     pub fn with_user_on_logs(mut self, user: bool) -> Self {
         self.code.signals.logs.with_user = Some(user);
         self
     }
 
-    /// Whether spans say who they are for (`user.*`), as exceptions always do; not by default. Costs each of
-    /// them about 0.1 µs.
+    /// Whether spans say who they are for (`user.*`), as exceptions always do; not by default.
+    /// Costs each of them about 0.1 µs.
     pub fn with_user_on_spans(mut self, user: bool) -> Self {
         self.code.signals.traces.with_user = Some(user);
         self
     }
 
-    /// Fields of spans that log records in them carry, too, by their names; none by default. An inner span's
-    /// field wins over an outer one's, an event's own over both. Values are told as the span tells them: what
-    /// is secret there is secret here. Each log record in a span costs a look through the fields of the spans
-    /// around it, and allocates.
+    /// Fields of spans that log records in them carry, too, by their names; none by default. An
+    /// inner span's field wins over an outer one's, an event's own over both. Values are told as
+    /// the span tells them: what is secret there is secret here. Each log record in a span costs a
+    /// look through the fields of the spans around it, and allocates.
     ///
     /// ```
     /// let builder = crumbtrail::builder(crumbtrail::service!()).with_span_fields_on_logs(["order.id"]);
@@ -71,10 +76,11 @@ impl Builder {
         self
     }
 
-    /// Whether events in a span that are logs or breadcrumbs are events of that span, too, for a backend that
-    /// has traces and no logs; not by default. An event's message is its name there. Costs such an event its
-    /// JSON text. A span has as many as its [limit](crate::config::EnvVars) allows, 128 by default, and what fits
-    /// into 32 KiB; the rest is counted. Exceptions are there in any case.
+    /// Whether events in a span that are logs or breadcrumbs are events of that span, too, for a
+    /// backend that has traces and no logs; not by default. An event's message is its name there.
+    /// Costs such an event its JSON text. A span has as many as its [limit](crate::config::EnvVars)
+    /// allows, 128 by default, and what fits into 32 KiB; the rest is counted. Exceptions are there
+    /// in any case.
     ///
     /// ```
     /// let builder = crumbtrail::builder(crumbtrail::service!()).with_events_on_spans(true);
@@ -89,7 +95,10 @@ impl Builder {
         self
     }
 
-    /// Whether spans say for how many nanoseconds they were entered (`busy_ns`) and were not (`idle_ns`), as those of `tracing-opentelemetry` do; not by default. A future's span is entered while it is polled, so what it spends waiting is idle. Costs every entry and exit a look at the clock.
+    /// Whether spans say for how many nanoseconds they were entered (`busy_ns`) and were not
+    /// (`idle_ns`), as those of `tracing-opentelemetry` do; not by default. A future's span is
+    /// entered while it is polled, so what it spends waiting is idle. Costs every entry and exit a
+    /// look at the clock.
     ///
     /// ```
     /// let builder = crumbtrail::builder(crumbtrail::service!()).with_span_timings(true);
@@ -104,19 +113,24 @@ impl Builder {
         self
     }
 
-    /// Entries of the `baggage` header that become tags of a request: what a caller sends along (see [`propagation`](crate::propagation)), or [`Scope::copy_baggage`](crate::Scope::copy_baggage) is given; none by default. Baggage comes from whoever calls: allow only what may be told.
+    /// Entries of the `baggage` header that become tags of a request: what a caller sends along
+    /// (see [`propagation`](crate::propagation)), or
+    /// [`Scope::copy_baggage`](crate::Scope::copy_baggage) is given; none by default. Baggage comes
+    /// from whoever calls: allow only what may be told.
     pub fn with_baggage<K: Into<String>>(mut self, keys: impl IntoIterator<Item = K>) -> Self {
         self.code.baggage.extend(keys.into_iter().map(Into::into));
         self
     }
 
-    /// Sees every exception before it is sent; may change it, set its group, or drop it by `Break` (counted
-    /// as [`LossReason::Filtered`](crate::stats::LossReason::Filtered)). Runs on the worker's thread, once for each
-    /// exception, after secrets are out; what it logs is not recorded. Should it panic, that record is
-    /// dropped and counted as [`LossReason::CallbackError`](crate::stats::LossReason::CallbackError), and nothing
-    /// else happens.
+    /// Sees every exception before it is sent; may change it, set its group, or drop it by `Break`
+    /// (counted as [`LossReason::Filtered`](crate::stats::LossReason::Filtered)). Runs on the
+    /// worker's thread, once for each exception, after secrets are out; what it logs is not
+    /// recorded. Should it panic, that record is dropped and counted as
+    /// [`LossReason::CallbackError`](crate::stats::LossReason::CallbackError), and nothing else
+    /// happens.
     ///
-    /// With a hook, the first form of a record, which is on disk before its stack has names, says only which defect it is: should the process end just then, no hook has seen more.
+    /// With a hook, the first form of a record, which is on disk before its stack has names, says
+    /// only which defect it is: should the process end just then, no hook has seen more.
     ///
     /// ```
     /// use std::ops::ControlFlow;
@@ -140,7 +154,9 @@ impl Builder {
         self
     }
 
-    /// Sees every breadcrumb of an exception before it is sent; may change it, or drop it by `Break`. Runs as [`with_before_send`](Self::with_before_send) does, before it. Should it panic, the breadcrumb is dropped.
+    /// Sees every breadcrumb of an exception before it is sent; may change it, or drop it by
+    /// `Break`. Runs as [`with_before_send`](Self::with_before_send) does, before it. Should it
+    /// panic, the breadcrumb is dropped.
     ///
     /// ```
     /// use std::ops::ControlFlow;

@@ -1,4 +1,5 @@
-//! The environment, as data: what the OpenTelemetry variables say, without touching the process. A bad value gives one [`Warning`] and the default, never a failure.
+//! The environment, as data: what the OpenTelemetry variables say, without touching the process. A
+//! bad value gives one [`Warning`] and the default, never a failure.
 
 mod platform;
 mod proxies;
@@ -66,7 +67,8 @@ impl fmt::Debug for EnvVars {
     }
 }
 
-/// A variable that could not be used. Says what is wrong and what is done instead; never shows a value that may be secret.
+/// A variable that could not be used. Says what is wrong and what is done instead; never shows a
+/// value that may be secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Warning {
     variable: String,
@@ -90,7 +92,8 @@ impl fmt::Display for Warning {
     }
 }
 
-/// Variables that the specification knows and that have no meaning here, as docs/ENVIRONMENT.md says.
+/// Variables that the specification knows and that have no meaning here, as docs/ENVIRONMENT.md
+/// says.
 pub(crate) const UNUSED: [&str; 13] = [
     "OTEL_BLRP_EXPORT_TIMEOUT",
     "OTEL_BLRP_MAX_QUEUE_SIZE",
@@ -107,7 +110,8 @@ pub(crate) const UNUSED: [&str; 13] = [
     "OTEL_METRIC_EXPORT_TIMEOUT",
 ];
 
-/// Reads the environment (OpenTelemetry specification, "Environment Variable Specification" and "OTLP Exporter Configuration").
+/// Reads the environment (OpenTelemetry specification, "Environment Variable Specification" and
+/// "OTLP Exporter Configuration").
 pub(crate) fn read(environment: &EnvVars) -> Read {
     let mut reader = Reader { environment, warnings: Vec::new() };
     let detectors = reader.parsed("OTEL_EXPERIMENTAL_RESOURCE_DETECTORS", platform::parse).unwrap_or_default();

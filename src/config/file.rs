@@ -1,4 +1,6 @@
-//! A file instead of the environment's variables (OpenTelemetry specification, "Declarative configuration"; schema 1.x). Comes in: YAML. Goes out: settings, and what of the file is not known here, with line and column.
+//! A file instead of the environment's variables (OpenTelemetry specification, "Declarative
+//! configuration"; schema 1.x). Comes in: YAML. Goes out: settings, and what of the file is not
+//! known here, with line and column.
 
 mod schema;
 mod yaml;
@@ -13,7 +15,8 @@ use super::{EnvVars, Read, Warning};
 /// Bytes of a file at most.
 const MAX_FILE: u64 = 1 << 20;
 
-/// Reads a file. References to variables in it are looked up in `environment`; nothing else is (specification: other variables are ignored where there is a file).
+/// Reads a file. References to variables in it are looked up in `environment`; nothing else is
+/// (specification: other variables are ignored where there is a file).
 ///
 /// # Errors
 /// Why it cannot be used, in words: with line and column where it is in the file.

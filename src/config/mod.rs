@@ -1,6 +1,7 @@
 //! What only set-up names: protocols, exporters, filters, forms of output.
 //!
-//! Code wins over the environment, or over a [file](crate::Builder::with_config_file) instead of it; those win over the defaults.
+//! Code wins over the environment, or over a [file](crate::Builder::with_config_file) instead of
+//! it; those win over the defaults.
 
 pub(crate) mod env;
 #[cfg(feature = "config-file")]

@@ -1,4 +1,5 @@
-//! What texts mean, wherever they are written. An error says what is wrong and what is done instead; never a value that may be secret.
+//! What texts mean, wherever they are written. An error says what is wrong and what is done
+//! instead; never a value that may be secret.
 
 use std::path::PathBuf;
 
@@ -23,7 +24,8 @@ pub(crate) fn positive(text: &str) -> Result<u64, String> {
     integer(text).and_then(|number| if number == 0 { Err("0 is too small; the default is used".to_owned()) } else { Ok(number) })
 }
 
-/// `key=value,key=value`, percent-encoded; any error discards the whole value. A comma too many is none.
+/// `key=value,key=value`, percent-encoded; any error discards the whole value. A comma too many is
+/// none.
 pub(crate) fn resource_attributes(text: &str) -> Result<Vec<(String, String)>, String> {
     text.split(',')
         .filter(|pair| !pair.trim().is_empty())
@@ -91,7 +93,8 @@ pub(crate) fn protocol(text: &str) -> Result<Protocol, String> {
     }
 }
 
-/// An absolute URL; an address without a scheme is taken as http. `unix:/path` and `unix:///path` are sockets of this machine.
+/// An absolute URL; an address without a scheme is taken as http. `unix:/path` and `unix:///path`
+/// are sockets of this machine.
 pub(crate) fn address(text: &str) -> Result<Address, String> {
     if let Some(path) = text.strip_prefix("unix:") {
         let path = path.strip_prefix("//").unwrap_or(path);

@@ -1,4 +1,5 @@
-//! Defaults, below the environment or a file, below code: resolved once. Comes in: what each says. Goes out: one [`Config`], in which nothing is open.
+//! Defaults, below the environment or a file, below code: resolved once. Comes in: what each says.
+//! Goes out: one [`Config`], in which nothing is open.
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
@@ -84,7 +85,8 @@ impl Config {
     /// `filters`: those that count where nothing is said of them.
     ///
     /// # Errors
-    /// What is asked for cannot be: an address that is none, a certificate that cannot be read, a feature that is not built in.
+    /// What is asked for cannot be: an address that is none, a certificate that cannot be read, a
+    /// feature that is not built in.
     pub(crate) fn resolve(service: &ServiceInfo, filters: Filters, code: Settings, read: Read) -> Result<Self, InitError> {
         let Read { settings, warnings, unused, proxies } = read;
         let settings = code.over(settings);

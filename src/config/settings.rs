@@ -1,4 +1,5 @@
-//! What one source says: the program's code, its environment, or a file. What it does not say is `None`, or empty.
+//! What one source says: the program's code, its environment, or a file. What it does not say is
+//! `None`, or empty.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 

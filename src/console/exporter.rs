@@ -1,4 +1,5 @@
-//! The console exporter (`OTEL_*_EXPORTER=console`): what would be sent, a line each, on standard output.
+//! The console exporter (`OTEL_*_EXPORTER=console`): what would be sent, a line each, on standard
+//! output.
 
 use std::io::Write as _;
 

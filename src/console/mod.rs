@@ -1,4 +1,7 @@
-//! Lines for people and for whoever collects a container's output: the program's own events, and exceptions that were no event. Comes in: where they are to be written, and how. Goes out: a layer for the caller's thread, and a printer for the worker's. (What would be sent, by `OTEL_*_EXPORTER=console`, is in `exporter`.)
+//! Lines for people and for whoever collects a container's output: the program's own events, and
+//! exceptions that were no event. Comes in: where they are to be written, and how. Goes out: a
+//! layer for the caller's thread, and a printer for the worker's. (What would be sent, by
+//! `OTEL_*_EXPORTER=console`, is in `exporter`.)
 
 pub(crate) mod exporter;
 #[cfg(feature = "console")]
@@ -13,9 +16,14 @@ use std::io::IsTerminal as _;
 #[cfg(feature = "console")]
 pub(crate) use self::{layer::layer, report::Printer};
 
-/// What [`install`](crate::Builder::install) prints of the program's own events, and of errors that were captured; for [`with_console`](crate::Builder::with_console). `RUST_LOG` says which, and concerns nothing else; by default INFO and above. Needs the feature `console`, which is on by default.
+/// What [`install`](crate::Builder::install) prints of the program's own events, and of errors that
+/// were captured; for [`with_console`](crate::Builder::with_console). `RUST_LOG` says which, and
+/// concerns nothing else; by default INFO and above. Needs the feature `console`, which is on by
+/// default.
 ///
-/// Events are printed on the thread where they happen, which waits for standard error as it would with `tracing_subscriber::fmt`; what was captured is printed by the worker, with the names of frames. The same secrets are taken out as of what is sent.
+/// Events are printed on the thread where they happen, which waits for standard error as it would
+/// with `tracing_subscriber::fmt`; what was captured is printed by the worker, with the names of
+/// frames. The same secrets are taken out as of what is sent.
 ///
 /// ```
 /// use crumbtrail::config::{Console, ConsoleFormat};
@@ -48,7 +56,8 @@ pub enum ConsoleFormat {
     Text,
     /// For people with narrow terminals: spans' fields behind the message.
     Compact,
-    /// For machines: an object a line, with `timestamp`, `level`, `target`, `message`, `fields`, `trace_id` and `span_id`.
+    /// For machines: an object a line, with `timestamp`, `level`, `target`, `message`, `fields`,
+    /// `trace_id` and `span_id`.
     Json,
 }
 

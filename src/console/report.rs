@@ -1,4 +1,5 @@
-//! An exception that was no event, as the console shows it: type, message, causes, own frames, ids. Events print themselves, and a panic is the standard library's to print.
+//! An exception that was no event, as the console shows it: type, message, causes, own frames, ids.
+//! Events print themselves, and a panic is the standard library's to print.
 
 use std::{
     fmt::Write as _,

@@ -71,9 +71,11 @@ pub enum Compression {
     /// Not at all. The default.
     #[default]
     None,
-    /// gzip, level 1, by zlib-rs: a sixth to a fifth of the bytes, at some 550 MB a second. Needs the `gzip` feature, which is on by default.
+    /// gzip, level 1, by zlib-rs: a sixth to a fifth of the bytes, at some 550 MB a second. Needs
+    /// the `gzip` feature, which is on by default.
     Gzip,
-    /// Zstandard, level 1: an eighth to a sixth, at some 1,100 MB a second. Needs the `zstd` feature.
+    /// Zstandard, level 1: an eighth to a sixth, at some 1,100 MB a second. Needs the `zstd`
+    /// feature.
     Zstd,
 }
 

@@ -1,4 +1,5 @@
-//! How a connection comes about. Comes in: where a lane sends to. Goes out: a stream to there, by TCP or a Unix socket, through a proxy or without, with TLS where the address asks for it.
+//! How a connection comes about. Comes in: where a lane sends to. Goes out: a stream to there, by
+//! TCP or a Unix socket, through a proxy or without, with TLS where the address asks for it.
 
 use std::{
     io,

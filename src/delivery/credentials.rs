@@ -1,4 +1,5 @@
-//! Headers that do not last: tokens. Comes in: what the program gives when it is asked. Goes out: the headers of the next attempts, until a receiver refuses them.
+//! Headers that do not last: tokens. Comes in: what the program gives when it is asked. Goes out:
+//! the headers of the next attempts, until a receiver refuses them.
 
 use std::{
     error::Error,
@@ -18,7 +19,8 @@ use crate::fork::{Mutex, PerProcess};
 /// What a program gives: names and values.
 type Given = Result<Vec<(String, String)>, Box<dyn Error + Send + Sync>>;
 
-/// Asked when headers are needed for the first time, and when they have been refused. One for all signals.
+/// Asked when headers are needed for the first time, and when they have been refused. One for all
+/// signals.
 #[derive(Clone)]
 pub(crate) struct Credentials(Arc<Shared>);
 
@@ -53,7 +55,8 @@ impl Credentials {
         }))
     }
 
-    /// The headers to use. The program is asked on a thread on which it may wait; signals that want to know meanwhile wait for the same answer.
+    /// The headers to use. The program is asked on a thread on which it may wait; signals that want
+    /// to know meanwhile wait for the same answer.
     ///
     /// # Errors
     /// The program has none, panicked, or gave what is no header; in words, without values.
@@ -81,7 +84,8 @@ impl Credentials {
         }
     }
 
-    /// A receiver has refused these. If no others have been given since, the program is asked again.
+    /// A receiver has refused these. If no others have been given since, the program is asked
+    /// again.
     pub(super) fn refused(&self, answer: &Answer) {
         let mut known = self.0.known.lock();
         if known.as_ref().is_some_and(|known| known.number == answer.number) {

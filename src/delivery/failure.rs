@@ -20,7 +20,8 @@ pub(super) enum Failure {
     Silent { why: String },
     /// The receiver dislikes what is in it, or how much: a part of it may be accepted.
     Content { why: String, too_large: bool },
-    /// The same, from a code that the specification calls worth another try: a part is tried only if another try has the same answer.
+    /// The same, from a code that the specification calls worth another try: a part is tried only
+    /// if another try has the same answer.
     RetryThenContent { why: String },
     /// Refused for good, whatever is in it.
     Permanent { why: String },

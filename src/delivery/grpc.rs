@@ -30,7 +30,8 @@ use crate::{
     otlp::{Accepted, accepted},
 };
 
-/// tonic says of an answer that is too large what receivers say of a request, and by the same code; the text names the limit, and this one is nobody else's.
+/// tonic says of an answer that is too large what receivers say of a request, and by the same code;
+/// the text names the limit, and this one is nobody else's.
 const OWN_LIMIT: usize = MAX_RESPONSE + 1;
 
 /// A channel for one signal's service. Connects when first used, again when lost.
@@ -142,7 +143,8 @@ fn failure(status: &Status) -> Failure {
     }
 }
 
-/// A channel whose answers do no harm: tonic panics at `grpc-status-details-bin` that is not base64, and what is in an answer is the receiver's word.
+/// A channel whose answers do no harm: tonic panics at `grpc-status-details-bin` that is not
+/// base64, and what is in an answer is the receiver's word.
 #[derive(Clone)]
 struct Careful(Channel);
 

@@ -1,4 +1,5 @@
-//! Whether receivers can be reached, as a whole: what is wrong is said once, and when it is well again there is an account of what it cost.
+//! Whether receivers can be reached, as a whole: what is wrong is said once, and when it is well
+//! again there is an account of what it cost.
 
 use std::{
     cell::{Cell, RefCell},
@@ -125,7 +126,8 @@ impl Health {
         }
     }
 
-    /// A receiver took the request and said something about it, or refused a part of it. How much is in the ledger: here it would make every remark another.
+    /// A receiver took the request and said something about it, or refused a part of it. How much
+    /// is in the ledger: here it would make every remark another.
     pub(super) fn remarks(&self, signal: RecordKind, endpoint: &str, refused: bool, remark: &str) {
         let signal = signal.as_str();
         let what = if refused {
@@ -147,7 +149,8 @@ impl Health {
     }
 }
 
-/// What a receiver says is a stranger's text: it goes on one line, without what a terminal would obey, and not without end.
+/// What a receiver says is a stranger's text: it goes on one line, without what a terminal would
+/// obey, and not without end.
 fn say(said: &mut BTreeSet<String>, complaint: &str) {
     let complaint = crate::text::printable(complaint, MAX_COMPLAINT);
     if said.len() < MAX_SAID && !said.contains(&complaint) {

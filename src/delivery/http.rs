@@ -28,7 +28,8 @@ const IDLE: Duration = Duration::from_secs(90);
 /// Time for the body of an answer whose status was good.
 const BODY: Duration = Duration::from_secs(3);
 
-/// A client with its own connections, for one endpoint. It follows no redirects: they would carry keys to another host, and turn a POST into a GET.
+/// A client with its own connections, for one endpoint. It follows no redirects: they would carry
+/// keys to another host, and turn a POST into a GET.
 pub(super) struct Http {
     client: Client<Connector, Full<Bytes>>,
     endpoint: Uri,

@@ -1,4 +1,6 @@
-//! One signal's way to its receiver. Comes in: encoded requests. Goes out: one at a time, whole, joined or divided, until it is acknowledged or given up; each of its records as one entry in the ledger.
+//! One signal's way to its receiver. Comes in: encoded requests. Goes out: one at a time, whole,
+//! joined or divided, until it is acknowledged or given up; each of its records as one entry in the
+//! ledger.
 
 use std::{
     cell::{Cell, RefCell},
@@ -29,7 +31,8 @@ use crate::{
 /// No request is larger than this (OTLP specification: 64 MiB before compression).
 const MAX_REQUEST: usize = 64 << 20;
 
-/// Refusals of parts of one request, while none of it was taken: of a receiver that takes requests otherwise, and of one that has refused all of the last.
+/// Refusals of parts of one request, while none of it was taken: of a receiver that takes requests
+/// otherwise, and of one that has refused all of the last.
 const MANY_REFUSALS: u32 = 256;
 const FEW_REFUSALS: u32 = 8;
 /// So long a program that gives headers is waited for, where an attempt has no limit.
@@ -63,14 +66,16 @@ pub(super) struct Lane {
     chain: Option<RefCell<Chain>>,
     /// Requests go to disk as they come; or else when there is trouble, and at the end.
     ahead: bool,
-    /// Records of the load in hand that are accounted for already: parts of it that were delivered or refused.
+    /// Records of the load in hand that are accounted for already: parts of it that were delivered
+    /// or refused.
     accounted: Cell<u64>,
     filled: Notify,
     progress: Rc<Notify>,
     backoff: RefCell<Backoff>,
     /// A request was divided in vain: what the receiver dislikes is not in one record.
     dislikes_all: Cell<bool>,
-    /// The last answer was one that deserves one more try before it is taken for a word about the content.
+    /// The last answer was one that deserves one more try before it is taken for a word about the
+    /// content.
     tried_again: Cell<bool>,
 }
 
@@ -107,7 +112,8 @@ impl Lane {
         }
     }
 
-    /// Takes a request in. `earlier` is a place on disk where a first form of it is already, and counted as spooled.
+    /// Takes a request in. `earlier` is a place on disk where a first form of it is already, and
+    /// counted as spooled.
     pub(super) fn submit(&self, body: Bytes, records: u64, earlier: Option<Ticket>) {
         let ahead = self.ahead || self.backoff.borrow().is_in_trouble();
         let entry = Entry { payload: &body, records, written: Moment::now() };
@@ -127,7 +133,8 @@ impl Lane {
         self.put(Some(body), records, ticket);
     }
 
-    /// Takes in what another process left on disk: it moves to our own files, as far as there is room, and is its own no more.
+    /// Takes in what another process left on disk: it moves to our own files, as far as there is
+    /// room, and is its own no more.
     pub(super) fn recover(&self, ticket: Ticket, records: u64) {
         self.host.ledger().recovered(self.signal, records);
         let moved = ticket.read().filter(|_| !ticket.is_expired());
@@ -142,7 +149,8 @@ impl Lane {
         self.put(None, records, Some(ticket));
     }
 
-    /// Takes in what is on disk and nowhere else: a record for which there was no room on its way here.
+    /// Takes in what is on disk and nowhere else: a record for which there was no room on its way
+    /// here.
     pub(super) fn take_kept(&self, ticket: Ticket, records: u64) {
         self.put(None, records, Some(ticket));
     }
@@ -152,7 +160,8 @@ impl Lane {
         self.to_disk(Entry { payload: body, records, written: Moment::now() }, true)
     }
 
-    /// It has half of what its queue holds, and sends. (When it cannot, the oldest makes room for the newest.)
+    /// It has half of what its queue holds, and sends. (When it cannot, the oldest makes room for
+    /// the newest.)
     pub(super) fn is_full(&self) -> bool {
         self.queue.borrow().bytes() > queue_limit(self.signal) / 2 && !self.backoff.borrow().is_in_trouble()
     }
@@ -258,7 +267,8 @@ impl Lane {
         chain.append(entry)
     }
 
-    /// Everything that waits in memory goes to disk, as far as there is room; `worth`: and the oldest makes some.
+    /// Everything that waits in memory goes to disk, as far as there is room; `worth`: and the
+    /// oldest makes some.
     fn spool_all(&self, worth: bool) {
         if self.chain.is_none() {
             return;

@@ -1,6 +1,9 @@
-//! Delivery: encoded requests reach the receiver. Comes in: bytes, and how many records they hold. Goes out: HTTP or gRPC requests; lines in the ledger.
+//! Delivery: encoded requests reach the receiver. Comes in: bytes, and how many records they hold.
+//! Goes out: HTTP or gRPC requests; lines in the ledger.
 //!
-//! Each signal has its own [`lane`]: a queue bounded in bytes and one request under way, so that none waits for another. A request is retried with jittered backoff while its records are young; what is given up is counted. With a spool, requests wait on disk.
+//! Each signal has its own [`lane`]: a queue bounded in bytes and one request under way, so that
+//! none waits for another. A request is retried with jittered backoff while its records are young;
+//! what is given up is counted. With a spool, requests wait on disk.
 
 mod config;
 #[cfg(any(feature = "http", feature = "grpc"))]
@@ -143,7 +146,8 @@ impl Delivery {
         self.health.ended()
     }
 
-    /// The end: everything that is still here goes to disk, or is counted as lost to the shutdown. Returns how much was lost.
+    /// The end: everything that is still here goes to disk, or is counted as lost to the shutdown.
+    /// Returns how much was lost.
     pub(crate) fn give_up(&self) -> u64 {
         self.lanes.iter().flatten().map(|lane| lane.give_up()).sum()
     }

@@ -1,4 +1,5 @@
-//! One lane's parcels, oldest first, but that a refused one goes to the end. Those in front may be in hand: on their way to the receiver right now.
+//! One lane's parcels, oldest first, but that a refused one goes to the end. Those in front may be
+//! in hand: on their way to the receiver right now.
 
 use std::{
     collections::VecDeque,
@@ -9,7 +10,8 @@ use bytes::Bytes;
 
 use crate::{otlp::split::Piece, spool::Ticket};
 
-/// A request is sent before it grows beyond this, encoded: receivers' limits begin at 4 MiB, backends' at 1 MiB.
+/// A request is sent before it grows beyond this, encoded: receivers' limits begin at 4 MiB,
+/// backends' at 1 MiB.
 pub(crate) const MAX_BYTES: usize = 1_000_000;
 
 /// Bytes of requests that are on disk, too, kept in memory at most.
@@ -26,11 +28,13 @@ pub(super) struct Parcel {
     pub(super) ticket: Option<Ticket>,
     /// Its place in the order of submission.
     sequence: u64,
-    /// It was refused for no reason that can be told: it goes alone, so that it takes nothing else with it.
+    /// It was refused for no reason that can be told: it goes alone, so that it takes nothing else
+    /// with it.
     alone: bool,
 }
 
-/// What goes out in one request: the parcels in hand, joined. (Concatenated protobuf messages are one message with the repeated fields of all.)
+/// What goes out in one request: the parcels in hand, joined. (Concatenated protobuf messages are
+/// one message with the repeated fields of all.)
 pub(super) struct Load {
     pub(super) piece: Piece,
     pub(super) on_disk: bool,
@@ -59,7 +63,8 @@ impl Queue {
         Self { parcels: VecDeque::new(), in_hand: 0, bytes: 0, kept: 0, limit, patience, next: 0 }
     }
 
-    /// Adds a request. What has no room in memory and no place on disk makes room, oldest first: the parcels returned.
+    /// Adds a request. What has no room in memory and no place on disk makes room, oldest first:
+    /// the parcels returned.
     pub(super) fn push(&mut self, body: Option<Bytes>, records: u64, ticket: Option<Ticket>) -> Vec<Parcel> {
         let bytes = body.as_ref().map(Bytes::len).or_else(|| Some(ticket.as_ref()?.bytes())).unwrap_or(0);
         let body = body.filter(|_| ticket.is_none() || self.kept + bytes <= KEEP);
@@ -78,7 +83,8 @@ impl Queue {
         evicted
     }
 
-    /// Takes out the parcels of the oldest file none of which is in hand: room on disk comes a file at a time.
+    /// Takes out the parcels of the oldest file none of which is in hand: room on disk comes a file
+    /// at a time.
     pub(super) fn evict_from_disk(&mut self) -> Vec<Parcel> {
         let file = |parcel: &Parcel| parcel.ticket.as_ref().map(Ticket::file);
         let pinned: Vec<_> = self.parcels.iter().take(self.in_hand).filter_map(file).collect();
@@ -98,7 +104,8 @@ impl Queue {
         evicted
     }
 
-    /// Joins parcels from the front into a load. Parcels that are too old or unreadable are handed to `gone` instead.
+    /// Joins parcels from the front into a load. Parcels that are too old or unreadable are handed
+    /// to `gone` instead.
     pub(super) fn take(&mut self, mut gone: impl FnMut(Parcel, Gone)) -> Option<Load> {
         let (mut bodies, mut bytes, mut records, mut on_disk, mut alone) = (Vec::new(), 0, 0, false, false);
         while let Some(parcel) = self.parcels.get(self.in_hand) {
@@ -160,7 +167,8 @@ impl Queue {
         self.finish()
     }
 
-    /// The first request from `sequence` on that is neither in hand nor on disk: its number, body and records.
+    /// The first request from `sequence` on that is neither in hand nor on disk: its number, body
+    /// and records.
     pub(super) fn in_memory(&self, sequence: u64) -> Option<(u64, Bytes, u64)> {
         let parcels = self.parcels.iter().skip(self.in_hand).filter(|parcel| parcel.sequence >= sequence && parcel.ticket.is_none());
         let parcel = parcels.min_by_key(|parcel| parcel.sequence)?;

@@ -10,10 +10,12 @@ const REFUSAL: (Duration, Duration) = (Duration::from_millis(500), Duration::fro
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 /// An attempt at a receiver that has been silent waits this long for an answer.
 const PROBE: Duration = Duration::from_secs(3);
-/// After a silence of this long, every other attempt gets its full time again: the receiver may be slow, not silent.
+/// After a silence of this long, every other attempt gets its full time again: the receiver may be
+/// slow, not silent.
 const PROBES_ONLY: Duration = Duration::from_secs(120);
 
-/// Pauses between attempts: exponential, jittered, never shorter than the receiver asked for. Lives as long as an outage; an answer ends it.
+/// Pauses between attempts: exponential, jittered, never shorter than the receiver asked for. Lives
+/// as long as an outage; an answer ends it.
 #[derive(Debug)]
 pub(super) struct Backoff {
     pause: Duration,
@@ -39,14 +41,16 @@ impl Backoff {
         self.refusal = REFUSAL.0;
     }
 
-    /// How long to wait after a refusal that has nothing to do with what was sent. Only somebody can mend that.
+    /// How long to wait after a refusal that has nothing to do with what was sent. Only somebody
+    /// can mend that.
     pub(super) fn refused(&mut self) -> Duration {
         let pause = jittered(self.refusal);
         self.refusal = (self.refusal * 2).min(REFUSAL.1);
         pause
     }
 
-    /// How long the next attempt may take. Full time at first; short probes while the receiver is silent, so that its return is noticed soon.
+    /// How long the next attempt may take. Full time at first; short probes while the receiver is
+    /// silent, so that its return is noticed soon.
     pub(super) fn limit(&mut self, timeout: Duration) -> Option<Duration> {
         self.attempts = self.attempts.wrapping_add(1);
         let full = (!timeout.is_zero()).then_some(timeout);
@@ -58,7 +62,8 @@ impl Backoff {
         }
     }
 
-    /// An attempt failed and is to be repeated; `silent`: there was no answer in its time. `true`: it is the first since the receiver last answered.
+    /// An attempt failed and is to be repeated; `silent`: there was no answer in its time. `true`:
+    /// it is the first since the receiver last answered.
     pub(super) fn failed(&mut self, silent: bool) -> bool {
         self.silent = silent.then(|| self.silent.unwrap_or_else(Instant::now));
         !std::mem::replace(&mut self.trouble, true)
@@ -69,7 +74,8 @@ impl Backoff {
         self.trouble
     }
 
-    /// How long to wait after an attempt that began at `began`, when the receiver asked for `after`.
+    /// How long to wait after an attempt that began at `began`, when the receiver asked for
+    /// `after`.
     pub(super) fn pause(&mut self, began: Instant, after: Option<Duration>) -> Duration {
         let own = jittered(self.pause).saturating_sub(began.elapsed());
         self.pause = (self.pause * 2).min(PAUSE.1);

@@ -1,4 +1,5 @@
-//! Certificates and keys, for both transports. rustls, TLS 1.2 and 1.3. Nothing here turns verification off.
+//! Certificates and keys, for both transports. rustls, TLS 1.2 and 1.3. Nothing here turns
+//! verification off.
 
 use std::{fmt, sync::Arc};
 
@@ -67,7 +68,8 @@ mod rustls_impl {
 
     #[cfg(any(feature = "http", feature = "grpc"))]
     impl Tls {
-        /// For connections by which `alpn` is spoken. Reads the system's certificates, which takes a while.
+        /// For connections by which `alpn` is spoken. Reads the system's certificates, which takes
+        /// a while.
         ///
         /// # Errors
         /// What is wrong with certificates, or the machine, in words.
@@ -107,7 +109,10 @@ mod rustls_impl {
         }
     }
 
-    /// The cryptography that the program has installed; else some of our own, which nobody but us uses. Never one of those that rustls has by features: features are those of all crates of a program, and with two of these on it panics in the host's clients, where it cannot tell which is meant.
+    /// The cryptography that the program has installed; else some of our own, which nobody but us
+    /// uses. Never one of those that rustls has by features: features are those of all crates of a
+    /// program, and with two of these on it panics in the host's clients, where it cannot tell
+    /// which is meant.
     #[cfg(any(feature = "http", feature = "grpc"))]
     fn provider() -> Result<Arc<CryptoProvider>, String> {
         match CryptoProvider::get_default() {

@@ -1,4 +1,5 @@
-//! How a request reaches its receiver, and what the receiver's answer means (OTLP specification, "OTLP/HTTP Response" and "OTLP/gRPC Response").
+//! How a request reaches its receiver, and what the receiver's answer means (OTLP specification,
+//! "OTLP/HTTP Response" and "OTLP/gRPC Response").
 
 use std::time::Duration;
 

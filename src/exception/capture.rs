@@ -36,15 +36,24 @@ use crate::{
 
 /// Reports an error by hand and returns the id of its record, to quote to the user.
 ///
-/// Takes everything that is an error: types that implement [`Error`], and, with the feature of that name, `anyhow::Error`, `eyre::Report`, `error_stack::Report` and `rootcause::Report`. The type is exact, the causes are followed, the stack is this call's (or the error's own, if it brings one). The record carries the trail of the current request, and its span is marked as failed. Without an installed crumbtrail the id is made all the same and nothing else happens.
+/// Takes everything that is an error: types that implement [`Error`], and, with the feature of that
+/// name, `anyhow::Error`, `eyre::Report`, `error_stack::Report` and `rootcause::Report`. The type
+/// is exact, the causes are followed, the stack is this call's (or the error's own, if it brings
+/// one). The record carries the trail of the current request, and its span is marked as failed.
+/// Without an installed crumbtrail the id is made all the same and nothing else happens.
 ///
-/// In a storm the id may be one of an exception that was only counted, see [`ExceptionRate`](crate::config::ExceptionRate).
+/// In a storm the id may be one of an exception that was only counted, see
+/// [`ExceptionRate`](crate::config::ExceptionRate).
 ///
-/// An error that was told before in this request, as it was, wrapped or unwrapped, is not told again: the id of its first record comes back.
+/// An error that was told before in this request, as it was, wrapped or unwrapped, is not told
+/// again: the id of its first record comes back.
 ///
-/// What else is to be said of this one report goes with it: [`ErrorReport`](crate::ErrorReport), with tags, a level, a group, attachments, the error's own backtrace.
+/// What else is to be said of this one report goes with it: [`ErrorReport`](crate::ErrorReport),
+/// with tags, a level, a group, attachments, the error's own backtrace.
 ///
-/// Costs a few microseconds on the calling thread; never blocks, never panics. (An error's own backtrace, where `RUST_BACKTRACE` asks for one, is given its names here, by the standard library: that takes milliseconds.)
+/// Costs a few microseconds on the calling thread; never blocks, never panics. (An error's own
+/// backtrace, where `RUST_BACKTRACE` asks for one, is given its names here, by the standard
+/// library: that takes milliseconds.)
 ///
 /// ```
 /// let error = "twelve".parse::<u8>().unwrap_err();
@@ -59,7 +68,8 @@ pub fn capture<Kind>(error: &(impl Capture<Kind> + ?Sized)) -> ErrorId {
     std::hint::black_box(capture_here(error, Location::caller()))
 }
 
-/// The id of the last exception that was told in the current request, to show to who waits for it. `None` where there was none, and outside of requests.
+/// The id of the last exception that was told in the current request, to show to who waits for it.
+/// `None` where there was none, and outside of requests.
 ///
 /// ```
 /// let (shown, collected) = crumbtrail::testing::collect(|| {

@@ -7,7 +7,8 @@ use crate::unwind::guarded;
 /// Links followed at most.
 const MAX_DEPTH: usize = 32;
 
-/// An error and its causes, outermost first. `source()` is user code: a cycle ends the chain, a panic too.
+/// An error and its causes, outermost first. `source()` is user code: a cycle ends the chain, a
+/// panic too.
 pub(crate) fn links<'a>(error: &'a (dyn Error + 'a)) -> Vec<&'a (dyn Error + 'a)> {
     let mut chain = vec![error];
     while chain.len() < MAX_DEPTH {

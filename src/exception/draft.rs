@@ -1,4 +1,5 @@
-//! An exception as the caller leaves it, for the worker to make a record of. Comes in: what would be gone later. Goes out: the same, over the express lane.
+//! An exception as the caller leaves it, for the worker to make a record of. Comes in: what would
+//! be gone later. Goes out: the same, over the express lane.
 
 use std::{panic::Location, sync::Arc};
 
@@ -22,7 +23,8 @@ pub(super) const MAX_MESSAGE: usize = 4_000;
 /// The category of an exception's own breadcrumb.
 pub(crate) const CATEGORY: &str = "exception";
 
-/// Names under which people log an error as text. An error logged as `&dyn Error` is found under any name.
+/// Names under which people log an error as text. An error logged as `&dyn Error` is found under
+/// any name.
 pub(crate) const ERROR_FIELDS: [&str; 6] = ["error", "err", "e", "exception", "cause", "source"];
 
 /// How an exception came about.
@@ -140,7 +142,8 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
-    /// A panic of the main thread: whether it ends the process shows when somebody catches it, or nobody.
+    /// A panic of the main thread: whether it ends the process shows when somebody catches it, or
+    /// nobody.
     pub(crate) fn may_be_fatal(&self) -> bool {
         self.mechanism == Mechanism::Panic && !self.fatal && self.thread_name.as_deref() == Some("main")
     }

@@ -1,19 +1,27 @@
-//! One failure, one exception: an error that bubbles through instrumented functions, is captured by hand and then logged by a framework is told once; what comes after is an echo.
+//! One failure, one exception: an error that bubbles through instrumented functions, is captured by
+//! hand and then logged by a framework is told once; what comes after is an echo.
 //!
-//! Which exceptions there were is known per request (with its trail) and, for what is raised outside of requests, per thread. A later one is an echo of an earlier one if
+//! Which exceptions there were is known per request (with its trail) and, for what is raised
+//! outside of requests, per thread. A later one is an echo of an earlier one if
 //!
 //! - it is raised in the earlier one's span or in a span around that: errors travel outwards; and
 //! - it is not raised at the same place: that is a repetition, and counts as such; and
-//! - its error is the earlier one, wraps it or is its cause, by their texts, and their types, as far as known, do not differ; or it is what `#[instrument(err)]` says of a function's error, nothing has happened since but that spans ended, and the earlier one was not an error that was logged with a message of its own.
+//! - its error is the earlier one, wraps it or is its cause, by their texts, and their types, as
+//!   far as known, do not differ; or it is what `#[instrument(err)]` says of a function's error,
+//!   nothing has happened since but that spans ended, and the earlier one was not an error that was
+//!   logged with a message of its own.
 //!
-//! But an error that *wraps* the earlier one, and comes after something else has happened, or with fields of its own, is news: the earlier one may have been handled. It becomes an exception, which refers to the earlier one. And an echo is still a log record.
+//! But an error that *wraps* the earlier one, and comes after something else has happened, or with
+//! fields of its own, is news: the earlier one may have been handled. It becomes an exception,
+//! which refers to the earlier one. And an echo is still a log record.
 
 use std::sync::Arc;
 
 use super::{ErrorId, group::Fnv};
 use crate::text;
 
-/// An ERROR event that is no exception of its own: it tells once more of this one, or of one whose id is not known here.
+/// An ERROR event that is no exception of its own: it tells once more of this one, or of one whose
+/// id is not known here.
 #[derive(Clone, Copy)]
 pub(crate) struct Echo(pub(crate) Option<ErrorId>);
 
@@ -26,9 +34,11 @@ const MAX_TEXT: usize = 256;
 const MIN_CONTAINED: usize = 8;
 /// On a thread, outside of requests, what is older than this is another failure.
 pub(super) const MAX_AGE_ON_THREAD: u64 = 200_000_000;
-/// Within a request an error is told again sooner than this; a request may be a worker's whole life.
+/// Within a request an error is told again sooner than this; a request may be a worker's whole
+/// life.
 pub(super) const MAX_AGE_IN_REQUEST: u64 = 10_000_000_000;
-/// There, a handler and a framework may each tell it once more; whoever goes on is telling something else.
+/// There, a handler and a framework may each tell it once more; whoever goes on is telling
+/// something else.
 const MAX_ECHOES_ON_THREAD: u8 = 2;
 
 /// The last exceptions of a request or thread.
@@ -43,13 +53,15 @@ struct Entry {
     spans: Arc<[u64]>,
     time: u64,
     is_panic: bool,
-    /// It was told with a message beside the error: whatever else a function returns may be another failure.
+    /// It was told with a message beside the error: whatever else a function returns may be another
+    /// failure.
     has_message: bool,
     echoes: u8,
     links: Arc<[Told]>,
 }
 
-/// An error or cause: what it says, its type's address, and a [fingerprint] of its `Debug` text; 0 where these are not known.
+/// An error or cause: what it says, its type's address, and a [fingerprint] of its `Debug` text; 0
+/// where these are not known.
 #[derive(Debug)]
 pub(crate) struct Told {
     text: String,
@@ -88,7 +100,8 @@ pub(crate) struct Seen<'a> {
     pub(crate) body: Option<&'a str>,
     /// It has fields of its own, or something has happened since the last exception.
     pub(crate) is_news: bool,
-    /// It is what `#[instrument(err)]` says of a function's error, and nothing has happened since the last exception.
+    /// It is what `#[instrument(err)]` says of a function's error, and nothing has happened since
+    /// the last exception.
     pub(crate) is_passed_on: bool,
 }
 
@@ -223,7 +236,8 @@ fn is_chain<'a>(text: &str, links: impl Iterator<Item = &'a str>) -> bool {
     false
 }
 
-/// Whether a text repeats another one whole, as texts do that wrap: `saving failed: disk full`, `failed with "disk full"`.
+/// Whether a text repeats another one whole, as texts do that wrap: `saving failed: disk full`,
+/// `failed with "disk full"`.
 fn quotes(text: &str, earlier: &str) -> bool {
     let found = (earlier.len() >= MIN_CONTAINED).then(|| text.find(earlier)).flatten();
     found.is_some_and(|at| text[..at].trim_end().ends_with([':', '"', '\'', '`', '(', '=', '-']))

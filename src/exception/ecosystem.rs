@@ -1,4 +1,5 @@
-//! Errors of which only the trait is known, and error types of other crates, each behind the feature of its name.
+//! Errors of which only the trait is known, and error types of other crates, each behind the
+//! feature of its name.
 
 use std::error::Error;
 
@@ -82,7 +83,8 @@ impl Capture<Eyre> for eyre::Report {
     }
 }
 
-/// `error_stack::Report`: its contexts, outermost first, what is attached and can be shown, and its backtrace.
+/// `error_stack::Report`: its contexts, outermost first, what is attached and can be shown, and its
+/// backtrace.
 #[cfg(feature = "error-stack-0-8")]
 #[derive(Debug)]
 #[non_exhaustive]

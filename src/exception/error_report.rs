@@ -1,4 +1,5 @@
-//! What is said of one captured error, besides itself. Comes in: an error, and tags, a level, a group, attachments or a backtrace. Goes out: a thing that `capture` takes, as it takes errors.
+//! What is said of one captured error, besides itself. Comes in: an error, and tags, a level, a
+//! group, attachments or a backtrace. Goes out: a thing that `capture` takes, as it takes errors.
 
 use std::{backtrace::Backtrace, fmt};
 
@@ -8,7 +9,9 @@ use crate::AttributeValue;
 
 /// An error with what is said of this one report, for [`capture`](crate::capture).
 ///
-/// What is the same for a whole request is said of the request ([`set_tag`](crate::set_tag)), what concerns a part of it is a span's field. This is for the rest. An error that was told before in the request is not told again, whatever is said with it.
+/// What is the same for a whole request is said of the request ([`set_tag`](crate::set_tag)), what
+/// concerns a part of it is a span's field. This is for the rest. An error that was told before in
+/// the request is not told again, whatever is said with it.
 ///
 /// ```
 /// use crumbtrail::{ErrorReport, capture};
@@ -37,19 +40,23 @@ impl<'a, E: ?Sized> ErrorReport<'a, E> {
         Self { error, said: Said::default(), attachments: Vec::new(), backtrace: None }
     }
 
-    /// An attribute of this exception alone. It wins over a tag of the request that is called the same. At most 64, keys of 96 bytes and values of 1 KiB; longer ones are cut. Secrets are scrubbed by the key and in the value.
+    /// An attribute of this exception alone. It wins over a tag of the request that is called the
+    /// same. At most 64, keys of 96 bytes and values of 1 KiB; longer ones are cut. Secrets are
+    /// scrubbed by the key and in the value.
     pub fn with_tag(mut self, key: &str, value: impl Into<AttributeValue>) -> Self {
         self.said.tags.push((key.to_owned(), value.into()));
         self
     }
 
-    /// The record's severity, ERROR by default. Below ERROR the span is not marked as failed, and no trace is kept for it.
+    /// The record's severity, ERROR by default. Below ERROR the span is not marked as failed, and
+    /// no trace is kept for it.
     pub fn with_level(mut self, level: tracing_core::Level) -> Self {
         self.said.level = Some(level);
         self
     }
 
-    /// Groups it with all exceptions of which the same is said, as [`Exception::set_group`](crate::Exception::set_group) does: Sentry's fingerprint.
+    /// Groups it with all exceptions of which the same is said, as
+    /// [`Exception::set_group`](crate::Exception::set_group) does: Sentry's fingerprint.
     ///
     /// ```
     /// use crumbtrail::{ErrorReport, capture};
@@ -65,7 +72,8 @@ impl<'a, E: ?Sized> ErrorReport<'a, E> {
         self
     }
 
-    /// A text that explains it: what was read, the answer that could not be understood. At most 16, of 1 KiB each and 2,000 bytes together (`crumbtrail.attachments`).
+    /// A text that explains it: what was read, the answer that could not be understood. At most 16,
+    /// of 1 KiB each and 2,000 bytes together (`crumbtrail.attachments`).
     pub fn with_attachment(mut self, text: impl fmt::Display) -> Self {
         if self.attachments.len() < super::capture::MAX_ATTACHMENTS {
             self.attachments.push(super::draft::bounded(format_args!("{text}"), None));
@@ -73,9 +81,11 @@ impl<'a, E: ?Sized> ErrorReport<'a, E> {
         self
     }
 
-    /// The stack that the error carries: where it was made, not where it is reported. On stable Rust a library cannot ask an error for it.
+    /// The stack that the error carries: where it was made, not where it is reported. On stable
+    /// Rust a library cannot ask an error for it.
     ///
-    /// A backtrace that is disabled or empty changes nothing. Giving its frames names takes milliseconds, when it is captured, by the standard library.
+    /// A backtrace that is disabled or empty changes nothing. Giving its frames names takes
+    /// milliseconds, when it is captured, by the standard library.
     ///
     /// ```
     /// use std::backtrace::Backtrace;

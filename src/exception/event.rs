@@ -1,4 +1,5 @@
-//! Exceptions from ERROR events. Comes in: the event's record, written already. Goes out: an exception, or the echo of one.
+//! Exceptions from ERROR events. Comes in: the event's record, written already. Goes out: an
+//! exception, or the echo of one.
 
 use std::sync::Arc;
 

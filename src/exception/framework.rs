@@ -1,4 +1,6 @@
-//! What web frameworks say of a request that has failed: "response failed" and the like, at ERROR, by one callsite for all requests. The failure itself is told by who knows it: the handler that captures or logs an error, or the middleware that sees the response.
+//! What web frameworks say of a request that has failed: "response failed" and the like, at ERROR,
+//! by one callsite for all requests. The failure itself is told by who knows it: the handler that
+//! captures or logs an error, or the middleware that sees the response.
 
 use std::sync::Arc;
 
@@ -18,7 +20,8 @@ pub(crate) const SERVER_TARGET: &str = "crumbtrail::server";
 const CRATES: [&str; 10] =
     ["actix_http", "actix_web", "poem", "rocket", "salvo_core", "salvo_extra", "tonic", "tower_http", "tracing_actix_web", "warp"];
 
-/// Those of them that speak of requests only: also where no request of ours is under way, as around our middleware.
+/// Those of them that speak of requests only: also where no request of ours is under way, as around
+/// our middleware.
 const OF_REQUESTS: [&str; 2] = ["tower_http", "tracing_actix_web"];
 
 /// Whether an event with this target is a framework's.
@@ -39,7 +42,8 @@ pub(super) fn bridged_target<'a>(record: &Record<'a>, fields: &[&str]) -> Option
     })
 }
 
-/// What such an event, at `time`, tells of once more: an exception that there is, or one that the middleware will make, which sees the response. `None`: it is all there is.
+/// What such an event, at `time`, tells of once more: an exception that there is, or one that the
+/// middleware will make, which sees the response. `None`: it is all there is.
 pub(super) fn echo(core: &Arc<Core>, state: Option<&SpanState>, target: &str, time: u64) -> Option<Echo> {
     let trail = state.and_then(|state| state.trail());
     let last = match trail {

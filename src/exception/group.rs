@@ -1,6 +1,7 @@
 //! The group of an exception: one id for one defect.
 //!
-//! Version 4 hashes what the programmer wrote and nothing that a build, a restart, another machine, a variable of the environment or an edit elsewhere in the file changes. In this order:
+//! Version 4 hashes what the programmer wrote and nothing that a build, a restart, another machine,
+//! a variable of the environment or an edit elsewhere in the file changes. In this order:
 //!
 //! | raised by | place | said | function | text |
 //! |---|---|---|---|---|
@@ -8,9 +9,22 @@
 //! | capture | source file | | the own function it was captured in | as above |
 //! | panic | source file | the message if it is a literal, else what the standard library says before its values | the own function that panicked | its words, if the function is not known |
 //!
-//! together with the types of the error and its causes (without generic arguments), and, of an error that is an enumeration, which of its variants it is: the names in its `Debug` text ([`variant`](super::variant)), so that `QuotaExceeded` and `PaymentDeclined` of one `AppError` are two defects. A text that stands in the program as it is counts as a literal, also where the error has a copy of it (`"disk is full".into()`). Words that came from a variable never count where literals can be told from them (on Linux): `bail!("user {user} has no cart")` is one group, whoever the users are. Never hashed: lines, addresses, hashes in symbols, the numbers of closures, the stack that an error brings (which depends on `RUST_BACKTRACE`), frames further out (they differ with inlining and tail calls). A function counts with the type or module it is in; debug information of `line-tables-only` knows less of inlined ones, so such builds have ids of their own.
+//! together with the types of the error and its causes (without generic arguments), and, of an
+//! error that is an enumeration, which of its variants it is: the names in its `Debug` text
+//! ([`variant`](super::variant)), so that `QuotaExceeded` and `PaymentDeclined` of one `AppError`
+//! are two defects. A text that stands in the program as it is counts as a literal, also where the
+//! error has a copy of it (`"disk is full".into()`). Words that came from a variable never count
+//! where literals can be told from them (on Linux): `bail!("user {user} has no cart")` is one
+//! group, whoever the users are. Never hashed: lines, addresses, hashes in symbols, the numbers of
+//! closures, the stack that an error brings (which depends on `RUST_BACKTRACE`), frames further out
+//! (they differ with inlining and tail calls). A function counts with the type or module it is in;
+//! debug information of `line-tables-only` knows less of inlined ones, so such builds have ids of
+//! their own.
 //!
-//! The coarse id is made of what needs no names: kind, place, and the type of an error that was captured as what it is. It is the same whether or not there was time, or debug information, to name types and functions; the group's id is marked as provisional (`crumbtrail.group.provisional`) where there was not.
+//! The coarse id is made of what needs no names: kind, place, and the type of an error that was
+//! captured as what it is. It is the same whether or not there was time, or debug information, to
+//! name types and functions; the group's id is marked as provisional
+//! (`crumbtrail.group.provisional`) where there was not.
 
 use std::fmt;
 
@@ -51,7 +65,8 @@ pub(crate) struct Grouping<'a> {
     pub(crate) types: &'a [&'a str],
     /// An event's target; a source file otherwise.
     pub(crate) place: &'a str,
-    /// The error's type where it is known without looking at symbols: it was captured as what it is.
+    /// The error's type where it is known without looking at symbols: it was captured as what it
+    /// is.
     pub(crate) static_type: &'a str,
     /// What the programmer wrote of it.
     pub(crate) said: &'a str,
@@ -83,7 +98,8 @@ impl Grouping<'_> {
     }
 }
 
-/// The own function that raised it: the one at a place in the source if its frame is there, else the innermost in that file, else the innermost.
+/// The own function that raised it: the one at a place in the source if its frame is there, else
+/// the innermost in that file, else the innermost.
 pub(crate) fn raising_function<'a>(frames: &'a [Frame], place: Option<(&str, u32)>) -> Option<&'a str> {
     let own = || frames.iter().filter(|frame| frame.in_app);
     let in_file = |frame: &&Frame| place.is_some_and(|(file, _)| frame.file.as_deref().is_some_and(|known| same_file(known, file)));
@@ -104,7 +120,8 @@ fn same_file(left: &str, right: &str) -> bool {
     left.ends_with(right) || right.ends_with(left)
 }
 
-/// The last two names of a function's path, such as `Cart::add`: those of the function a closure or future is in.
+/// The last two names of a function's path, such as `Cart::add`: those of the function a closure or
+/// future is in.
 pub(crate) fn qualified_name(function: &str) -> String {
     // `<shop::Cart as shop::Add>::add` and `<shop::Cart>::add` are methods of `Cart`.
     let (of, rest) = match function.strip_prefix('<').and_then(|rest| rest.split_once(">::")) {
@@ -140,7 +157,8 @@ pub(crate) fn standard_panic(message: &str) -> Option<&str> {
     Some(message[..end].trim_end())
 }
 
-/// A message with what varies from case to case replaced by `#`, where its literals are not known: quoted text, and every word that holds a digit.
+/// A message with what varies from case to case replaced by `#`, where its literals are not known:
+/// quoted text, and every word that holds a digit.
 pub(crate) fn mask(message: &str) -> String {
     let mut masked = String::with_capacity(message.len());
     let mut rest = message;
@@ -178,7 +196,8 @@ impl Fnv {
     }
 }
 
-/// A source path without what differs between machines: the registry's folder, the compiler's commit, the direction of slashes, the absolute start.
+/// A source path without what differs between machines: the registry's folder, the compiler's
+/// commit, the direction of slashes, the absolute start.
 pub(crate) fn portable_path(path: &str) -> String {
     let path = path.replace('\\', "/");
     for marker in ["/registry/src/", "/git/checkouts/", "/rustc/"] {

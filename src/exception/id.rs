@@ -4,7 +4,8 @@ use std::{fmt, str::FromStr};
 
 use crate::clock::now;
 
-/// Names one exception record. A ULID: 26 characters of Crockford's base 32, sorted by time; in the record as `crumbtrail.error.id`.
+/// Names one exception record. A ULID: 26 characters of Crockford's base 32, sorted by time; in the
+/// record as `crumbtrail.error.id`.
 ///
 /// ```
 /// # #[derive(Debug)] struct Declined;

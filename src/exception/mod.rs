@@ -1,6 +1,10 @@
-//! Exceptions: an error event, a captured error or a panic becomes a draft on the caller's thread; the worker makes the record of it.
+//! Exceptions: an error event, a captured error or a panic becomes a draft on the caller's thread;
+//! the worker makes the record of it.
 //!
-//! The caller copies what would be gone later (messages, raw return addresses, the trail, the open spans) and hands it to the express lane. It waits for nothing and resolves nothing. Before that it is asked whether this is an echo of an exception that has been told, and whether its group has its share of records.
+//! The caller copies what would be gone later (messages, raw return addresses, the trail, the open
+//! spans) and hands it to the express lane. It waits for nothing and resolves nothing. Before that
+//! it is asked whether this is an echo of an exception that has been told, and whether its group
+//! has its share of records.
 
 mod capture;
 pub(crate) mod chain;

@@ -1,4 +1,5 @@
-//! An exception as hooks and tests see it: everything that the record will say, typed, and to be changed.
+//! An exception as hooks and tests see it: everything that the record will say, typed, and to be
+//! changed.
 
 use std::{
     fmt,
@@ -8,7 +9,9 @@ use std::{
 use super::{ErrorId, GroupId, Mechanism, Place, storm::Labels};
 use crate::{AttributeValue, FlagEvaluation, User, breadcrumb::Breadcrumbs, stack::resolve::Frame, trail::record::SpanIds};
 
-/// An exception about to be sent. Given to [`Builder::with_before_send`](crate::Builder::with_before_send), and kept by [`testing`](crate::testing).
+/// An exception about to be sent. Given to
+/// [`Builder::with_before_send`](crate::Builder::with_before_send), and kept by
+/// [`testing`](crate::testing).
 ///
 /// Secrets are out already. What a hook puts in is sent as it is, within the limits of a record.
 #[derive(Clone)]
@@ -225,7 +228,8 @@ impl Exception {
         self.coarse.to_string()
     }
 
-    /// Groups it with all exceptions of which the same is said. To divide a group, say what it has been and what divides it:
+    /// Groups it with all exceptions of which the same is said. To divide a group, say what it has
+    /// been and what divides it:
     ///
     /// ```
     /// use std::ops::ControlFlow;
@@ -244,12 +248,16 @@ impl Exception {
         self.group = GroupId::explicit(name);
     }
 
-    /// An earlier exception of the same request whose error this one's wraps (`crumbtrail.error.wraps`).
+    /// An earlier exception of the same request whose error this one's wraps
+    /// (`crumbtrail.error.wraps`).
     pub fn wraps(&self) -> Option<ErrorId> {
         self.wraps
     }
 
-    /// Of one that was reported outside of any span: trace and span id of the root span that had just ended in the same task, in lower-case hex (`crumbtrail.preceding.trace_id`, `crumbtrail.preceding.span_id`). It may be that one's, or of what the task has begun since; so it has neither its user nor its breadcrumbs.
+    /// Of one that was reported outside of any span: trace and span id of the root span that had
+    /// just ended in the same task, in lower-case hex (`crumbtrail.preceding.trace_id`,
+    /// `crumbtrail.preceding.span_id`). It may be that one's, or of what the task has begun since;
+    /// so it has neither its user nor its breadcrumbs.
     pub fn preceding(&self) -> Option<(String, String)> {
         self.preceding.map(|ids| (format!("{:032x}", ids.trace), format!("{:016x}", ids.span)))
     }

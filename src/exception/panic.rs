@@ -1,6 +1,7 @@
 //! Panics, on any thread: a hook before the one that was there.
 //!
-//! A panic within a hook aborts the process, so nothing here can panic, nothing runs user code, and nothing waits: the locks it takes are held for a copy and never across user code.
+//! A panic within a hook aborts the process, so nothing here can panic, nothing runs user code, and
+//! nothing waits: the locks it takes are held for a copy and never across user code.
 
 use std::{
     panic::PanicHookInfo,
@@ -23,7 +24,8 @@ use crate::{
     text::cut,
 };
 
-/// Puts our hook before the present one, which still runs. It stays for the life of the process and does nothing once the telemetry is gone.
+/// Puts our hook before the present one, which still runs. It stays for the life of the process and
+/// does nothing once the telemetry is gone.
 pub(crate) fn install_hook(core: &Arc<Core>) {
     // From a panicking thread the hook cannot be changed; the standard library would panic.
     if std::thread::panicking() {
@@ -56,7 +58,9 @@ fn report(core: &Weak<Core>, info: &PanicHookInfo<'_>) {
     take(&core, info);
 }
 
-/// Puts a hook before the present one, which still runs, that reports a panic to the telemetry whose scope it happens in, if that one takes them ([`testing`](crate::testing)). Once for the process.
+/// Puts a hook before the present one, which still runs, that reports a panic to the telemetry
+/// whose scope it happens in, if that one takes them ([`testing`](crate::testing)). Once for the
+/// process.
 #[cfg(feature = "testing")]
 pub(crate) fn install_scoped_hook() {
     static ONCE: std::sync::Once = std::sync::Once::new();
@@ -72,7 +76,8 @@ pub(crate) fn install_scoped_hook() {
     });
 }
 
-/// What the runtime says of a panic while another unwinds, and of one in a function that is not to unwind. The process aborts behind it.
+/// What the runtime says of a panic while another unwinds, and of one in a function that is not to
+/// unwind. The process aborts behind it.
 const LAST_WORDS: [&str; 2] = ["panic in a destructor during cleanup", "panic in a function that cannot unwind"];
 
 fn take(core: &Arc<Core>, info: &PanicHookInfo<'_>) {

@@ -99,7 +99,9 @@ fn ancestry(state: Option<&SpanState>) -> impl Iterator<Item = &SpanState> {
     std::iter::successors(state, |span| span.parent.as_deref())
 }
 
-/// The root span that has just ended in the same task, for an error that is reported outside of any span, at `time`. It may be that one's, or of what the task has begun since: nobody can tell. So the exception refers to it, and has nothing of it; and that is said once.
+/// The root span that has just ended in the same task, for an error that is reported outside of any
+/// span, at `time`. It may be that one's, or of what the task has begun since: nobody can tell. So
+/// the exception refers to it, and has nothing of it; and that is said once.
 fn preceding_root(core: &Arc<Core>, time: u64) -> Option<SpanIds> {
     const JUST: u64 = 20_000_000;
     let ended = thread::ended_since(core, time.saturating_sub(JUST))?;
@@ -115,7 +117,8 @@ fn preceding_root(core: &Arc<Core>, time: u64) -> Option<SpanIds> {
     Some(ended.ids)
 }
 
-/// Records of the open spans, innermost first, and whether the last is the root: it tells who is served, so it comes along whatever the limit.
+/// Records of the open spans, innermost first, and whether the last is the root: it tells who is
+/// served, so it comes along whatever the limit.
 fn open_spans(state: Option<&SpanState>, limit: usize) -> (Vec<Vec<u8>>, bool) {
     let (mut records, mut has_root) = (Vec::new(), false);
     for span in ancestry(state) {

@@ -1,4 +1,5 @@
-//! What an error library's `Debug` text says. Comes in: the text of `error!("{e:?}")`, as anyhow and eyre write it. Goes out: message, causes and stack, each by itself.
+//! What an error library's `Debug` text says. Comes in: the text of `error!("{e:?}")`, as anyhow
+//! and eyre write it. Goes out: message, causes and stack, each by itself.
 
 /// The parts of such a text.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -41,7 +42,8 @@ fn next_section(text: &str) -> Option<(usize, &'static str)> {
     SECTIONS.iter().filter_map(|name| Some((text.match_indices(name).map(|(at, _)| at).find(|at| begins(*at))?, *name))).min()
 }
 
-/// `    0: text` each, or `    text` where there is one; further lines of a text are indented as well.
+/// `    0: text` each, or `    text` where there is one; further lines of a text are indented as
+/// well.
 fn causes(section: &str) -> Vec<String> {
     let mut causes: Vec<String> = Vec::new();
     for line in section.lines().map(str::trim).filter(|line| !line.is_empty()) {

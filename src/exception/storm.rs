@@ -1,6 +1,9 @@
-//! Storms: a group of exceptions has a share of full records, then of lean ones, then it is only counted. Comes in: a key for each exception, on its thread. Goes out: what to make of it; and counts, for the metric.
+//! Storms: a group of exceptions has a share of full records, then of lean ones, then it is only
+//! counted. Comes in: a key for each exception, on its thread. Goes out: what to make of it; and
+//! counts, for the metric.
 //!
-//! A fixed table of atomics; two threads in the same storm meet at a counter and nowhere else. Rates are kept as the time at which a bucket would be full again (GCRA), one word each.
+//! A fixed table of atomics; two threads in the same storm meet at a counter and nowhere else.
+//! Rates are kept as the time at which a bucket would be full again (GCRA), one word each.
 
 use std::{
     collections::HashMap,
@@ -13,9 +16,14 @@ use std::{
 use crate::bucket::take;
 use crate::fork::Mutex;
 
-/// How many records one group of exceptions gets, see [`Builder::with_exception_rate`](crate::Builder::with_exception_rate).
+/// How many records one group of exceptions gets, see
+/// [`Builder::with_exception_rate`](crate::Builder::with_exception_rate).
 ///
-/// A new group gets through. Only one of a place in the source that has raised 64 others shares its share with all further ones of that place, so that whoever can vary a text takes no room from other places. What gets no record is counted in the metric `crumbtrail.exceptions` and in [`Stats::suppressed`](crate::stats::Stats::suppressed), and the group's next record says how many there were (`crumbtrail.suppressed`).
+/// A new group gets through. Only one of a place in the source that has raised 64 others shares its
+/// share with all further ones of that place, so that whoever can vary a text takes no room from
+/// other places. What gets no record is counted in the metric `crumbtrail.exceptions` and in
+/// [`Stats::suppressed`](crate::stats::Stats::suppressed), and the group's next record says how
+/// many there were (`crumbtrail.suppressed`).
 ///
 /// ```
 /// use crumbtrail::config::ExceptionRate;
@@ -32,7 +40,8 @@ pub struct ExceptionRate {
 }
 
 impl Default for ExceptionRate {
-    /// Full records: 20 at once, then 10 a minute. Lean ones, without stack and breadcrumbs: 100 at once, then 60 a minute. All groups together: 1 MiB a second of full records.
+    /// Full records: 20 at once, then 10 a minute. Lean ones, without stack and breadcrumbs: 100 at
+    /// once, then 60 a minute. All groups together: 1 MiB a second of full records.
     fn default() -> Self {
         Self { full: (20, 10), lean: (100, 60), bytes_per_second: 1 << 20, is_unlimited: false }
     }
@@ -58,7 +67,8 @@ impl ExceptionRate {
         self
     }
 
-    /// Full records of all groups together, in bytes as they wait in memory; what is over is lean. The first of a group is full all the same.
+    /// Full records of all groups together, in bytes as they wait in memory; what is over is lean.
+    /// The first of a group is full all the same.
     #[must_use]
     pub fn with_bytes_per_second(mut self, bytes: u32) -> Self {
         self.bytes_per_second = bytes;
@@ -107,7 +117,8 @@ pub(crate) struct Labels {
 }
 
 impl Labels {
-    /// Of those of which it is not known what they are. (`_OTHER` as in the semantic conventions' `error.type`.)
+    /// Of those of which it is not known what they are. (`_OTHER` as in the semantic conventions'
+    /// `error.type`.)
     fn other() -> Self {
         Self { type_name: "_OTHER".to_owned(), exact: false, group: String::new(), coarse: String::new() }
     }
@@ -142,7 +153,8 @@ const SLOTS: usize = 4096;
 const PROBES: usize = 16;
 /// Callsites that are told apart by how many groups they have.
 const SITES: usize = 4096;
-/// Groups of one callsite that are told apart: whoever can vary a text must not take the places of all others.
+/// Groups of one callsite that are told apart: whoever can vary a text must not take the places of
+/// all others.
 const GROUPS_OF_SITE: u64 = 64;
 const SECOND: u64 = 1_000_000_000;
 const MINUTE: u64 = 60 * SECOND;
@@ -171,7 +183,8 @@ impl Storm {
         }
     }
 
-    /// Decides about an exception's record, and counts it if there is to be none. `site`: where it was raised.
+    /// Decides about an exception's record, and counts it if there is to be none. `site`: where it
+    /// was raised.
     pub(crate) fn admit(&self, site: u64, key: u64, now: u64) -> Admission {
         let (slot, is_new) = self.slot(site, key.max(1), now);
         let place = &self.slots[slot.index as usize];
@@ -307,7 +320,8 @@ impl Storm {
         Err(None)
     }
 
-    /// Takes a place: a free one; that of a group that is over, for in a service that runs for months every place is taken one day; or that of a callsite that has many.
+    /// Takes a place: a free one; that of a group that is over, for in a service that runs for
+    /// months every place is taken one day; or that of a callsite that has many.
     #[cold]
     fn occupy(&self, free: Option<usize>, site: u64, key: u64, now: u64) -> (SlotId, bool) {
         let groups_of = |index: &usize| self.sites[self.slots[*index].site.load(Ordering::Relaxed) as usize].load(Ordering::Relaxed);

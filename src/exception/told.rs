@@ -1,4 +1,5 @@
-//! Failures of which there is only a text: a response where nothing else says why it failed, an error that OpenTelemetry's API was told of.
+//! Failures of which there is only a text: a response where nothing else says why it failed, an
+//! error that OpenTelemetry's API was told of.
 
 use std::sync::Arc;
 
@@ -10,7 +11,8 @@ use crate::{
     text::cut,
 };
 
-/// Makes an exception of a text. `template` is what of it is the same every time, `description` what its span's status says if that is not the message.
+/// Makes an exception of a text. `template` is what of it is the same every time, `description`
+/// what its span's status says if that is not the message.
 pub(crate) fn tell_text(
     core: &Arc<Core>,
     state: Option<&SpanState>,

@@ -1,4 +1,5 @@
-//! What type an error behind a trait object has, as far as the caller can tell at once. The worker may know better, by its symbols.
+//! What type an error behind a trait object has, as far as the caller can tell at once. The worker
+//! may know better, by its symbols.
 
 use std::{
     error::Error,
@@ -7,7 +8,8 @@ use std::{
 
 use crate::{text::cut, unwind::guarded};
 
-/// The type of an error behind a trait object, of whose `Debug` text this is the [first line](debug_line): exact for the standard library's errors, else a [guess].
+/// The type of an error behind a trait object, of whose `Debug` text this is the [first
+/// line](debug_line): exact for the standard library's errors, else a [guess].
 pub(crate) fn type_of<'a>(error: &(dyn Error + 'static), line: &'a str) -> (&'a str, bool) {
     macro_rules! known {
         ($($type:ty),* $(,)?) => { $( if error.is::<$type>() { return (std::any::type_name::<$type>(), true); } )* };
@@ -28,7 +30,10 @@ pub(crate) fn type_of<'a>(error: &(dyn Error + 'static), line: &'a str) -> (&'a 
     (guess(line), false)
 }
 
-/// The first line of an error's `Debug` text, or what of it is looked at: its type may be guessed from it, and it is known again by it where that text is all there is. The formatter is stopped there, for behind it an error library would begin to name the frames of a stack. User code, so it may panic.
+/// The first line of an error's `Debug` text, or what of it is looked at: its type may be guessed
+/// from it, and it is known again by it where that text is all there is. The formatter is stopped
+/// there, for behind it an error library would begin to name the frames of a stack. User code, so
+/// it may panic.
 pub(crate) fn debug_line(error: &dyn fmt::Debug) -> String {
     let mut line = FirstLine(String::new());
     let _ = guarded(|| write!(line, "{error:?}"));
@@ -47,7 +52,8 @@ impl fmt::Write for FirstLine {
     }
 }
 
-/// The head of a `Debug` text, if it looks like the name of a type (`Declined { code: 5 }` → `Declined`), else nothing.
+/// The head of a `Debug` text, if it looks like the name of a type (`Declined { code: 5 }` →
+/// `Declined`), else nothing.
 pub(crate) fn guess(text: &str) -> &str {
     let end = text.find(|character: char| !(character.is_ascii_alphanumeric() || character == '_')).unwrap_or(text.len());
     let (head, rest) = text.split_at(end);

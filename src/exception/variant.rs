@@ -1,10 +1,14 @@
-//! Which of an enumeration's errors it is, by the names in its `Debug` text: `Database(Sqlx(PoolTimedOut))`. Values are left out: they differ from case to case, and may be anybody's.
+//! Which of an enumeration's errors it is, by the names in its `Debug` text:
+//! `Database(Sqlx(PoolTimedOut))`. Values are left out: they differ from case to case, and may be
+//! anybody's.
 
 /// Names, and bytes of them, at most.
 const MAX_NAMES: usize = 6;
 const MAX_BYTES: usize = 128;
 
-/// `Database/Sqlx/PoolTimedOut`: the names from the outermost inwards, as long as each holds the next as its only or first value, or as its `source`; and a `kind` or `code` that is a name. Empty where the text does not begin like that of a type.
+/// `Database/Sqlx/PoolTimedOut`: the names from the outermost inwards, as long as each holds the
+/// next as its only or first value, or as its `source`; and a `kind` or `code` that is a name.
+/// Empty where the text does not begin like that of a type.
 pub(crate) fn path(debug: &str) -> String {
     let (mut path, mut rest) = (String::new(), debug);
     for _ in 0..MAX_NAMES {
@@ -50,7 +54,8 @@ fn within(rest: &str) -> Within<'_> {
     Within::Values
 }
 
-/// The name at the beginning of a text, without the path before it, and what comes after. A name of a type or variant: it begins with a capital letter, and a value or nothing follows.
+/// The name at the beginning of a text, without the path before it, and what comes after. A name of
+/// a type or variant: it begins with a capital letter, and a value or nothing follows.
 fn name(text: &str) -> Option<(&str, &str)> {
     let is_of_path = |next: char| next.is_ascii_alphanumeric() || matches!(next, '_' | ':');
     let end = text.find(|next| !is_of_path(next)).unwrap_or(text.len());

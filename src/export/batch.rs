@@ -1,6 +1,9 @@
-//! Records of one signal on their way into one request, grouped by instrumentation scope and counted in bytes.
+//! Records of one signal on their way into one request, grouped by instrumentation scope and
+//! counted in bytes.
 //!
-//! A record is encoded as soon as it is read, while it is in the cache: a batch is bytes. Protobuf allows that: a message may be written in parts, one after the other, and their repeated fields are joined.
+//! A record is encoded as soon as it is read, while it is in the cache: a batch is bytes. Protobuf
+//! allows that: a message may be written in parts, one after the other, and their repeated fields
+//! are joined.
 
 use std::{borrow::Cow, collections::HashMap};
 
@@ -21,7 +24,8 @@ use super::{
 };
 use crate::delivery::MAX_BYTES;
 
-/// Memory of records that the scopes of a batch keep at most, all together. More than twice a batch.
+/// Memory of records that the scopes of a batch keep at most, all together. More than twice a
+/// batch.
 const KEEP: usize = 3 * MAX_BYTES;
 
 /// What can be in a batch.
@@ -126,7 +130,8 @@ impl<T: InScope> Batch<T> {
         })
     }
 
-    /// Takes a record that is written where it is to stay: a field of its scope's part. `None`: none was written.
+    /// Takes a record that is written where it is to stay: a field of its scope's part. `None`:
+    /// none was written.
     #[inline]
     pub(crate) fn write(&mut self, scope: usize, write: impl FnOnce(&mut Vec<u8>) -> Option<()>) -> Option<()> {
         let records = &mut self.scopes.get_mut(scope)?.records;
@@ -170,7 +175,8 @@ impl<T: InScope> Batch<T> {
         self.count >= max_count || self.bytes >= MAX_BYTES
     }
 
-    /// Everything in it as an encoded request of this encoded resource, which says the share of records that is `missing` beside them. Its memory is used again when it has been sent.
+    /// Everything in it as an encoded request of this encoded resource, which says the share of
+    /// records that is `missing` beside them. Its memory is used again when it has been sent.
     pub(crate) fn request(&mut self, resource: &[u8], schema_url: &str, missing: Option<f64>) -> Bytes {
         (self.count, self.bytes) = (0, 0);
         let outdated = |scope: &&mut Scope| !scope.records.is_empty() && scope.missing != missing;

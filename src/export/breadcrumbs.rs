@@ -1,4 +1,5 @@
-//! The records of a trail become breadcrumbs, and those one attribute of JSON text, because every backend either stringifies nested values or mangles them.
+//! The records of a trail become breadcrumbs, and those one attribute of JSON text, because every
+//! backend either stringifies nested values or mangles them.
 
 use super::{callsites::Callsites, log::Source, timestamp};
 use crate::{

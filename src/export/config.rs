@@ -1,4 +1,5 @@
-//! What the worker works by: where each signal goes, how often, how much at a time. Comes in: from the builder. Goes out: to the worker and its thread.
+//! What the worker works by: where each signal goes, how often, how much at a time. Comes in: from
+//! the builder. Goes out: to the worker and its thread.
 
 #[cfg(feature = "testing")]
 use std::sync::Arc;
@@ -21,7 +22,8 @@ pub(crate) enum Destination {
 pub(crate) struct WorkerConfig {
     pub(crate) own: OwnCrates,
     pub(crate) span_limits: SpanLimits,
-    /// Of the worker's thread, on top of the program's, where the system has such a thing for threads.
+    /// Of the worker's thread, on top of the program's, where the system has such a thing for
+    /// threads.
     pub(crate) niceness: i32,
     /// Of all processors, where they are short.
     pub(crate) share: f64,

@@ -1,4 +1,7 @@
-//! Records as most are become OTLP in one go: what is the same of all records of a callsite was encoded once and is copied, the rest is written where it is to stay. What few records have (a list, a link, a status with words) goes [the other way](super::log), by messages; the tests compare the two.
+//! Records as most are become OTLP in one go: what is the same of all records of a callsite was
+//! encoded once and is copied, the rest is written where it is to stay. What few records have (a
+//! list, a link, a status with words) goes [the other way](super::log), by messages; the tests
+//! compare the two.
 
 use std::collections::BTreeSet;
 
@@ -47,7 +50,8 @@ enum Field {
 }
 
 impl Site {
-    /// `None`: its records go the other way, as `limit` may strike some of their attributes, or one may replace another.
+    /// `None`: its records go the other way, as `limit` may strike some of their attributes, or one
+    /// may replace another.
     pub(super) fn new(site: &Callsite, kind: Kind, limit: usize, scope: impl FnOnce(&'static str) -> usize) -> Option<Self> {
         const OF_PLACE: [&str; 2] = ["code.file.path", "code.line.number"];
         // A bit for each in `seen`. Besides them, the place and a mark that the record was cut.

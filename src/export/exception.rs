@@ -1,4 +1,5 @@
-//! A draft becomes an exception as hooks and tests see it: names for its frames and types, its group, what is known of request and process, its breadcrumbs.
+//! A draft becomes an exception as hooks and tests see it: names for its frames and types, its
+//! group, what is known of request and process, its breadcrumbs.
 
 use std::borrow::Cow;
 
@@ -30,7 +31,8 @@ pub(crate) enum Names<'a> {
     Bare(&'a Bases),
 }
 
-/// Makes the exception. `known` is what its group was called when it had a stack, for those that have none. No user code runs, and nothing in here panics: the panic hook is among the callers.
+/// Makes the exception. `known` is what its group was called when it had a stack, for those that
+/// have none. No user code runs, and nothing in here panics: the panic hook is among the callers.
 pub(crate) fn from_draft(draft: &Draft, callsites: &mut Callsites, names: Names<'_>, own: &OwnCrates) -> Exception {
     let (mut frames, unresolved, causes, literal_texts) = match names {
         Names::Resolved(resolver) => {
@@ -129,7 +131,8 @@ fn is_opaque(name: &str) -> bool {
     name.is_empty() || name.ends_with("StringError") || matches!(name, "anyhow::Error" | "eyre::Report" | "alloc::string::String" | "&str")
 }
 
-/// See [`crate::exception::group`]. `raised_in`: the own function that raised it, if it has a name. `literal`: whether what message and error say is a literal after all.
+/// See [`crate::exception::group`]. `raised_in`: the own function that raised it, if it has a name.
+/// `literal`: whether what message and error say is a literal after all.
 fn group(
     draft: &Draft,
     exception: &Exception,
@@ -186,14 +189,16 @@ fn add_scope(exception: &mut Exception, scope: &ScopeData) {
     }
 }
 
-/// Fields by which a program tells of a span to `tracing` layers, or which are said of the exception itself.
+/// Fields by which a program tells of a span to `tracing` layers, or which are said of the
+/// exception itself.
 fn is_of_tracing(name: &str) -> bool {
     const NAMESPACES: [&str; 6] = ["code", "crumbtrail", "exception", "log", "otel", "thread"];
     let namespace = name.split_once('.').map(|(namespace, _)| namespace);
     matches!(name, "message" | "error.type") || namespace.is_some_and(|namespace| NAMESPACES.contains(&namespace))
 }
 
-/// What a span's fields say of the request: all of the root's, so that the errors of a route can be asked for; of a span within it, `user.*` only.
+/// What a span's fields say of the request: all of the root's, so that the errors of a route can be
+/// asked for; of a span within it, `user.*` only.
 fn add_span_fields(exception: &mut Exception, span: &[u8], is_root: bool, callsites: &mut Callsites) {
     let Some((record, _)) = Record::split_first(span) else { return };
     let Some(site) = callsites.get(record.callsite) else { return };

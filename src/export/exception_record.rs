@@ -1,4 +1,5 @@
-//! An exception becomes its record: one OTLP log record with EventName `exception`, and the lean attributes for its span's event.
+//! An exception becomes its record: one OTLP log record with EventName `exception`, and the lean
+//! attributes for its span's event.
 
 use std::{borrow::Cow, fmt::Write as _};
 
@@ -12,7 +13,8 @@ use serde_json::json;
 use super::{breadcrumbs, exception::MAX_VALUE, value};
 use crate::{Exception, exception::group, stack::resolve::Frame, text::cut};
 
-/// The limits of receivers and backends that cost a record when passed (Loki, Tempo, Elastic, New Relic; see docs).
+/// The limits of receivers and backends that cost a record when passed (Loki, Tempo, Elastic, New
+/// Relic; see docs).
 mod limit {
     pub(super) const RECORD: usize = 32 * 1024;
     pub(super) const ATTRIBUTES: usize = 128;
@@ -146,7 +148,8 @@ fn own_attributes(exception: &Exception, message: &str) -> Vec<KeyValue> {
     own
 }
 
-/// Where in the source it was raised: function, file and line of one place. What the program says itself of that counts.
+/// Where in the source it was raised: function, file and line of one place. What the program says
+/// itself of that counts.
 #[derive(Default)]
 struct Origin<'a> {
     function: Option<&'a str>,
@@ -180,7 +183,8 @@ impl<'a> Origin<'a> {
     }
 }
 
-/// The program's attributes, as far as the limits go. No key may be the beginning of another's path (`x` and `x.y`): some backends refuse such a record.
+/// The program's attributes, as far as the limits go. No key may be the beginning of another's path
+/// (`x` and `x.y`): some backends refuse such a record.
 fn add_attributes(record: &mut LogRecord, exception: &Exception) {
     let mut room = (limit::RECORD / 2).min(room_in(record));
     for (key, of_program) in exception.attributes() {
@@ -215,7 +219,8 @@ fn add_breadcrumbs(record: &mut LogRecord, exception: &Exception) {
     }
 }
 
-/// The error and its causes, outermost first, as JSON: `[{"type": …, "message": …}, …]`. Never part of the stack.
+/// The error and its causes, outermost first, as JSON: `[{"type": …, "message": …}, …]`. Never part
+/// of the stack.
 fn chain_text(exception: &Exception) -> String {
     let links = exception.causes.iter().map(|cause| match cause.type_name() {
         None => json!({ "message": cut(&cause.message, MAX_VALUE) }),

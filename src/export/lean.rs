@@ -1,4 +1,5 @@
-//! The lean form of recent exceptions: what their spans carry as an `exception` span event, because Jaeger, Tempo and SigNoz read those.
+//! The lean form of recent exceptions: what their spans carry as an `exception` span event, because
+//! Jaeger, Tempo and SigNoz read those.
 
 use std::collections::{HashMap, VecDeque};
 

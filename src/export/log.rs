@@ -15,7 +15,8 @@ use crate::trail::{
     record::{Record, Value, key},
 };
 
-/// Makes an event's log record, in place of whatever `log` was. Returns its scope: the event's target.
+/// Makes an event's log record, in place of whatever `log` was. Returns its scope: the event's
+/// target.
 pub(crate) fn from_event(
     record: &Record<'_>,
     site: &Callsite,

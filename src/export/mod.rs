@@ -1,6 +1,9 @@
-//! The worker's side: records become OpenTelemetry. Comes in: records and drafts. Goes out: encoded requests, to delivery.
+//! The worker's side: records become OpenTelemetry. Comes in: records and drafts. Goes out: encoded
+//! requests, to delivery.
 //!
-//! Most logs and spans are written as OTLP straight from their records ([`direct`]); what is rarer becomes messages of `opentelemetry-proto` first. There are no SDK objects in between; `docs/ARCHITECTURE.md` says why.
+//! Most logs and spans are written as OTLP straight from their records ([`direct`]); what is rarer
+//! becomes messages of `opentelemetry-proto` first. There are no SDK objects in between;
+//! `docs/ARCHITECTURE.md` says why.
 
 mod attributes;
 mod batch;
@@ -117,7 +120,8 @@ impl Exporter {
         }
     }
 
-    /// An exception, with names where they are known, and bare where the resolver is away. It is made before the spans that carry it.
+    /// An exception, with names where they are known, and bare where the resolver is away. It is
+    /// made before the spans that carry it.
     ///
     /// # Errors
     /// Why it is not to be sent.
@@ -146,7 +150,8 @@ impl Exporter {
         }
     }
 
-    /// A first form, for the case that the last is never made: it says nothing that a hook might take out.
+    /// A first form, for the case that the last is never made: it says nothing that a hook might
+    /// take out.
     pub(crate) fn first_form(&mut self, draft: &Draft, resource: &Resource) -> ExportLogsServiceRequest {
         let mut exception = self.model(draft, false);
         if draft.unfinished || !self.hooks.is_empty() {
@@ -198,7 +203,9 @@ impl Exporter {
         self.logs.push("crumbtrail".into());
     }
 
-    /// Takes a run of records from the outboxes, up to where a batch is full; returns what is left. One that `hold` takes is not looked at. A panic on the way is ours: it costs the record it met, and is counted.
+    /// Takes a run of records from the outboxes, up to where a batch is full; returns what is left.
+    /// One that `hold` takes is not looked at. A panic on the way is ours: it costs the record it
+    /// met, and is counted.
     pub(crate) fn records<'a>(
         &mut self,
         bytes: &'a [u8],
@@ -316,7 +323,9 @@ impl Drop for Exporter {
     }
 }
 
-/// Writes an exception to disk from the thread it happened on, for the case that the process does not live to send it. Runs in the panic hook: no file is read, no user code runs, nothing can panic. So hooks cannot see it, and where there are any it says no more than which defect it is.
+/// Writes an exception to disk from the thread it happened on, for the case that the process does
+/// not live to send it. Runs in the panic hook: no file is read, no user code runs, nothing can
+/// panic. So hooks cannot see it, and where there are any it says no more than which defect it is.
 pub(crate) fn keep_at_once(core: &Arc<Core>, resource: &Resource, kept: &AtOnce, spool: &Writer, draft: &Draft) -> Option<Ticket> {
     let mut callsites = Callsites::new(core.clone());
     let mut exception = exception::from_draft(draft, &mut callsites, Names::Bare(&kept.bases), &kept.own);

@@ -1,4 +1,7 @@
-//! Exceptions that wait for the names of their frames. Comes in: drafts. Goes out: the same in order, and whether their names are known. Reading debug information for the first time takes a while (0.1 s for a small program, seconds for a large one on a busy machine), so it happens on a helper thread of the worker's runtime, and delivery goes on.
+//! Exceptions that wait for the names of their frames. Comes in: drafts. Goes out: the same in
+//! order, and whether their names are known. Reading debug information for the first time takes a
+//! while (0.1 s for a small program, seconds for a large one on a busy machine), so it happens on a
+//! helper thread of the worker's runtime, and delivery goes on.
 
 use std::{
     collections::VecDeque,
@@ -18,12 +21,14 @@ use crate::{
 /// An exception does not wait for longer than this; it goes without names then.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// So long it is waited whether a panic of the main thread ends the process. Unwinding takes less, and at its end the guard in `main` tells.
+/// So long it is waited whether a panic of the main thread ends the process. Unwinding takes less,
+/// and at its end the guard in `main` tells.
 const VERDICT: Duration = Duration::from_secs(1);
 
 /// Exceptions that wait at most, in number and bytes; the oldest go without names.
 const MAX_WAITING: (usize, usize) = (256, 8 << 20);
-/// When no thread was to be had, another is asked for after this long; until then exceptions go without names.
+/// When no thread was to be had, another is asked for after this long; until then exceptions go
+/// without names.
 const REFUSED: Duration = Duration::from_secs(30);
 
 /// The queue, and the resolver while it is at work.
@@ -91,7 +96,8 @@ impl Naming {
         self.waiting.iter_mut().filter_map(fresh)
     }
 
-    /// The oldest, if it need not wait. `resolver` is `None` while it is at work; `at_once`: none may wait any longer. `is_fatal`: whether a panic is known to end the process.
+    /// The oldest, if it need not wait. `resolver` is `None` while it is at work; `at_once`: none
+    /// may wait any longer. `is_fatal`: whether a panic is known to end the process.
     pub(super) fn next(&mut self, resolver: Option<&Resolver>, at_once: bool, is_fatal: impl Fn(ErrorId) -> bool) -> Next {
         let Some(Waiting { draft, since, .. }) = self.waiting.front() else { return Next::Nothing };
         let known = resolver.is_some_and(|resolver| resolver.knows(&draft.frames, &draft.types()));
@@ -140,7 +146,8 @@ impl Naming {
         self.at_work.is_some()
     }
 
-    /// The resolver, when it comes back; never if it is not away. `None`: it met a fault and is gone.
+    /// The resolver, when it comes back; never if it is not away. `None`: it met a fault and is
+    /// gone.
     pub(super) async fn done(&mut self) -> Option<Resolver> {
         match &mut self.at_work {
             Some(at_work) => {

@@ -8,7 +8,8 @@ use opentelemetry_proto::tonic::{
 use super::value;
 use crate::delivery::Outage;
 
-/// EventName `crumbtrail.outage`: severity WARN if something was lost, INFO if not; `crumbtrail.outage.duration` in seconds; `crumbtrail.lost.<signal>.<reason>` for each loss.
+/// EventName `crumbtrail.outage`: severity WARN if something was lost, INFO if not;
+/// `crumbtrail.outage.duration` in seconds; `crumbtrail.lost.<signal>.<reason>` for each loss.
 pub(crate) fn record(outage: &Outage, now: u64) -> LogRecord {
     let (severity, text) = if outage.lost.is_empty() { (SeverityNumber::Info, "INFO") } else { (SeverityNumber::Warn, "WARN") };
     let mut attributes = vec![value::attribute("crumbtrail.outage.duration", seconds(outage.lasted))];

@@ -1,10 +1,13 @@
-//! What is left out for want of room, said: on stderr when it begins and when it has ended, and in the data while it lasts. Comes in: what the ledger has counted of it, logs and spans. Goes out: lines, a state for who asks, and for each request the share that is missing beside it.
+//! What is left out for want of room, said: on stderr when it begins and when it has ended, and in
+//! the data while it lasts. Comes in: what the ledger has counted of it, logs and spans. Goes out:
+//! lines, a state for who asks, and for each request the share that is missing beside it.
 
 use std::time::{Duration, Instant};
 
 /// It has ended when nothing was left out for so long.
 const CALM: Duration = Duration::from_secs(5);
-/// What comes and goes must not fill the logs: so long after an end no beginning is said, nor its end; the next that is said has the sum.
+/// What comes and goes must not fill the logs: so long after an end no beginning is said, nor its
+/// end; the next that is said has the sum.
 const BETWEEN: Duration = Duration::from_secs(60);
 
 /// Logs and spans.
@@ -29,8 +32,8 @@ struct Begun {
 }
 
 impl Overload {
-    /// Looks at what is left out by now; returns what is to be said. While a lane `is_full` an overload does
-    /// not end: nothing is sent, even where just now nothing is recorded.
+    /// Looks at what is left out by now; returns what is to be said. While a lane `is_full` an
+    /// overload does not end: nothing is sent, even where just now nothing is recorded.
     pub(super) fn look(&mut self, left_out: Counts, is_full: bool, now: Instant) -> Option<String> {
         if left_out != self.seen {
             self.seen = left_out;
@@ -48,8 +51,8 @@ impl Overload {
         })
     }
 
-    /// At the shutdown: ends what lasts, and says what was not yet seen of it. That it "is exported again" is
-    /// not said.
+    /// At the shutdown: ends what lasts, and says what was not yet seen of it. That it "is exported
+    /// again" is not said.
     pub(super) fn finish(&mut self, left_out: Counts, now: Instant) -> Option<String> {
         self.look(left_out, true, now);
         let lost = self.begun.take().and_then(|begun| self.end(&begun, now))?;
@@ -61,7 +64,8 @@ impl Overload {
         self.begun.is_some()
     }
 
-    /// A request is made of so many records, of logs (0) or spans (1). Of all that were recorded meanwhile, which share is missing? `None`: none.
+    /// A request is made of so many records, of logs (0) or spans (1). Of all that were recorded
+    /// meanwhile, which share is missing? `None`: none.
     pub(super) fn missing(&mut self, signal: usize, left_out: Counts, records: u64) -> Option<f64> {
         let missing = left_out[signal] - std::mem::replace(&mut self.with_request[signal], left_out[signal]);
         (missing > 0).then(|| missing as f64 / (missing + records) as f64)

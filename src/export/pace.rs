@@ -1,4 +1,5 @@
-//! A ceiling on what the worker takes of the processors, for who asks for one. Comes in: that a turn is over. Goes out: until when it is to rest. What is recorded beyond that is left out.
+//! A ceiling on what the worker takes of the processors, for who asks for one. Comes in: that a
+//! turn is over. Goes out: until when it is to rest. What is recorded beyond that is left out.
 
 use std::time::{Duration, Instant};
 

@@ -11,7 +11,8 @@ use crate::scrub::{FILTERED, Scrubber};
 const PROCESS: &str = "process.pid";
 pub(crate) const INSTANCE: &str = "service.instance.id";
 
-/// The resource: what the machine and process say, then `attributes` over it, later ones first. Without secrets.
+/// The resource: what the machine and process say, then `attributes` over it, later ones first.
+/// Without secrets.
 pub(crate) fn resource(attributes: &[(String, String)], arguments: bool, scrubber: &Scrubber) -> Resource {
     let mut all: Vec<KeyValue> = Vec::new();
     if arguments {

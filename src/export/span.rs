@@ -38,7 +38,8 @@ impl Default for SpanLimits {
 /// Flags of a record that its span says in words.
 pub(super) const MARKS: u8 = flag::KEPT_ERROR | flag::KEPT_SLOW | flag::CUT_TRAIL;
 
-/// Makes the span, in place of whatever `span` was. Returns its scope. `otel.*` fields mean what they mean to `tracing-opentelemetry`.
+/// Makes the span, in place of whatever `span` was. Returns its scope. `otel.*` fields mean what
+/// they mean to `tracing-opentelemetry`.
 pub(crate) fn from_record(
     record: &Record<'_>,
     site: &Callsite,

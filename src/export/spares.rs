@@ -1,4 +1,5 @@
-//! Memory of requests, used again: a megabyte that is asked of the system anew for each costs more than all that is written into it.
+//! Memory of requests, used again: a megabyte that is asked of the system anew for each costs more
+//! than all that is written into it.
 
 use std::sync::Arc;
 

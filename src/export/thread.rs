@@ -1,4 +1,5 @@
-//! The worker's thread: one OS thread with its own current-thread runtime; no host runtime is needed, used or blocked. Started with the telemetry, and again in a forked child.
+//! The worker's thread: one OS thread with its own current-thread runtime; no host runtime is
+//! needed, used or blocked. Started with the telemetry, and again in a forked child.
 
 use std::{
     io,

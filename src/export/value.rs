@@ -28,7 +28,8 @@ pub(crate) fn bool(value: bool) -> AnyValue {
     any(any_value::Value::BoolValue(value))
 }
 
-/// A record's value. Integers that OTLP's 64 signed bits cannot hold become strings, as the specification has it.
+/// A record's value. Integers that OTLP's 64 signed bits cannot hold become strings, as the
+/// specification has it.
 pub(crate) fn from_record(value: &Value<'_>) -> AnyValue {
     match value {
         Value::Bool(value) => any(any_value::Value::BoolValue(*value)),
@@ -71,7 +72,8 @@ pub(crate) fn from_attribute(value: &AttributeValue, limit: usize) -> AnyValue {
     }
 }
 
-/// An attribute. A key is at most 100 bytes and has an ASCII letter or digit, or backends refuse the whole request.
+/// An attribute. A key is at most 100 bytes and has an ASCII letter or digit, or backends refuse
+/// the whole request.
 pub(crate) fn attribute(key: &str, value: AnyValue) -> KeyValue {
     let mut attribute = KeyValue { value: Some(value), ..Default::default() };
     self::key(&mut attribute.key, key);

@@ -1,4 +1,5 @@
-//! Protobuf, written into a buffer as it goes: a message's length is filled in when it is known. What a varint is, `prost` says.
+//! Protobuf, written into a buffer as it goes: a message's length is filled in when it is known.
+//! What a varint is, `prost` says.
 
 use prost::encoding::{encode_varint, encoded_len_varint};
 
@@ -89,7 +90,8 @@ pub(super) fn message<T>(out: &mut Vec<u8>, key: u8, write: impl FnOnce(&mut Vec
     said
 }
 
-/// Appends an attribute: a `KeyValue` under the key `field`. `name` is its encoded key. `None`, and nothing is appended: a value as few are.
+/// Appends an attribute: a `KeyValue` under the key `field`. `name` is its encoded key. `None`, and
+/// nothing is appended: a value as few are.
 #[inline]
 pub(super) fn attribute(out: &mut Vec<u8>, field: u8, name: &[u8], value: &Value<'_>) -> Option<()> {
     let length = any_value_len(value)?;

@@ -1,4 +1,5 @@
-//! The worker. Comes in: records from the outboxes, exceptions, commands. Goes out: batches, to delivery, when they are full or old; answers to flushes.
+//! The worker. Comes in: records from the outboxes, exceptions, commands. Goes out: batches, to
+//! delivery, when they are full or old; answers to flushes.
 
 mod flush;
 mod send;
@@ -236,7 +237,8 @@ impl Worker {
         said.into_iter().for_each(|said| crate::diagnose(format_args!("{said}")));
     }
 
-    /// Makes the requests of exceptions that need not wait for names, and then of the records that were taken with them. `at_once`: none may wait.
+    /// Makes the requests of exceptions that need not wait for names, and then of the records that
+    /// were taken with them. `at_once`: none may wait.
     fn make(&mut self, at_once: bool) {
         self.make_known(at_once);
         if !self.naming.begin(&mut self.exporter.resolver) {
@@ -266,7 +268,8 @@ impl Worker {
         }
     }
 
-    /// Records become log records and spans, as far as there is room for them; `at_once`: all of them.
+    /// Records become log records and spans, as far as there is room for them; `at_once`: all of
+    /// them.
     fn convert(&mut self, at_once: bool) {
         let is_held_up = !self.naming.is_empty();
         if self.taken.is_empty() && (self.held.is_empty() || is_held_up) {

@@ -1,4 +1,6 @@
-//! What a filter over all layers takes away from ours. Comes in: the subscriber, and our filters. Goes out: one line on stderr with the remedy, where they disagree. Asked by the worker, with the first records: filters are the program's own code, and may log.
+//! What a filter over all layers takes away from ours. Comes in: the subscriber, and our filters.
+//! Goes out: one line on stderr with the remedy, where they disagree. Asked by the worker, with the
+//! first records: filters are the program's own code, and may log.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

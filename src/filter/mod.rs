@@ -1,4 +1,5 @@
-//! Filters: which events and spans become exceptions, logs, spans and breadcrumbs. Decided once per callsite, and again when a filter is exchanged.
+//! Filters: which events and spans become exceptions, logs, spans and breadcrumbs. Decided once per
+//! callsite, and again when a filter is exchanged.
 
 pub(crate) mod hidden;
 
@@ -15,7 +16,8 @@ use tracing_subscriber::filter::Targets;
 
 use crate::{fork::Mutex, scope, service::is_within_workspace, trail::callsite::feeds};
 
-/// Where an event or span may go. Each has a filter of its own, see [`Builder::with_filter`](crate::Builder::with_filter).
+/// Where an event or span may go. Each has a filter of its own, see
+/// [`Builder::with_filter`](crate::Builder::with_filter).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Filter {
@@ -23,16 +25,19 @@ pub enum Filter {
     Exceptions,
     /// Events that are exported as log records. Default: `info`.
     Logs,
-    /// Spans that exist for crumbtrail: they are exported, carry ids, and their roots begin trails. Default: `info`.
+    /// Spans that exist for crumbtrail: they are exported, carry ids, and their roots begin trails.
+    /// Default: `info`.
     Spans,
-    /// Events and spans that leave a breadcrumb in the trail of their request. Default: `debug` for the service's own crate, `info` elsewhere.
+    /// Events and spans that leave a breadcrumb in the trail of their request. Default: `debug` for
+    /// the service's own crate, `info` elsewhere.
     Breadcrumbs,
 }
 
 /// The four filters, which may be exchanged while the service runs.
 #[derive(Debug)]
 pub(crate) struct Filters {
-    /// As they were set up: a forked child begins with these again, should it have been forked just while they were looked at.
+    /// As they were set up: a forked child begins with these again, should it have been forked just
+    /// while they were looked at.
     initial: Arc<Set>,
     exchanged: Mutex<Option<Arc<Set>>>,
     is_exchanged: AtomicBool,
@@ -79,7 +84,8 @@ impl Filters {
         }
     }
 
-    /// Where axum-tracing-opentelemetry and its like put their spans: at TRACE, below a target of their own.
+    /// Where axum-tracing-opentelemetry and its like put their spans: at TRACE, below a target of
+    /// their own.
     #[cfg(feature = "tracing-opentelemetry-0-34")]
     pub(crate) fn add_span_extensions(&mut self) {
         let filters = Arc::make_mut(&mut self.initial);
@@ -114,7 +120,8 @@ impl Filters {
         self.passes_on
     }
 
-    /// A record of the `log` crate asks each time: nothing is locked as long as nothing was exchanged.
+    /// A record of the `log` crate asks each time: nothing is locked as long as nothing was
+    /// exchanged.
     fn filters(&self) -> Cow<'_, Arc<Set>> {
         let exchanged = if self.is_exchanged.load(Ordering::Acquire) { self.exchanged.lock().clone() } else { None };
         exchanged.map_or(Cow::Borrowed(&self.initial), Cow::Owned)

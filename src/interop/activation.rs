@@ -1,4 +1,5 @@
-//! The OpenTelemetry context that follows the `tracing` spans of a thread. Comes in: spans that are entered and left. Goes out: contexts, attached and detached.
+//! The OpenTelemetry context that follows the `tracing` spans of a thread. Comes in: spans that are
+//! entered and left. Goes out: contexts, attached and detached.
 
 use std::{cell::RefCell, sync::Arc};
 

@@ -1,8 +1,14 @@
 //! How `OpenTelemetrySpanExt` finds crumbtrail's spans.
 //!
-//! Its methods ask the current subscriber for two things: the `OpenTelemetryLayer` behind an opaque type, and the registry that layer was made for, in which they look up the span's data. Both are ours to answer: the layer is made for [`Bridge`], which is no registry but makes an entry in one aside (the shadow) when a span is first asked for. So the price is paid by those spans alone, and nothing is exported by that layer: its tracer hands out [`OtelSpan`](super::OtelSpan)s that stand for crumbtrail's own.
+//! Its methods ask the current subscriber for two things: the `OpenTelemetryLayer` behind an opaque
+//! type, and the registry that layer was made for, in which they look up the span's data. Both are
+//! ours to answer: the layer is made for [`Bridge`], which is no registry but makes an entry in one
+//! aside (the shadow) when a span is first asked for. So the price is paid by those spans alone,
+//! and nothing is exported by that layer: its tracer hands out [`OtelSpan`](super::OtelSpan)s that
+//! stand for crumbtrail's own.
 //!
-//! Entries are closed by the worker: registries of one thread share a count of spans that are closing, so that one which closes a span while another does would keep it for ever.
+//! Entries are closed by the worker: registries of one thread share a count of spans that are
+//! closing, so that one which closes a span while another does would keep it for ever.
 
 use std::{
     any::TypeId,
@@ -77,7 +83,8 @@ impl Bridge {
         *self.dispatch.lock() = Some(dispatch.downgrade());
     }
 
-    /// What the subscriber is asked for, if it is one of these: this bridge, or the layer that is made for it.
+    /// What the subscriber is asked for, if it is one of these: this bridge, or the layer that is
+    /// made for it.
     pub(crate) fn find(&self, id: TypeId) -> Option<*const ()> {
         if id == TypeId::of::<Self>() {
             return Some(std::ptr::from_ref(self).cast());

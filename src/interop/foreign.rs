@@ -8,7 +8,8 @@ use crate::{
     trail::record::{self, SpanIds, flag},
 };
 
-/// Gives a span another parent than `tracing` knows, and so perhaps another trace. What is in it already stays where it was.
+/// Gives a span another parent than `tracing` knows, and so perhaps another trace. What is in it
+/// already stays where it was.
 pub(crate) fn reparent(core: &Arc<Core>, id: u64, state: &SharedSpan, parent: SpanIds, is_remote: bool) -> SharedSpan {
     let mut under = ids::below(core, parent, is_remote);
     if state.trail().is_some_and(|trail| trail.left_out().is_set()) {
@@ -23,7 +24,8 @@ pub(crate) fn reparent(core: &Arc<Core>, id: u64, state: &SharedSpan, parent: Sp
     moved
 }
 
-/// Sends the finished record of a span that `tracing` does not know, if its trace is sampled or kept; or holds it with the request, should the trace be kept later.
+/// Sends the finished record of a span that `tracing` does not know, if its trace is sampled or
+/// kept; or holds it with the request, should the trace be kept later.
 pub(crate) fn export_span(core: &Arc<Core>, enclosing: Option<&SpanState>, ids: SpanIds, span: &mut [u8]) {
     let of_trace = enclosing.filter(|state| state.ids.trace == ids.trace);
     let kept = if ids.flags & flag::SAMPLED != 0 { flag::SAMPLED } else { of_trace.map_or(0, SpanState::kept) };

@@ -1,8 +1,21 @@
-//! Living with OpenTelemetry's own API: libraries that call [`OpenTelemetrySpanExt`](tracing_opentelemetry::OpenTelemetrySpanExt), libraries that use [`opentelemetry::global::tracer`], and services that keep a trace pipeline of their own.
+//! Living with OpenTelemetry's own API: libraries that call
+//! [`OpenTelemetrySpanExt`](tracing_opentelemetry::OpenTelemetrySpanExt), libraries that use
+//! [`opentelemetry::global::tracer`], and services that keep a trace pipeline of their own.
 //!
-//! - **Span extensions** (`set_parent`, `context`, `set_attribute`, `add_link`, …: axum-tracing-opentelemetry, reqwest-tracing and their like) work on crumbtrail's spans once [`Builder::with_span_extensions`](crate::Builder::with_span_extensions) is on. A span pays for it when one of them is called on it, not before: only then does it get what `tracing-opentelemetry` keeps of a span, in a registry aside.
-//! - **The tracing API**: [`Telemetry::tracer_provider`](crate::Telemetry::tracer_provider), which [`Builder::with_opentelemetry_globals`](crate::Builder::with_opentelemetry_globals) makes the global one. Its spans join the trace of the current `tracing` span, or of the current OpenTelemetry context, and go the same way as all others. With [`Builder::with_context_activation`](crate::Builder::with_context_activation) that context follows the `tracing` spans, so that propagators and such libraries find them.
-//! - **A pipeline of one's own**: with [`Builder::with_foreign_context`](crate::Builder::with_foreign_context), crumbtrail exports no spans, and exceptions and logs carry the ids of whatever OpenTelemetry context is current.
+//! - **Span extensions** (`set_parent`, `context`, `set_attribute`, `add_link`, …:
+//!   axum-tracing-opentelemetry, reqwest-tracing and their like) work on crumbtrail's spans once
+//!   [`Builder::with_span_extensions`](crate::Builder::with_span_extensions) is on. A span pays for
+//!   it when one of them is called on it, not before: only then does it get what
+//!   `tracing-opentelemetry` keeps of a span, in a registry aside.
+//! - **The tracing API**: [`Telemetry::tracer_provider`](crate::Telemetry::tracer_provider), which
+//!   [`Builder::with_opentelemetry_globals`](crate::Builder::with_opentelemetry_globals) makes the
+//!   global one. Its spans join the trace of the current `tracing` span, or of the current
+//!   OpenTelemetry context, and go the same way as all others. With
+//!   [`Builder::with_context_activation`](crate::Builder::with_context_activation) that context
+//!   follows the `tracing` spans, so that propagators and such libraries find them.
+//! - **A pipeline of one's own**: with
+//!   [`Builder::with_foreign_context`](crate::Builder::with_foreign_context), crumbtrail exports no
+//!   spans, and exceptions and logs carry the ids of whatever OpenTelemetry context is current.
 
 mod activation;
 mod bridge;
@@ -46,7 +59,8 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// OpenTelemetry's current context is asked for. (Not on every thread at every time: where it is gone already, asking panics.)
+    /// OpenTelemetry's current context is asked for. (Not on every thread at every time: where it
+    /// is gone already, asking panics.)
     fn joins_contexts(self) -> bool {
         self.span_extensions || self.context_activation || self.globals
     }
@@ -134,7 +148,8 @@ impl OtherApi for OpenTelemetry {
     }
 }
 
-/// The current OpenTelemetry context's span, as the parent of what begins here; and whether it is another process's.
+/// The current OpenTelemetry context's span, as the parent of what begins here; and whether it is
+/// another process's.
 fn current_parent() -> Option<(SpanIds, bool)> {
     Context::map_current(|context| {
         let span = context.span();

@@ -13,7 +13,9 @@ use crate::{
     trail::record::{SpanIds, flag},
 };
 
-/// Writes and reads the formats of [`Builder::with_propagators`](crate::Builder::with_propagators), for [`opentelemetry::global::set_text_map_propagator`]. From [`Telemetry::text_map_propagator`](crate::Telemetry::text_map_propagator).
+/// Writes and reads the formats of [`Builder::with_propagators`](crate::Builder::with_propagators),
+/// for [`opentelemetry::global::set_text_map_propagator`]. From
+/// [`Telemetry::text_map_propagator`](crate::Telemetry::text_map_propagator).
 #[derive(Debug)]
 pub struct OtelPropagator {
     propagators: Propagators,

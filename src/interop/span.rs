@@ -1,4 +1,5 @@
-//! A span as OpenTelemetry's API sees it: one of `tracing`'s that is there already, or one of its own.
+//! A span as OpenTelemetry's API sees it: one of `tracing`'s that is there already, or one of its
+//! own.
 
 use std::{
     borrow::Cow,
@@ -27,7 +28,8 @@ use crate::{
     },
 };
 
-/// Implements OpenTelemetry's `Span`. What is set on it goes through the scrubber and the limits of spans; `record_error` makes an exception record.
+/// Implements OpenTelemetry's `Span`. What is set on it goes through the scrubber and the limits of
+/// spans; `record_error` makes an exception record.
 #[derive(Debug)]
 pub struct OtelSpan {
     context: SpanContext,
@@ -257,7 +259,8 @@ impl Span for OtelSpan {
 }
 
 impl OtelSpan {
-    /// An event that is an error, as `record_error` has it behind a boxed span: makes the exception record that carries it.
+    /// An event that is an error, as `record_error` has it behind a boxed span: makes the exception
+    /// record that carries it.
     fn tell(&self, event: &Event) -> bool {
         let (core, state) = match &self.of {
             Of::Own(own) => (&own.core, own.enclosing.clone()),

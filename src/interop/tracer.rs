@@ -16,7 +16,8 @@ use crate::{
     state::{self, Core, ids},
 };
 
-/// Makes tracers for libraries that use OpenTelemetry's API. From [`Telemetry::tracer_provider`](crate::Telemetry::tracer_provider).
+/// Makes tracers for libraries that use OpenTelemetry's API. From
+/// [`Telemetry::tracer_provider`](crate::Telemetry::tracer_provider).
 #[derive(Clone, Debug)]
 pub struct OtelTracerProvider {
     core: Weak<Core>,

@@ -1,4 +1,5 @@
-//! Span extensions of `tracing-opentelemetry` 0.33, on OpenTelemetry 0.32: libraries are slower to follow than services. The same source files, with that version's types.
+//! Span extensions of `tracing-opentelemetry` 0.33, on OpenTelemetry 0.32: libraries are slower to
+//! follow than services. The same source files, with that version's types.
 
 #![allow(clippy::duplicate_mod, unreachable_pub, reason = "the other version's types are public")]
 

@@ -1,4 +1,5 @@
-//! What becomes of a span that ends: it is exported, held in case its trace is kept, or forgotten. Comes in: the state of a span that has closed. Goes out: its record, to the outbox or the trail.
+//! What becomes of a span that ends: it is exported, held in case its trace is kept, or forgotten.
+//! Comes in: the state of a span that has closed. Goes out: its record, to the outbox or the trail.
 
 use std::borrow::Cow;
 
@@ -107,6 +108,7 @@ enum Fate {
     Exported(u8),
     /// Its trace may yet be kept: it goes into the trail, whole.
     Held,
-    /// Nobody wants it. Where its request was left out for want of room, so many spans are to be counted.
+    /// Nobody wants it. Where its request was left out for want of room, so many spans are to be
+    /// counted.
     None { missing: u64 },
 }

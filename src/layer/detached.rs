@@ -1,6 +1,10 @@
-//! A span that the subscriber does not know: a filter over all layers, or `tracing`'s own for release builds, has taken it away from everybody. What is served all the same has its trace, its trail and its exceptions. Comes in: what the middleware would have opened. Goes out: the same records.
+//! A span that the subscriber does not know: a filter over all layers, or `tracing`'s own for
+//! release builds, has taken it away from everybody. What is served all the same has its trace, its
+//! trail and its exceptions. Comes in: what the middleware would have opened. Goes out: the same
+//! records.
 //!
-//! Other layers see nothing of it: what their filter hides stays hidden. So `Span::current()` is not it either.
+//! Other layers see nothing of it: what their filter hides stays hidden. So `Span::current()` is
+//! not it either.
 
 #[cfg(feature = "tower")]
 use tracing_core::{
@@ -32,7 +36,8 @@ pub(crate) struct Detached {
 
 #[cfg(feature = "tower")]
 impl Detached {
-    /// Opens one where this thread's subscriber has our layer. `None`: it has not, or a filter of ours does not want it.
+    /// Opens one where this thread's subscriber has our layer. `None`: it has not, or a filter of
+    /// ours does not want it.
     pub(crate) fn open(attributes: &Attributes<'_>) -> Option<Self> {
         let layer = tracing_core::dispatcher::get_default(|dispatch| CrumbtrailLayer::of(dispatch).map(|(layer, _)| layer.clone()))?;
         if layer.core.is_closed() {
@@ -109,7 +114,8 @@ impl Drop for Entered<'_> {
 }
 
 impl CrumbtrailLayer {
-    /// A child has ended, or whoever opened it has dropped it. The last one ends it; where the subscriber counts, that does.
+    /// A child has ended, or whoever opened it has dropped it. The last one ends it; where the
+    /// subscriber counts, that does.
     pub(super) fn let_go(&self, state: SharedSpan) {
         if !state.let_go() {
             return;

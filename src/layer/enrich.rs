@@ -1,4 +1,6 @@
-//! What a program may ask for besides: fields of enclosing spans on logs, events on spans, how long spans were busy. Comes in: records that are about to leave, and the spans they are in. Goes out: the same, with more in them.
+//! What a program may ask for besides: fields of enclosing spans on logs, events on spans, how long
+//! spans were busy. Comes in: records that are about to leave, and the spans they are in. Goes out:
+//! the same, with more in them.
 
 use serde_json::{Map, Value as Json};
 
@@ -7,7 +9,8 @@ use crate::{
     trail::record::{self, Part, Record, Value, flag, key},
 };
 
-/// Adds fields of the spans that an event is in, the innermost first; its own are not replaced. `buf` is without padding.
+/// Adds fields of the spans that an event is in, the innermost first; its own are not replaced.
+/// `buf` is without padding.
 #[cold]
 pub(super) fn add_span_fields(buf: &mut Vec<u8>, core: &Core, state: &SpanState, callsite: u32) {
     let site = core.callsites.by_id(callsite);
@@ -35,8 +38,8 @@ pub(super) fn add_span_fields(buf: &mut Vec<u8>, core: &Core, state: &SpanState,
     }
 }
 
-/// Leaves an event in the span it happens in, as `tracing-opentelemetry` does: its message is the name. Only
-/// where the span is exported, or may yet be.
+/// Leaves an event in the span it happens in, as `tracing-opentelemetry` does: its message is the
+/// name. Only where the span is exported, or may yet be.
 #[cold]
 pub(super) fn add_to_span(state: &SpanState, record: &[u8], core: &Core, callsite: u32) {
     let is_exported = core.exports_spans && (state.ids.flags & flag::SAMPLED != 0 || core.sampler.may_keep());
@@ -77,7 +80,8 @@ fn unbridged(field: &str) -> &str {
     }
 }
 
-/// Adds how long the span was entered, and how long it was not, under the names that `tracing-opentelemetry` has for it.
+/// Adds how long the span was entered, and how long it was not, under the names that
+/// `tracing-opentelemetry` has for it.
 pub(super) fn add_timings(state: &SpanState, end: u64) {
     let busy = state.busy();
     let idle = end.saturating_sub(state.started()).saturating_sub(busy);

@@ -1,4 +1,6 @@
-//! What the middleware asks of the layer, whose spans it opens. Comes in: a request's span before it is opened, and its id after that. Goes out: the same records as by way of `tracing`, for less.
+//! What the middleware asks of the layer, whose spans it opens. Comes in: a request's span before
+//! it is opened, and its id after that. Goes out: the same records as by way of `tracing`, for
+//! less.
 
 use std::sync::Arc;
 
@@ -23,7 +25,8 @@ pub(crate) enum Audience {
     Ours,
     /// We among others.
     Shared,
-    /// A subscriber that is none of ours, or does not say so (a wrapper without `downcast_raw`): the program's telemetry is another's, here.
+    /// A subscriber that is none of ours, or does not say so (a wrapper without `downcast_raw`):
+    /// the program's telemetry is another's, here.
     Others,
 }
 
@@ -36,7 +39,8 @@ pub(crate) fn recording() -> Option<Recording> {
     here.or_else(|| Some(Recording { core: crate::state::active::installed_core()?, audience: Audience::Others }))
 }
 
-/// Opens a span of ours, for a subscriber that has no other layer. Its fields are written here and now, by their index; `open` says that all are empty.
+/// Opens a span of ours, for a subscriber that has no other layer. Its fields are written here and
+/// now, by their index; `open` says that all are empty.
 pub(crate) fn open_written<T>(core: &Core, write: impl FnOnce(&mut Encoder<'_>), open: impl FnOnce() -> T) -> T {
     thread::at(|thread| {
         let mut buf = thread.take_scratch();
@@ -58,7 +62,9 @@ impl Drop for TakeBack {
     }
 }
 
-/// Adds a number to an open span, under one of its callsite's fields. As `Span::record`, for a subscriber that has no other layer: no table is locked to find a span that the calling thread remembers.
+/// Adds a number to an open span, under one of its callsite's fields. As `Span::record`, for a
+/// subscriber that has no other layer: no table is locked to find a span that the calling thread
+/// remembers.
 pub(crate) fn record_number(core: &Arc<Core>, id: u64, field: u16, value: u64) {
     let add = |state: &SpanState| state.append(|body| record::append_u64(body, field, value));
     let known = thread::here(core, |instance| instance.known(id).map(|state| add(state))).flatten();

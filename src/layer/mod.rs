@@ -1,6 +1,8 @@
-//! What `tracing` calls, on the caller's thread. Comes in: spans and events. Goes out: records, into the trail and the outbox, and exceptions.
+//! What `tracing` calls, on the caller's thread. Comes in: spans and events. Goes out: records,
+//! into the trail and the outbox, and exceptions.
 //!
-//! Steady state allocates nothing; takes no lock that another request holds for more than a pointer's copy; formats only `Debug` and `Display` fields.
+//! Steady state allocates nothing; takes no lock that another request holds for more than a
+//! pointer's copy; formats only `Debug` and `Display` fields.
 
 mod close;
 mod detached;
@@ -160,7 +162,8 @@ impl CrumbtrailLayer {
         if feeds & (feeds::SECRET | feeds::SCOPE) == 0 { None } else { self.core.callsites.by_id(callsite) }
     }
 
-    /// An ERROR event is never less than a log: one that tells of an exception once more becomes a record that names it.
+    /// An ERROR event is never less than a log: one that tells of an exception once more becomes a
+    /// record that names it.
     #[cold]
     fn log_echo(
         &self,
@@ -390,7 +393,8 @@ impl CrumbtrailLayer {
     }
 }
 
-/// The filters as a per-layer filter: for a subscriber with other layers, which must not lose what only they want.
+/// The filters as a per-layer filter: for a subscriber with other layers, which must not lose what
+/// only they want.
 #[derive(Clone)]
 pub(crate) struct PerLayerFilter(pub(crate) Arc<Core>);
 

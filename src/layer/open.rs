@@ -1,4 +1,6 @@
-//! What becomes of a span that begins: a child is part of its parent's request; a root begins one, with a trail of its own, continues a caller's, or is left out for want of room. Comes in: its attributes. Goes out: its state, for whoever finds it by its id.
+//! What becomes of a span that begins: a child is part of its parent's request; a root begins one,
+//! with a trail of its own, continues a caller's, or is left out for want of room. Comes in: its
+//! attributes. Goes out: its state, for whoever finds it by its id.
 
 use tracing_core::{
     Metadata,
@@ -34,7 +36,8 @@ impl CrumbtrailLayer {
         }
     }
 
-    /// What a span that is opened gets: a record, a state, and a trail if it is a root. `id`: [`DETACHED`] where the subscriber does not know it.
+    /// What a span that is opened gets: a record, a state, and a trail if it is a root. `id`:
+    /// [`DETACHED`] where the subscriber does not know it.
     pub(super) fn open_state(&self, thread: &Thread, attributes: &Attributes<'_>, id: u64, (callsite, feeds): (u32, u8)) -> Option<Handle> {
         let core = &self.core;
         let metadata = attributes.metadata();
@@ -108,7 +111,9 @@ impl CrumbtrailLayer {
         Some(handle)
     }
 
-    /// Stands for the span of a request that is filtered out: it has the request's trail, and what is in it goes on with the caller's trace, or with one of its own. It is no span of ours, and is never exported.
+    /// Stands for the span of a request that is filtered out: it has the request's trail, and what
+    /// is in it goes on with the caller's trace, or with one of its own. It is no span of ours, and
+    /// is never exported.
     fn stand_in(&self, thread: &Thread, id: u64, is_request: bool, metadata: &Metadata<'_>) -> Option<SharedSpan> {
         let core = &self.core;
         let remote = Remote::take();

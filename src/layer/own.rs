@@ -1,4 +1,6 @@
-//! What our own sending says of itself: hyper, reqwest, tonic and OpenTelemetry's SDK log, too. On our threads that is nothing of the program's, so no layer of the subscriber is told; anywhere else it is the host's own.
+//! What our own sending says of itself: hyper, reqwest, tonic and OpenTelemetry's SDK log, too. On
+//! our threads that is nothing of the program's, so no layer of the subscriber is told; anywhere
+//! else it is the host's own.
 
 use crate::state::is_own_thread;
 

@@ -1,4 +1,6 @@
-//! A subscriber that has no layer but ours: what [`install`](crate::Builder::install) makes. It does for the layer what the Registry would, by way of a [`Slab`](super::slab::Slab). Comes in: what `tracing` calls. Goes out: the same, to the layer.
+//! A subscriber that has no layer but ours: what [`install`](crate::Builder::install) makes. It
+//! does for the layer what the Registry would, by way of a [`Slab`](super::slab::Slab). Comes in:
+//! what `tracing` calls. Goes out: the same, to the layer.
 
 use tracing_core::{
     Event, Interest, LevelFilter, Metadata, Subscriber,

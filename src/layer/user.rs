@@ -1,4 +1,5 @@
-//! Whom a request is for, on its logs and spans. Comes in: fields of root spans, the scope. Goes out: `user.*` on records that are to say so.
+//! Whom a request is for, on its logs and spans. Comes in: fields of root spans, the scope. Goes
+//! out: `user.*` on records that are to say so.
 
 use crate::{
     AttributeValue, User, scope,
@@ -10,7 +11,8 @@ use crate::{
     },
 };
 
-/// A root span's fields may say who its request is for. An exception finds them in the span; logs and spans look in the scope.
+/// A root span's fields may say who its request is for. An exception finds them in the span; logs
+/// and spans look in the scope.
 pub(super) fn tell_scope(trail: &Trail, record: &[u8], feeds: u8, site: Option<&Callsite>) {
     if let (Some(site), Some((record, _))) = (site.filter(|_| feeds & feeds::SCOPE != 0), Record::split_first(record)) {
         trail.scope().change(|data| data.take_span(&record, &site.fields));

@@ -22,7 +22,8 @@ pub(crate) struct FieldVisitor<'a, 'b> {
     /// Has fields whose values are not to be told.
     secret: Option<&'a Callsite>,
     scrubber: &'a Scrubber,
-    /// The event becomes an exception: it is worth a look at an error's type, and at what of its texts is the same every time.
+    /// The event becomes an exception: it is worth a look at an error's type, and at what of its
+    /// texts is the same every time.
     exception: Option<&'b Statics>,
     /// A span for which the program has set limits: they do not concern its name, kind and status.
     is_limited: bool,

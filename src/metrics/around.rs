@@ -1,4 +1,5 @@
-//! What happens around each reading of the metrics: what is counted elsewhere comes into instruments.
+//! What happens around each reading of the metrics: what is counted elsewhere comes into
+//! instruments.
 
 use std::sync::Arc;
 
@@ -7,8 +8,8 @@ use opentelemetry::{KeyValue, metrics::Counter};
 use super::{Around, Meters, ledger::self_metrics};
 use crate::{exception::storm::Storm, fork::PerProcess, state::Core};
 
-/// What this telemetry counts itself: exceptions, its own books, requests; and what the recorder has. In
-/// each process once, when its metrics are read for the first time.
+/// What this telemetry counts itself: exceptions, its own books, requests; and what the recorder
+/// has. In each process once, when its metrics are read for the first time.
 pub(crate) fn around(
     core: &Arc<Core>,
     release: Vec<KeyValue>,
@@ -32,7 +33,10 @@ pub(crate) fn around(
     Around { before: Box::new(before), after: Box::new(after) }
 }
 
-/// Counts every exception: `crumbtrail.exceptions`, unit `{exception}`, by type, group and release. The callers count in the storm table; before each reading the counts come here, under the names their groups have by then. So "first seen in" and "again since" a release are questions about one metric.
+/// Counts every exception: `crumbtrail.exceptions`, unit `{exception}`, by type, group and release.
+/// The callers count in the storm table; before each reading the counts come here, under the names
+/// their groups have by then. So "first seen in" and "again since" a release are questions about
+/// one metric.
 fn exception_counter(release: Vec<KeyValue>) -> impl Fn(&Meters, &Storm) + Send + Sync {
     let counter = PerProcess::<Counter<u64>>::new();
     move |meters, storm| {

@@ -1,4 +1,5 @@
-//! The ledger as metrics, under the names of the SDK conventions (`otel.sdk.*`) where there are any.
+//! The ledger as metrics, under the names of the SDK conventions (`otel.sdk.*`) where there are
+//! any.
 
 use std::sync::Arc;
 
@@ -14,8 +15,10 @@ use crate::{
 
 /// Registers them. They are read with all others; a signal that never had a record is left out.
 ///
-/// - `otel.sdk.processor.{log,span}.processed`: records handed over; with `error.type` those that were not.
-/// - `otel.sdk.exporter.{log,span,metric_data_point}.exported`: records acknowledged; with `error.type` those lost, by reason.
+/// - `otel.sdk.processor.{log,span}.processed`: records handed over; with `error.type` those that
+///   were not.
+/// - `otel.sdk.exporter.{log,span,metric_data_point}.exported`: records acknowledged; with
+///   `error.type` those lost, by reason.
 /// - `otel.sdk.exporter.{log,span,metric_data_point}.inflight`: records on their way.
 /// - `crumbtrail.spool.records`: records that wait on disk.
 ///

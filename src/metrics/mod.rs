@@ -1,4 +1,5 @@
-//! Metrics: OpenTelemetry instruments, read by the worker. Comes in: the `metrics` facade and our own counter of exceptions. Goes out: one export request for each interval.
+//! Metrics: OpenTelemetry instruments, read by the worker. Comes in: the `metrics` facade and our
+//! own counter of exceptions. Goes out: one export request for each interval.
 
 mod around;
 mod ledger;
@@ -35,10 +36,12 @@ pub(crate) use self::around::around;
 use crate::fork::{Mutex, PerProcess};
 use crate::otlp::data_points;
 
-/// Time series of one metric at most; the rest is summed under `otel.metric.overflow` (metrics SDK specification, "Cardinality limits").
+/// Time series of one metric at most; the rest is summed under `otel.metric.overflow` (metrics SDK
+/// specification, "Cardinality limits").
 pub(crate) const CARDINALITY_LIMIT: usize = 2_000;
 
-/// What is known of metrics by name: unit, description. Filled by `describe_*!`, at any time. Read as it is at a moment.
+/// What is known of metrics by name: unit, description. Filled by `describe_*!`, at any time. Read
+/// as it is at a moment.
 #[derive(Debug, Default)]
 pub(crate) struct Descriptions(Mutex<Arc<ByName>>);
 
@@ -55,7 +58,8 @@ impl Descriptions {
     }
 }
 
-/// The instruments' provider and its reader. A forked child has its own: it counts from its own start, and the SDK's locks may be held by its parent's threads.
+/// The instruments' provider and its reader. A forked child has its own: it counts from its own
+/// start, and the SDK's locks may be held by its parent's threads.
 pub(crate) struct Meters {
     form: MetricForm,
     here: PerProcess<(SdkMeterProvider, SharedReader)>,
@@ -77,7 +81,8 @@ pub(crate) struct MetricForm {
     pub(crate) exponential: bool,
 }
 
-/// What a counter's or histogram's value counts from (`OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE`).
+/// What a counter's or histogram's value counts from
+/// (`OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum MetricTemporality {
@@ -140,7 +145,8 @@ impl Meters {
         let _ = self.around.set(around);
     }
 
-    /// Reads every instrument. Returns the request and its data points; `None` where there is nothing.
+    /// Reads every instrument. Returns the request and its data points; `None` where there is
+    /// nothing.
     pub(crate) fn collect(&self, resource: &Resource, schema_url: &str) -> Option<(u64, ExportMetricsServiceRequest)> {
         if let Some(around) = self.around.get() {
             (around.before)(self);
@@ -170,7 +176,8 @@ impl Meters {
     }
 }
 
-/// A histogram's sum counts up, so there is none where values were negative (OTLP, `HistogramDataPoint.sum`).
+/// A histogram's sum counts up, so there is none where values were negative (OTLP,
+/// `HistogramDataPoint.sum`).
 fn without_negative_sums(metric: &mut Metric) {
     match &mut metric.data {
         Some(Data::Histogram(histogram)) => {

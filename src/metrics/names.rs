@@ -1,4 +1,6 @@
-//! What metrics may be called and measured in. Comes in: what programs call theirs. Goes out: names and units that OpenTelemetry's SDK takes; it makes instruments without a word that do nothing of any others.
+//! What metrics may be called and measured in. Comes in: what programs call theirs. Goes out: names
+//! and units that OpenTelemetry's SDK takes; it makes instruments without a word that do nothing of
+//! any others.
 //!
 //! | a name | becomes |
 //! |---|---|
@@ -19,7 +21,8 @@ const MAX: usize = 255;
 /// Names of one program at most; they are meant to be few, and labels to be many.
 const MAX_NAMES: usize = 2_000;
 
-/// The names there are, by their small letters: to OpenTelemetry `requestCount` and `RequestCount` are one.
+/// The names there are, by their small letters: to OpenTelemetry `requestCount` and `RequestCount`
+/// are one.
 pub(super) struct Names {
     spellings: Mutex<HashMap<String, String>>,
     too_many: Once,
@@ -67,7 +70,8 @@ impl Names {
     }
 }
 
-/// What the program calls it as it is sent, but that of two names that differ in case only the first one counts.
+/// What the program calls it as it is sent, but that of two names that differ in case only the
+/// first one counts.
 pub(super) fn as_sent(name: &str) -> String {
     valid(name).into_owned()
 }

@@ -1,6 +1,9 @@
-//! A recorder for the `metrics` facade. Comes in: keys, and what is counted under them. Goes out: instruments for the worker to read.
+//! A recorder for the `metrics` facade. Comes in: keys, and what is counted under them. Goes out:
+//! instruments for the worker to read.
 //!
-//! A key (name and labels) has one [cell](cells), however often it is asked for: so `increment` on a gauge adds up and `absolute` on a counter never goes back. A forked child begins with none; a handle that it has from its parent finds the child's cell.
+//! A key (name and labels) has one [cell](cells), however often it is asked for: so `increment` on
+//! a gauge adds up and `absolute` on a counter never goes back. A forked child begins with none; a
+//! handle that it has from its parent finds the child's cell.
 
 mod cells;
 mod registry;
@@ -32,7 +35,8 @@ pub(crate) struct Buckets {
     pub(crate) bounds: Vec<f64>,
 }
 
-/// What `metrics` macros talk to. Cheap to clone; all clones are one. From [`Telemetry::recorder`](crate::Telemetry::recorder).
+/// What `metrics` macros talk to. Cheap to clone; all clones are one. From
+/// [`Telemetry::recorder`](crate::Telemetry::recorder).
 #[derive(Clone)]
 pub struct MetricsRecorder(Arc<Shared>);
 
@@ -64,7 +68,8 @@ impl MetricsRecorder {
         let _ = self.0.core.set(Arc::downgrade(core));
     }
 
-    /// Gives new counters and gauges their instruments. Before each reading, so that descriptions made meanwhile are known.
+    /// Gives new counters and gauges their instruments. Before each reading, so that descriptions
+    /// made meanwhile are known.
     pub(crate) fn publish(&self) {
         self.0.publish();
     }
@@ -150,7 +155,8 @@ type ByName<T> = Mutex<HashMap<String, Family<T>>>;
 /// All keys of one name.
 struct Family<T> {
     members: Members<T>,
-    /// Stands for every key after the first [`CARDINALITY_LIMIT`], so that labels without bound do not take memory without bound.
+    /// Stands for every key after the first [`CARDINALITY_LIMIT`], so that labels without bound do
+    /// not take memory without bound.
     overflow: Option<Arc<Cell<T>>>,
     published: bool,
 }
@@ -171,7 +177,8 @@ impl Shared {
         self.begin()
     }
 
-    /// The first time in this process; which may be a forked child of which nothing is heard but that it counts.
+    /// The first time in this process; which may be a forked child of which nothing is heard but
+    /// that it counts.
     #[cold]
     fn begin(&self) -> &Here {
         if let Some(core) = self.core.get().and_then(Weak::upgrade) {
@@ -185,7 +192,8 @@ impl Shared {
         })
     }
 
-    /// The key with a name that can be used, each label once (the last), and without secrets: what differs only in those is one. `None`: there are too many names.
+    /// The key with a name that can be used, each label once (the last), and without secrets: what
+    /// differs only in those is one. `None`: there are too many names.
     fn clean<'a>(&self, key: &'a Key) -> Option<Cow<'a, Key>> {
         let scrubbed = self.scrubber.scrub(key.name());
         let name = self.names.of(&scrubbed)?;
@@ -290,7 +298,8 @@ impl Here {
 }
 
 impl Families {
-    /// The overflow cell of a name that has all the keys it may have (metrics SDK specification, "Overflow attribute").
+    /// The overflow cell of a name that has all the keys it may have (metrics SDK specification,
+    /// "Overflow attribute").
     fn overflow<T: Kind>(&self, key: &Key) -> Option<Arc<Cell<T>>> {
         let mut families = T::families(self).lock();
         let family = families.get_mut(key.name())?;
@@ -298,7 +307,8 @@ impl Families {
         is_full.then(|| family.overflow(self, key.name()))
     }
 
-    /// A key's cell, the first time it is asked for; known under its name, so that it is read and counted.
+    /// A key's cell, the first time it is asked for; known under its name, so that it is read and
+    /// counted.
     fn enrol<T: Kind>(&self, key: &Key) -> Arc<Cell<T>> {
         let members = T::families(self).lock().entry(key.name().to_owned()).or_default().members.clone();
         let cell = Arc::new(Cell::new(self.shared.clone(), key.clone()));

@@ -1,6 +1,10 @@
-//! How long requests take, by route and outcome: the histograms of the semantic conventions for HTTP and RPC. Comes in: every request, sampled or not, on its own thread. Goes out: instruments for the worker to read, and the traces behind their buckets (exemplars), which the SDK's aggregators do not keep.
+//! How long requests take, by route and outcome: the histograms of the semantic conventions for
+//! HTTP and RPC. Comes in: every request, sampled or not, on its own thread. Goes out: instruments
+//! for the worker to read, and the traces behind their buckets (exemplars), which the SDK's
+//! aggregators do not keep.
 //!
-//! A set of attributes is looked up once and bound to its instrument; recording is then a few atomic operations.
+//! A set of attributes is looked up once and bound to its instrument; recording is then a few
+//! atomic operations.
 
 use std::{
     collections::HashMap,
@@ -74,7 +78,8 @@ impl RequestMetrics {
         self.0.get_or_init(|| Tables::new(&meters.meter("crumbtrail")))
     }
 
-    /// Records a request that took so many nanoseconds. `sampled` tells its span, if that is exported; it is asked where an exemplar is wanted.
+    /// Records a request that took so many nanoseconds. `sampled` tells its span, if that is
+    /// exported; it is asked where an exemplar is wanted.
     pub(crate) fn record(
         &self,
         meters: &Meters,
@@ -272,7 +277,8 @@ impl Hasher for AsItIs {
     }
 }
 
-/// A multiplication for each word. Who finds attributes that hash alike gains little: few of them are series.
+/// A multiplication for each word. Who finds attributes that hash alike gains little: few of them
+/// are series.
 fn quick_hash(attributes: &[(&'static str, Attribute<'_>)]) -> u64 {
     let mix = |hash: u64, word: u64| (hash.rotate_left(5) ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     attributes.iter().fold(0, |hash, (key, value)| {

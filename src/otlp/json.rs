@@ -1,6 +1,9 @@
 //! OTLP as JSON (OTLP specification, "JSON Protobuf Encoding"), from the encoded request.
 //!
-//! `serde_json` writes `null` for a number that JSON has none for. Protobuf's JSON writes `"NaN"`, `"Infinity"` and `"-Infinity"`, and receivers refuse a whole request for a `null`. So such numbers travel to the writer as three finite ones that nobody has, and the writer puts the words.
+//! `serde_json` writes `null` for a number that JSON has none for. Protobuf's JSON writes `"NaN"`,
+//! `"Infinity"` and `"-Infinity"`, and receivers refuse a whole request for a `null`. So such
+//! numbers travel to the writer as three finite ones that nobody has, and the writer puts the
+//! words.
 
 use std::io;
 
@@ -81,7 +84,8 @@ pub(crate) fn from_protobuf(signal: RecordKind, body: &[u8]) -> Result<Bytes, Er
     }
 }
 
-/// Which values are no numbers of JSON's, the one that stands for them on their way to the writer, and their word.
+/// Which values are no numbers of JSON's, the one that stands for them on their way to the writer,
+/// and their word.
 type Word = (fn(f64) -> bool, f64, &'static str);
 
 const WORDS: [Word; 3] = [

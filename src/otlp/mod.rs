@@ -1,4 +1,5 @@
-//! What has to be known of OTLP messages to send them: their form as JSON, how one is divided, what an answer says. Comes in: bytes. Goes out: bytes, and counts.
+//! What has to be known of OTLP messages to send them: their form as JSON, how one is divided, what
+//! an answer says. Comes in: bytes. Goes out: bytes, and counts.
 
 #[cfg(feature = "json")]
 pub(crate) mod json;
@@ -13,7 +14,8 @@ pub(crate) struct Accepted {
     pub(crate) message: String,
 }
 
-/// The answer of a receiver, read for a partial success. All three services answer in the same shape.
+/// The answer of a receiver, read for a partial success. All three services answer in the same
+/// shape.
 #[cfg(any(feature = "http", feature = "grpc"))]
 pub(crate) fn accepted(response: &[u8]) -> Accepted {
     use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceResponse;

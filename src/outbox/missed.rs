@@ -1,4 +1,5 @@
-//! How many records a thread did not hand over, and why. Comes in: one at a time, from the thread. Goes out: sums, to the ledger, by way of the worker.
+//! How many records a thread did not hand over, and why. Comes in: one at a time, from the thread.
+//! Goes out: sums, to the ledger, by way of the worker.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -12,7 +13,8 @@ const LINES: [(RecordKind, LossReason); 4] = [
     (RecordKind::Spans, LossReason::Overload),
 ];
 
-/// Written by the thread that owns the outbox and by no other, so that counting takes no atomic operation: where most is lost, there is the least time.
+/// Written by the thread that owns the outbox and by no other, so that counting takes no atomic
+/// operation: where most is lost, there is the least time.
 #[derive(Default)]
 pub(super) struct Missed {
     counted: [AtomicU64; LINES.len()],

@@ -1,6 +1,9 @@
-//! The hand-over from the callers to the worker. Comes in: finished records. Goes out: the same bytes, to the one worker thread.
+//! The hand-over from the callers to the worker. Comes in: finished records. Goes out: the same
+//! bytes, to the one worker thread.
 //!
-//! Each thread has its own bounded [`ring`], so that threads share no lock and no cache line. Exceptions have an express lane of their own: they are few, large, and go first. What does not fit is dropped and counted, never waited for.
+//! Each thread has its own bounded [`ring`], so that threads share no lock and no cache line.
+//! Exceptions have an express lane of their own: they are few, large, and go first. What does not
+//! fit is dropped and counted, never waited for.
 
 mod missed;
 pub(crate) mod ring;
@@ -46,7 +49,8 @@ pub(crate) struct Outbox {
     missed: Missed,
 }
 
-/// The worker is called when so much of a ring is in use: early, so that it comes before there is a want of room, and takes what is still in a cache.
+/// The worker is called when so much of a ring is in use: early, so that it comes before there is a
+/// want of room, and takes what is still in a cache.
 const CALL: usize = 16;
 
 /// The thread's side of its [`Outbox`].
@@ -83,7 +87,8 @@ impl Producer {
 }
 
 impl Outbox {
-    /// Takes as many records as make so many bytes, or a little more; says whether there are others. Only the worker calls this.
+    /// Takes as many records as make so many bytes, or a little more; says whether there are
+    /// others. Only the worker calls this.
     fn take(&self, most: usize, out: &mut Vec<u8>) -> bool {
         self.called.store(false, Ordering::Relaxed);
         let before = out.len();
@@ -117,7 +122,8 @@ impl Outboxes {
         self.capacity * 8
     }
 
-    /// A thread's first record: allocates its ring, or takes that of a thread that has ended. `None` once the worker has ended.
+    /// A thread's first record: allocates its ring, or takes that of a thread that has ended.
+    /// `None` once the worker has ended.
     pub(crate) fn register(&self, waker: &Arc<Waker>) -> Option<Producer> {
         let spare = self.spare.try_lock().ok().and_then(|mut spare| spare.pop());
         let outbox = Arc::new(Outbox {
@@ -131,14 +137,15 @@ impl Outboxes {
         Some(Producer { near: Near::default(), outbox })
     }
 
-    /// Every thread's, to be [emptied](Self::take) one after the other. The lock is not held meanwhile: a thread's first record would wait for it.
+    /// Every thread's, to be [emptied](Self::take) one after the other. The lock is not held
+    /// meanwhile: a thread's first record would wait for it.
     pub(crate) fn all(&self) -> Vec<Arc<Outbox>> {
         lock(&self.all).clone().unwrap_or_default()
     }
 
-    /// Moves a thread's records to `out`, so many bytes of them or a little more; tells the ledger what is
-    /// not among them, and forgets the ring if it is empty and the thread has ended. Gives the outbox back if
-    /// there are others.
+    /// Moves a thread's records to `out`, so many bytes of them or a little more; tells the ledger
+    /// what is not among them, and forgets the ring if it is empty and the thread has ended. Gives
+    /// the outbox back if there are others.
     pub(crate) fn take(&self, outbox: Arc<Outbox>, most: usize, out: &mut Vec<u8>, ledger: &Ledger) -> Option<Arc<Outbox>> {
         // The list's and this one. Looked at before the ring: a thread that ends after this has its last records taken next time.
         let has_ended = Arc::strong_count(&outbox) == 2;
@@ -165,7 +172,8 @@ impl Outboxes {
         None
     }
 
-    /// Frees what those outboxes had grown by from which nothing was taken since this was last asked for.
+    /// Frees what those outboxes had grown by from which nothing was taken since this was last
+    /// asked for.
     pub(crate) fn give_back(&self) {
         for outbox in self.all() {
             if !outbox.is_used.swap(false, Ordering::Relaxed) {
@@ -247,7 +255,8 @@ mod tests {
 
     const PARTS: usize = 64;
 
-    /// Whole records, about as many as are asked for, in order; whatever the part in which they end.
+    /// Whole records, about as many as are asked for, in order; whatever the part in which they
+    /// end.
     #[test]
     fn some_are_taken_and_the_others_later() {
         let (outboxes, ledger, mut out) = (Outboxes::new(PARTS * 64), Ledger::default(), Vec::new());

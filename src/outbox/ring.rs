@@ -1,15 +1,19 @@
 //! A single-producer, single-consumer ring of words: one thread's way to the worker.
 //!
-//! The producer owns `head`, the consumer `tail`; `head - tail` never exceeds the capacity. Records are whole words and are pushed whole or not at all. `tests/model` runs this under loom. No `unsafe`: the words are atomics.
+//! The producer owns `head`, the consumer `tail`; `head - tail` never exceeds the capacity. Records
+//! are whole words and are pushed whole or not at all. `tests/model` runs this under loom. No
+//! `unsafe`: the words are atomics.
 //!
-//! A thread that says little uses little memory, and the same of it again and again: the ring is allocated in parts, when they are first used, and where it is empty the producer moves both positions on to the beginning of its first part. While it is empty the consumer leaves `tail` alone; and it looks at `head` first, so that it sees either neither of the two moved, or `tail`, which is moved first, at or beyond `head`.
+//! A thread that says little uses little memory, and the same of it again and again: the ring is
+//! allocated in parts, when they are first used, and where it is empty the producer moves both
+//! positions on to the beginning of its first part. While it is empty the consumer leaves `tail`
+//! alone; and it looks at `head` first, so that it sees either neither of the two moved, or `tail`,
+//! which is moved first, at or beyond `head`.
 //!
-//! The parts are behind a lock. The producer keeps the part that it writes to, [`Near`], and takes the lock
-//! only to
-//! go on to another part; a record that reaches into one is written whole under it. So a part that only the
-//! list
-//! holds is not being written to, and the consumer may [free it](SpscRing::give_back) while the ring is
-//! empty.
+//! The parts are behind a lock. The producer keeps the part that it writes to, [`Near`], and takes
+//! the lock only to go on to another part; a record that reaches into one is written whole under
+//! it. So a part that only the list holds is not being written to, and the consumer may [free
+//! it](SpscRing::give_back) while the ring is empty.
 
 use std::sync::PoisonError;
 
@@ -46,9 +50,9 @@ impl SpscRing {
         }
     }
 
-    /// Adds a record of whole little-endian words, or says `None` if there is no room. Returns how many words
-    /// are now in use. Allocates a part that is used for the first time. Only the producer calls this, always
-    /// with the same `near`.
+    /// Adds a record of whole little-endian words, or says `None` if there is no room. Returns how
+    /// many words are now in use. Allocates a part that is used for the first time. Only the
+    /// producer calls this, always with the same `near`.
     #[inline]
     pub(crate) fn push(&self, near: &mut Near, record: &[[u8; 8]]) -> Option<usize> {
         let mut head = self.head.load(Ordering::Relaxed);
@@ -89,7 +93,8 @@ impl SpscRing {
         self.head.store(at, Ordering::Release);
     }
 
-    /// Moves what is in the ring to `out`: all of it, or as many whole records as make `most` words or a little more. Returns how many words are left. Only the consumer calls this.
+    /// Moves what is in the ring to `out`: all of it, or as many whole records as make `most` words
+    /// or a little more. Returns how many words are left. Only the consumer calls this.
     pub(crate) fn take(&self, most: usize, out: &mut Vec<u8>) -> usize {
         let head = self.head.load(Ordering::Acquire);
         let begin = self.tail.load(Ordering::Relaxed);
@@ -128,14 +133,15 @@ impl SpscRing {
         end.min(head)
     }
 
-    /// The part that a position is in, which has one if there is something to read; and where in that.
+    /// The part that a position is in, which has one if there is something to read; and where in
+    /// that.
     fn words(&self, position: u64) -> (Option<Part>, usize) {
         let (part, from) = self.place(position);
         (self.parts()[part].clone(), from)
     }
 
-    /// Frees what an empty ring has grown by: all parts but the first, and the one its producer writes to.
-    /// Only the consumer calls this.
+    /// Frees what an empty ring has grown by: all parts but the first, and the one its producer
+    /// writes to. Only the consumer calls this.
     pub(crate) fn give_back(&self) {
         let mut parts = self.parts();
         if self.tail.load(Ordering::Relaxed) >= self.head.load(Ordering::Acquire) {
@@ -151,7 +157,8 @@ impl SpscRing {
         self.parts().iter().flatten().count()
     }
 
-    /// Words in use, or more: the consumer may have taken some meanwhile. Only the producer calls this.
+    /// Words in use, or more: the consumer may have taken some meanwhile. Only the producer calls
+    /// this.
     #[inline]
     pub(crate) fn used(&self) -> usize {
         (self.head.load(Ordering::Relaxed) - self.tail.load(Ordering::Relaxed)) as usize

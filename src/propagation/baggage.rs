@@ -8,7 +8,8 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_enco
 const MAX_BYTES: usize = 8192;
 const MAX_ENTRIES: usize = 64;
 
-/// What a value must not hold as it is (§3.2, `baggage-octet`), and the sign of what it holds instead.
+/// What a value must not hold as it is (§3.2, `baggage-octet`), and the sign of what it holds
+/// instead.
 const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b',').add(b';').add(b'\\').add(b'%');
 
 /// The same for a value that is encoded already: its percent signs stay.
@@ -101,7 +102,8 @@ impl fmt::Display for Baggage {
     }
 }
 
-/// A value and its properties without blanks around them, and what a value must not hold percent-encoded.
+/// A value and its properties without blanks around them, and what a value must not hold
+/// percent-encoded.
 fn normal(rest: &str) -> String {
     let mut parts = rest.split(';').map(|part| part.trim_matches([' ', '\t']));
     let value = parts.next().unwrap_or_default();

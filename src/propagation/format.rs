@@ -61,7 +61,8 @@ impl Propagators {
         self.0 & 1 << propagator as u8 != 0
     }
 
-    /// Whether one of them begins with this header (in lower case): without any, there is nothing to extract.
+    /// Whether one of them begins with this header (in lower case): without any, there is nothing
+    /// to extract.
     #[cfg(feature = "tower")]
     pub(crate) fn recognize(self, header: &str) -> bool {
         let propagator = match header {
@@ -175,7 +176,8 @@ fn context(trace: &str, span: &str, flags: u8) -> Option<SpanContext> {
     Some(SpanContext { trace: id(trace, 32)?, span: id(span, 16)? as u64, flags })
 }
 
-/// What B3 says of sampling: `1`, `0`, `d` for debug, or nothing, and then whoever receives it decides.
+/// What B3 says of sampling: `1`, `0`, `d` for debug, or nothing, and then whoever receives it
+/// decides.
 fn b3_flags(decision: Option<&str>, is_debug: bool) -> u8 {
     match decision.map(str::trim) {
         _ if is_debug => SAMPLED | DEBUG,
@@ -186,7 +188,8 @@ fn b3_flags(decision: Option<&str>, is_debug: bool) -> u8 {
     }
 }
 
-/// `{trace}-{span}-{sampled}-{parent}`, the last two optional. A lone `0` or `1` says nothing of a trace.
+/// `{trace}-{span}-{sampled}-{parent}`, the last two optional. A lone `0` or `1` says nothing of a
+/// trace.
 fn b3<'a>(get: &dyn Fn(&str) -> Option<&'a str>) -> Option<SpanContext> {
     let mut parts = get("b3")?.trim().split('-');
     context(parts.next()?, parts.next()?, b3_flags(parts.next(), false))

@@ -1,10 +1,13 @@
-//! Spans at both ends of a queue: the hop keeps the trace, and the trail starts anew where the message is processed.
+//! Spans at both ends of a queue: the hop keeps the trace, and the trail starts anew where the
+//! message is processed.
 
 use tracing::{Span, field::Empty, info_span};
 
 use super::RemoteContext;
 
-/// The span in which a message is sent; write its context into the message with [`inject`](super::inject), in the span. Names and fields are those of the semantic conventions for messaging.
+/// The span in which a message is sent; write its context into the message with
+/// [`inject`](super::inject), in the span. Names and fields are those of the semantic conventions
+/// for messaging.
 ///
 /// ```
 /// use std::collections::HashMap;
@@ -29,7 +32,8 @@ pub fn producer_span(system: &str, destination: &str) -> Span {
     span("producer", "send", system, destination)
 }
 
-/// The span in which a message is processed: a child of the sender's, with the beginning of a trail. For messages that come in batches, open one for each.
+/// The span in which a message is processed: a child of the sender's, with the beginning of a
+/// trail. For messages that come in batches, open one for each.
 pub fn consumer_span(system: &str, destination: &str, remote: RemoteContext) -> Span {
     remote.in_scope(|| span("consumer", "process", system, destination))
 }

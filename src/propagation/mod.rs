@@ -1,6 +1,9 @@
-//! Trace context and baggage across processes: out of the carrier that a request or message comes with, and into those that go out.
+//! Trace context and baggage across processes: out of the carrier that a request or message comes
+//! with, and into those that go out.
 //!
-//! The formats are those of `OTEL_PROPAGATORS`, by default W3C Trace Context (level 2: the random flag is kept) and W3C Baggage. A carrier is anything that gives and takes texts by name: HTTP headers, message headers, environment variables.
+//! The formats are those of `OTEL_PROPAGATORS`, by default W3C Trace Context (level 2: the random
+//! flag is kept) and W3C Baggage. A carrier is anything that gives and takes texts by name: HTTP
+//! headers, message headers, environment variables.
 //!
 //! ```
 //! use std::collections::HashMap;
@@ -51,9 +54,13 @@ impl SpanContext {
     }
 }
 
-/// Reads what a caller has sent along. `get` returns the value under a name (in lower case), if there is one.
+/// Reads what a caller has sent along. `get` returns the value under a name (in lower case), if
+/// there is one.
 ///
-/// What is malformed or beyond the limits (a `traceparent` or `b3` of another form, a `tracestate` over 512 bytes, baggage over 8,192 bytes or 64 entries) is left out, and the rest taken: a request is never refused for its tracing headers. Costs a few look-ups; allocates only for trace state and baggage.
+/// What is malformed or beyond the limits (a `traceparent` or `b3` of another form, a `tracestate`
+/// over 512 bytes, baggage over 8,192 bytes or 64 entries) is left out, and the rest taken: a
+/// request is never refused for its tracing headers. Costs a few look-ups; allocates only for trace
+/// state and baggage.
 pub fn extract<'a>(get: impl Fn(&str) -> Option<&'a str>) -> RemoteContext {
     let propagators = active_core().map_or_else(Propagators::default, |core| core.propagators);
     propagators.extract(&get)
@@ -90,7 +97,8 @@ pub(crate) fn extract_http(core: &Core, headers: &http::HeaderMap) -> RemoteCont
     })
 }
 
-/// Writes the current span's context, and the request's baggage, into what goes out. `set` takes a name in lower case and a value that is a valid header. Nothing is written outside of spans.
+/// Writes the current span's context, and the request's baggage, into what goes out. `set` takes a
+/// name in lower case and a value that is a valid header. Nothing is written outside of spans.
 pub fn inject(mut set: impl FnMut(&'static str, String)) {
     let Some(core) = active_core() else { return };
     // Whoever keeps a trace pipeline of their own has a propagator of their own: the ids here are nobody's.
@@ -115,7 +123,8 @@ pub fn inject(mut set: impl FnMut(&'static str, String)) {
     core.propagators.inject(&context, trace_state.as_deref().unwrap_or_default(), baggage, &mut set);
 }
 
-/// The decoded value of an entry of the current request's baggage: what a caller sent, or [`set_baggage`] set.
+/// The decoded value of an entry of the current request's baggage: what a caller sent, or
+/// [`set_baggage`] set.
 ///
 /// ```
 /// use crumbtrail::propagation;
@@ -132,7 +141,9 @@ pub fn baggage(key: &str) -> Option<String> {
     state.trail()?.scope().get()?.baggage.get(key)
 }
 
-/// Sets an entry of the current request's baggage, which goes along with everything that is called from now on: to other companies, too, so nothing secret. An entry that is no valid one, or one too many, is left out.
+/// Sets an entry of the current request's baggage, which goes along with everything that is called
+/// from now on: to other companies, too, so nothing secret. An entry that is no valid one, or one
+/// too many, is left out.
 pub fn set_baggage(key: &str, value: &str) {
     let trail = active_core().and_then(|core| state::current_state(&core)).and_then(|state| state.shared_trail().cloned());
     if let (Some(trail), Some(entry)) = (trail, Entry::new(key, value)) {

@@ -7,7 +7,8 @@ use std::{
 
 use super::{Baggage, SpanContext, span_context::DEBUG};
 
-/// What came with a request or message: the caller's span, its trace state, and baggage. Made by [`extract`](super::extract).
+/// What came with a request or message: the caller's span, its trace state, and baggage. Made by
+/// [`extract`](super::extract).
 #[derive(Clone, Debug, Default)]
 pub struct RemoteContext(pub(super) RemoteParts);
 
@@ -42,7 +43,9 @@ impl RemoteContext {
         self.0.baggage.entries()
     }
 
-    /// Runs `open`, in which the first local root span (or span of `otel.kind` server or consumer) becomes a child of the caller's span and takes its trace state and baggage. Does not reach other threads or past an `.await`: open the span, then instrument the future with it.
+    /// Runs `open`, in which the first local root span (or span of `otel.kind` server or consumer)
+    /// becomes a child of the caller's span and takes its trace state and baggage. Does not reach
+    /// other threads or past an `.await`: open the span, then instrument the future with it.
     pub fn in_scope<T>(self, open: impl FnOnce() -> T) -> T {
         self.offered(open).0
     }
@@ -104,7 +107,9 @@ impl Remote {
     }
 }
 
-/// What a caller has sent along, where no span of ours takes it over: nothing is recorded, or the request's span is filtered out. It is handed on all the same, and what is recorded in its scope belongs to the caller's trace.
+/// What a caller has sent along, where no span of ours takes it over: nothing is recorded, or the
+/// request's span is filtered out. It is handed on all the same, and what is recorded in its scope
+/// belongs to the caller's trace.
 #[derive(Clone, Debug)]
 pub(crate) struct Passing(Arc<RemoteParts>);
 
@@ -176,7 +181,8 @@ thread_local! {
 const MAX_BYTES: usize = 512;
 const MAX_ENTRIES: usize = 32;
 
-/// A trace state that may be handed on; empty if the header is not one (§3.3.1, by the stricter grammar of level 1 where that differs).
+/// A trace state that may be handed on; empty if the header is not one (§3.3.1, by the stricter
+/// grammar of level 1 where that differs).
 pub(super) fn trace_state(header: &str) -> String {
     const BLANKS: [char; 2] = [' ', '\t'];
     let header = header.trim_matches(BLANKS);
@@ -207,7 +213,8 @@ fn is_value(value: &str) -> bool {
     !value.is_empty() && value.len() <= 256 && value.bytes().all(is_inner) && !value.ends_with(' ')
 }
 
-/// A trace state without OpenTelemetry's sampling threshold (`ot=th:…`): the trace was kept for another reason, with a probability that nobody knows.
+/// A trace state without OpenTelemetry's sampling threshold (`ot=th:…`): the trace was kept for
+/// another reason, with a probability that nobody knows.
 pub(crate) fn without_threshold(trace_state: &str) -> String {
     let entries = trace_state.split(',').filter_map(|entry| match entry.trim_matches([' ', '\t']).strip_prefix("ot=") {
         None => Some(entry.to_owned()),

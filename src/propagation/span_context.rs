@@ -7,7 +7,9 @@ use crate::trail::record::{SpanIds, flag};
 
 /// The place of a span in a distributed trace, as the `traceparent` header carries it.
 ///
-/// Going out, [`SpanContext::current`] is where the calling code is; its `Display` is the header's value. Coming in, parse the header and open the request's span [in its scope](SpanContext::in_scope).
+/// Going out, [`SpanContext::current`] is where the calling code is; its `Display` is the header's
+/// value. Coming in, parse the header and open the request's span [in its
+/// scope](SpanContext::in_scope).
 ///
 /// ```
 /// use crumbtrail::propagation::SpanContext;
@@ -50,7 +52,10 @@ impl SpanContext {
         self.flags & SAMPLED != 0
     }
 
-    /// Runs `open`, in which the first local root span (or span of `otel.kind` server or consumer) becomes a child of this context. Does not reach other threads or past an `.await`: open the span, then instrument the future with it. As [`RemoteContext::in_scope`], for a trace context alone.
+    /// Runs `open`, in which the first local root span (or span of `otel.kind` server or consumer)
+    /// becomes a child of this context. Does not reach other threads or past an `.await`: open the
+    /// span, then instrument the future with it. As [`RemoteContext::in_scope`], for a trace
+    /// context alone.
     pub fn in_scope<T>(self, open: impl FnOnce() -> T) -> T {
         RemoteContext::from(self).in_scope(open)
     }
@@ -75,7 +80,8 @@ impl fmt::Display for SpanContext {
 impl FromStr for SpanContext {
     type Err = ParseError;
 
-    /// Reads a `traceparent` header (W3C Trace Context §3.2). A version after 00 may carry more parts; they are ignored, and of its flags only the known ones are kept.
+    /// Reads a `traceparent` header (W3C Trace Context §3.2). A version after 00 may carry more
+    /// parts; they are ignored, and of its flags only the known ones are kept.
     fn from_str(header: &str) -> Result<Self, ParseError> {
         let mut parts = header.trim_matches([' ', '\t']).splitn(5, '-');
         let mut hex = |digits: usize| {

@@ -1,4 +1,5 @@
-//! A value's parts as attributes, by way of its JSON text. Bounded in depth, number and size: a huge value costs no more than the text's limit.
+//! A value's parts as attributes, by way of its JSON text. Bounded in depth, number and size: a
+//! huge value costs no more than the text's limit.
 
 use std::{
     fmt,
@@ -28,7 +29,8 @@ const MAX_BYTES: usize = 8 * 1024;
 /// Bytes of its text, while it is looked through. What is behind is not looked at.
 const MAX_TEXT: usize = 1 << 20;
 
-/// The parts of `value`, each under its whole key. `None`: its `Serialize` failed or panicked, which is said once.
+/// The parts of `value`, each under its whole key. `None`: its `Serialize` failed or panicked,
+/// which is said once.
 pub(super) fn flatten(name: &str, value: &impl Serialize, scrubber: &Scrubber) -> Option<Vec<(String, AttributeValue)>> {
     let mut text = Text(Vec::new());
     let written = guarded(|| serde_json::to_writer(&mut text, value));

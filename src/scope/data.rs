@@ -1,4 +1,5 @@
-//! What is known of a request, or of the whole process. Scrubbed. Copied when it changes while an exception holds on to it.
+//! What is known of a request, or of the whole process. Scrubbed. Copied when it changes while an
+//! exception holds on to it.
 
 use std::sync::Arc;
 
@@ -48,7 +49,8 @@ impl ScopeData {
         self.baggage = baggage;
     }
 
-    /// Takes what a root span's fields say, where nothing was said by hand. They are scrubbed already.
+    /// Takes what a root span's fields say, where nothing was said by hand. They are scrubbed
+    /// already.
     pub(crate) fn take_span(&mut self, record: &Record<'_>, fields: &[&'static str]) {
         if self.user_by_hand {
             return;

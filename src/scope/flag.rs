@@ -39,7 +39,8 @@ impl FlagEvaluation {
         self.with(VALUE, value.into())
     }
 
-    /// `feature_flag.result.reason`: `static`, `default`, `targeting_match`, `split`, `cached`, `disabled`, `stale`, `error`.
+    /// `feature_flag.result.reason`: `static`, `default`, `targeting_match`, `split`, `cached`,
+    /// `disabled`, `stale`, `error`.
     #[must_use]
     pub fn with_reason(self, reason: impl Into<String>) -> Self {
         self.with(REASON, reason.into())

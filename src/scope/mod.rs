@@ -1,6 +1,8 @@
-//! Who a request is for and what it is about: user, tags, contexts, session, feature flags. Comes in: what the program says, on any thread. Goes out: with every exception of the request.
+//! Who a request is for and what it is about: user, tags, contexts, session, feature flags. Comes
+//! in: what the program says, on any thread. Goes out: with every exception of the request.
 //!
-//! It is kept with the trail, so it follows the span tree and ends with the request; nothing hangs on a thread. What is said of the whole process is kept once.
+//! It is kept with the trail, so it follows the span tree and ends with the request; nothing hangs
+//! on a thread. What is said of the whole process is kept once.
 
 mod clean;
 mod context;
@@ -64,7 +66,8 @@ pub fn set_tag(key: &str, value: impl Into<AttributeValue>) {
     Scope::request().set_tag(key, value);
 }
 
-/// Attributes of every exception of the current request, from any value that can be serialised. See [`Scope::set_context`].
+/// Attributes of every exception of the current request, from any value that can be serialised. See
+/// [`Scope::set_context`].
 pub fn set_context(name: &str, value: &impl Serialize) {
     Scope::request().set_context(name, value);
 }
@@ -74,7 +77,8 @@ pub fn set_session(id: &str) {
     Scope::request().set_session(id);
 }
 
-/// Says what a feature flag was evaluated to: an event (`feature_flag.evaluation`, as the semantic conventions have it), and part of the current request's exceptions from now on.
+/// Says what a feature flag was evaluated to: an event (`feature_flag.evaluation`, as the semantic
+/// conventions have it), and part of the current request's exceptions from now on.
 ///
 /// ```
 /// use crumbtrail::FlagEvaluation;
@@ -91,11 +95,16 @@ pub fn flag_evaluated(evaluation: &FlagEvaluation) {
     evaluation.emit();
 }
 
-/// What exceptions say of a request, or of the whole process. The request's word wins over the process's, and an event's own fields over both.
+/// What exceptions say of a request, or of the whole process. The request's word wins over the
+/// process's, and an event's own fields over both.
 ///
-/// Values are scrubbed when they are set. Setting one takes a lock that is held for a copy; it never blocks on anything else.
+/// Values are scrubbed when they are set. Setting one takes a lock that is held for a copy; it
+/// never blocks on anything else.
 ///
-/// The same can be said without an import, by fields of the request's root span: `user.id`, `user.name`, …, `session.id`, `tags.<key>` (what is set by hand wins over them); and by events with a `feature_flag.key`. `user.*` fields of a span within the request count for what happens in that span.
+/// The same can be said without an import, by fields of the request's root span: `user.id`,
+/// `user.name`, …, `session.id`, `tags.<key>` (what is set by hand wins over them); and by events
+/// with a `feature_flag.key`. `user.*` fields of a span within the request count for what happens
+/// in that span.
 #[derive(Clone, Debug)]
 pub struct Scope {
     of: Of,
@@ -108,18 +117,20 @@ enum Of {
 }
 
 impl Scope {
-    /// The current request: the trail of the span that is current on this thread. Outside of spans there is none, and what is set is dropped (said once, on stderr).
+    /// The current request: the trail of the span that is current on this thread. Outside of spans
+    /// there is none, and what is set is dropped (said once, on stderr).
     pub fn request() -> Self {
         Self { of: Of::Request }
     }
 
-    /// The process: every exception that it raises, also those outside of requests. That of the telemetry that records on this thread, else of the installed one.
+    /// The process: every exception that it raises, also those outside of requests. That of the
+    /// telemetry that records on this thread, else of the installed one.
     pub fn process() -> Self {
         Self { of: Of::Process }
     }
 
-    /// Who is served. Replaces whom an earlier call named. Exceptions always carry it; logs and spans where
-    /// [`Builder::with_user_on_logs`](crate::Builder::with_user_on_logs) and
+    /// Who is served. Replaces whom an earlier call named. Exceptions always carry it; logs and
+    /// spans where [`Builder::with_user_on_logs`](crate::Builder::with_user_on_logs) and
     /// [`with_user_on_spans`](crate::Builder::with_user_on_spans) says so.
     pub fn set_user(&self, user: User) {
         let Some(core) = recording() else { return };
@@ -134,7 +145,8 @@ impl Scope {
         self.change(&core, |data| (data.user, data.user_by_hand) = (None, true));
     }
 
-    /// An attribute, named as it is here. At most 64, keys of 96 bytes and values of 1 KiB; longer ones are cut.
+    /// An attribute, named as it is here. At most 64, keys of 96 bytes and values of 1 KiB; longer
+    /// ones are cut.
     pub fn set_tag(&self, key: &str, value: impl Into<AttributeValue>) {
         let Some(core) = recording() else { return };
         let (key, value) = (clean_key(&core.scrubber, key), clean_value(&core.scrubber, key, value.into()));
@@ -148,7 +160,9 @@ impl Scope {
         self.change(&core, |data| data.tags.retain(|(known, _)| *known != key));
     }
 
-    /// A value's parts as attributes: `cart.items`, `cart.total.cents`. Up to four levels and 64 parts; a list of plain values is one attribute. The value's own `Serialize` runs here and may panic, which costs the context and nothing else.
+    /// A value's parts as attributes: `cart.items`, `cart.total.cents`. Up to four levels and 64
+    /// parts; a list of plain values is one attribute. The value's own `Serialize` runs here and
+    /// may panic, which costs the context and nothing else.
     ///
     /// ```
     /// use serde_json::json;
@@ -182,7 +196,9 @@ impl Scope {
         self.change(&core, |data| data.session = Some(session));
     }
 
-    /// Copies entries of a `baggage` header (W3C Baggage) that [`Builder::with_baggage`](crate::Builder::with_baggage) allows, as tags of the same name. What does not parse is left out, one entry at a time.
+    /// Copies entries of a `baggage` header (W3C Baggage) that
+    /// [`Builder::with_baggage`](crate::Builder::with_baggage) allows, as tags of the same name.
+    /// What does not parse is left out, one entry at a time.
     ///
     /// ```
     /// use crumbtrail::Scope;
@@ -202,7 +218,8 @@ impl Scope {
         self.change(&core, |data| tags.into_iter().for_each(|(key, value)| data.set_tag(key, value)));
     }
 
-    /// `change` runs under a lock that a panic hook takes, too: nothing of the program's may run in it.
+    /// `change` runs under a lock that a panic hook takes, too: nothing of the program's may run in
+    /// it.
     fn change(&self, core: &Arc<Core>, change: impl FnOnce(&mut ScopeData)) {
         match self.of {
             Of::Process => core.process_scope.change(change),
@@ -219,7 +236,8 @@ fn recording() -> Option<Arc<Core>> {
     active_core().filter(|core| !core.is_closed())
 }
 
-/// The entries of baggage that are allowed, as tags. Runs the program's own rules for secrets, so under none of our locks.
+/// The entries of baggage that are allowed, as tags. Runs the program's own rules for secrets, so
+/// under none of our locks.
 pub(crate) fn tags_of(baggage: &Baggage, core: &Core) -> Vec<(String, AttributeValue)> {
     let allowed = baggage.entries().filter(|(key, _)| core.baggage.iter().any(|allowed| allowed == key));
     allowed.map(|(key, value)| (clean_key(&core.scrubber, key), clean_value(&core.scrubber, key, value.into()))).collect()

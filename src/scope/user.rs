@@ -10,7 +10,9 @@ use crate::{
 
 /// A user: an id, and what else may be told. See [`set_user`](crate::set_user).
 ///
-/// The id is the one thing that is always sent; make it one that means something to your own systems only, or have it [hashed](crate::Scrubber::with_hashed). E-mail address and full name are sent only if [personal data](crate::Builder::with_default_pii) is.
+/// The id is the one thing that is always sent; make it one that means something to your own
+/// systems only, or have it [hashed](crate::Scrubber::with_hashed). E-mail address and full name
+/// are sent only if [personal data](crate::Builder::with_default_pii) is.
 #[derive(Clone, Default, PartialEq)]
 pub struct User {
     /// Whole keys; each once.

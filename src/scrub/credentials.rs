@@ -73,7 +73,8 @@ fn jwt(text: &[u8]) -> Option<Range<usize>> {
     (header >= 10 && text[header] == b'.' && is_next).then(|| 0..word(text, |byte| is_part(byte) || byte == b'.'))
 }
 
-/// `Bearer …` and `Basic …`, where what follows is long and no word. (Short ones are known by the key before them.)
+/// `Bearer …` and `Basic …`, where what follows is long and no word. (Short ones are known by the
+/// key before them.)
 fn bearer(text: &[u8]) -> Option<Range<usize>> {
     let scheme = [&b"bearer "[..], b"basic "]
         .into_iter()
@@ -85,7 +86,8 @@ fn bearer(text: &[u8]) -> Option<Range<usize>> {
     (length >= 15 && is_no_word).then(|| start..start + length)
 }
 
-/// `-----BEGIN … -----END …-----`, or to the end of a text that was cut; at the first of the dashes.
+/// `-----BEGIN … -----END …-----`, or to the end of a text that was cut; at the first of the
+/// dashes.
 pub(super) fn pem(text: &[u8], at: usize) -> Option<Found> {
     let at = at + text[at..].iter().take_while(|byte| **byte == b'-').count().checked_sub(5)?;
     if !text[at..].starts_with(b"-----BEGIN ") {
@@ -159,7 +161,8 @@ fn webhook(text: &[u8]) -> Option<Range<usize>> {
     (length >= 10).then(|| address.len()..address.len() + length)
 }
 
-/// A card's number, with or without single spaces or dashes, that is no part of a longer number. What follows after a separator may be another one: its expiry, its check digits.
+/// A card's number, with or without single spaces or dashes, that is no part of a longer number.
+/// What follows after a separator may be another one: its expiry, its check digits.
 fn card(text: &[u8]) -> Option<Range<usize>> {
     let (mut number, mut digits, mut end) = (0u64, 0, 0);
     while let Some(byte) = text.get(end) {

@@ -1,4 +1,6 @@
-//! A secret's key that stands before it without a sign: `("password", "x")`, `--password x`, `<password>x`, `{"name": "password", "value": "x"}`, a part of a form. Comes in: a place in a text where one may be. Goes out: where the secret is.
+//! A secret's key that stands before it without a sign: `("password", "x")`, `--password x`,
+//! `<password>x`, `{"name": "password", "value": "x"}`, a part of a form. Comes in: a place in a
+//! text where one may be. Goes out: where the secret is.
 
 use std::ops::Range;
 
@@ -18,7 +20,8 @@ pub(super) fn tuple(text: &[u8], at: usize, floor: usize, scrubber: &Scrubber) -
     found(value(text, at + 1, key)?)
 }
 
-/// `--password x`, at the first dash; in a list of arguments each has its quotes: `["--password", "x"]`.
+/// `--password x`, at the first dash; in a list of arguments each has its quotes: `["--password",
+/// "x"]`.
 pub(super) fn option(text: &[u8], at: usize, scrubber: &Scrubber) -> Option<Found> {
     let dashes = count(text, at, |byte| byte == b'-');
     let before = text[..at].last().copied();
@@ -49,7 +52,8 @@ pub(super) fn option(text: &[u8], at: usize, scrubber: &Scrubber) -> Option<Foun
     if stands_for_something { None } else { found(from..from + length) }
 }
 
-/// Behind a quote that closes at `end`: where the next in quotes begins, and whether its quotes are escaped. Only commas and blanks are between them, as `Debug` has a list.
+/// Behind a quote that closes at `end`: where the next in quotes begins, and whether its quotes are
+/// escaped. Only commas and blanks are between them, as `Debug` has a list.
 fn next_in_list(text: &[u8], end: usize, quote: u8) -> Option<(usize, Option<(u8, bool)>)> {
     let mut at = end + count(text, end, |byte| byte == b'\\') + 1;
     loop {
@@ -72,7 +76,8 @@ fn is_quote(byte: u8) -> bool {
     matches!(byte, b'"' | b'\'' | b'`')
 }
 
-/// How long a text is that ends with a quote. One behind a backslash is part of it, unless all are (`is_escaped`).
+/// How long a text is that ends with a quote. One behind a backslash is part of it, unless all are
+/// (`is_escaped`).
 fn within_quotes(text: &[u8], quote: u8, is_escaped: bool) -> usize {
     let mut at = 0;
     while at < text.len() && text[at] != quote {
@@ -109,7 +114,8 @@ pub(super) fn element(text: &[u8], at: usize, floor: usize, scrubber: &Scrubber)
     found(at + 1..at + 1 + length)
 }
 
-/// `"name": "password", "value": "x"`, at the first sign; `key` is what stands before it. In a form the value is on a line of its own.
+/// `"name": "password", "value": "x"`, at the first sign; `key` is what stands before it. In a form
+/// the value is on a line of its own.
 pub(super) fn named(text: &[u8], at: usize, key: &str, scrubber: &Scrubber) -> Option<Found> {
     const NAMES: [&str; 6] = ["name", "key", "field", "header", "param", "parameter"];
     if !NAMES.iter().any(|name| key.eq_ignore_ascii_case(name)) {
@@ -133,7 +139,8 @@ pub(super) fn named(text: &[u8], at: usize, key: &str, scrubber: &Scrubber) -> O
     form_value(text, end + count(text, end, |byte| matches!(byte, b'"' | b'\''))).and_then(found)
 }
 
-/// Behind the headers of a form's part, which end with an empty line. Breaks may be escaped, as `Debug` has them.
+/// Behind the headers of a form's part, which end with an empty line. Breaks may be escaped, as
+/// `Debug` has them.
 fn form_value(text: &[u8], from: usize) -> Option<Range<usize>> {
     const LONGEST_HEADERS: usize = 256;
     const BREAKS: [&[u8]; 4] = [b"\r\n\r\n", b"\n\n", b"\\r\\n\\r\\n", b"\\n\\n"];

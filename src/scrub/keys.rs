@@ -1,6 +1,8 @@
-//! Which keys hold secrets: the union of what Sentry's and Datadog's scrubbers know, compared by segments.
+//! Which keys hold secrets: the union of what Sentry's and Datadog's scrubbers know, compared by
+//! segments.
 
-/// A key in lower case, cut where its parts meet: at anything but letters and digits, and where a capital follows a small letter. On the stack: keys are judged within texts, too.
+/// A key in lower case, cut where its parts meet: at anything but letters and digits, and where a
+/// capital follows a small letter. On the stack: keys are judged within texts, too.
 pub(super) struct Segments {
     /// The parts, one after the other.
     text: [u8; MAX_KEY],
@@ -95,7 +97,8 @@ impl KeyList {
     }
 }
 
-/// Whether a key is one word in small letters, and in none of the lists. Most keys are, and need not be cut into segments.
+/// Whether a key is one word in small letters, and in none of the lists. Most keys are, and need
+/// not be cut into segments.
 pub(super) fn is_harmless_word(key: &[u8], personal: bool) -> bool {
     let is_known = || {
         [&ANYWHERE, &AT_THE_END, &EXACT].iter().any(|words| is_in(words, key))

@@ -1,6 +1,9 @@
-//! Secrets and personal data are taken out on the caller's thread, before a value reaches the trail, an outbox, the spool or the network. Comes in: keys and values. Goes out: the same, without what must not be told.
+//! Secrets and personal data are taken out on the caller's thread, before a value reaches the
+//! trail, an outbox, the spool or the network. Comes in: keys and values. Goes out: the same,
+//! without what must not be told.
 //!
-//! A key is judged once per callsite; a value costs one pass over its bytes, and a second one only if something in it looks like more than words.
+//! A key is judged once per callsite; a value costs one pass over its bytes, and a second one only
+//! if something in it looks like more than words.
 
 #[cfg(feature = "console")]
 pub(crate) mod console;
@@ -16,15 +19,21 @@ use siphasher::sip128::{Hasher128 as _, SipHasher24};
 use self::keys::KeyList;
 use crate::unwind::guarded;
 
-/// Bytes beyond a limit that are looked at before a text is cut there: what begins before the cut must be known for what it is.
+/// Bytes beyond a limit that are looked at before a text is cut there: what begins before the cut
+/// must be known for what it is.
 pub(crate) const SLACK: usize = 512;
 
 /// What stands where a secret was. (In URLs it is `REDACTED`, as the semantic conventions have it.)
 pub(crate) const FILTERED: &str = "[Filtered]";
 
-/// What is taken out of records, by key and by value. The default takes out credentials of every kind, card numbers, e-mail addresses and the addresses of clients.
+/// What is taken out of records, by key and by value. The default takes out credentials of every
+/// kind, card numbers, e-mail addresses and the addresses of clients.
 ///
-/// Keys are compared by their segments, whatever the spelling: `dbPassword`, `DB_PASSWORD` and `db.password` are one. Values are searched for URL credentials and secret query parameters, `key=value` pairs with a denied key, bearer and basic tokens, JWTs, PEM blocks, the keys of well-known providers, and card numbers (Luhn). All of it takes time linear in the text: 0.2 µs for a KiB of words, about 4 µs for one of JSON.
+/// Keys are compared by their segments, whatever the spelling: `dbPassword`, `DB_PASSWORD` and
+/// `db.password` are one. Values are searched for URL credentials and secret query parameters,
+/// `key=value` pairs with a denied key, bearer and basic tokens, JWTs, PEM blocks, the keys of
+/// well-known providers, and card numbers (Luhn). All of it takes time linear in the text: 0.2 µs
+/// for a KiB of words, about 4 µs for one of JSON.
 ///
 /// ```
 /// use crumbtrail::Scrubber;
@@ -35,8 +44,8 @@ pub(crate) const FILTERED: &str = "[Filtered]";
 /// assert_eq!(scrubber.scrub("internal_ref=77 publicToken=abc"), "internal_ref=[Filtered] publicToken=abc");
 /// ```
 ///
-/// Values that are not text stay what they are, but for numbers under a denied key and numbers that are card
-/// numbers. Should a rule panic, the record it was to clean is dropped and counted as
+/// Values that are not text stay what they are, but for numbers under a denied key and numbers that
+/// are card numbers. Should a rule panic, the record it was to clean is dropped and counted as
 /// [`LossReason::ScrubberFailed`](crate::stats::LossReason::ScrubberFailed).
 #[derive(Clone)]
 pub struct Scrubber {
@@ -79,21 +88,26 @@ impl Scrubber {
         Self { built_in: false, personal: true, ..Self::default() }
     }
 
-    /// Takes out the values of this key, too. It is found as a run of segments: `card` denies `card`, `card_number` and `user.card`.
+    /// Takes out the values of this key, too. It is found as a run of segments: `card` denies
+    /// `card`, `card_number` and `user.card`.
     #[must_use]
     pub fn with_denied(mut self, key: &str) -> Self {
         self.denied.insert(key);
         self
     }
 
-    /// Leaves the values of this key alone, whatever the built-in list says of it; patterns still apply. It is the whole key, in any spelling.
+    /// Leaves the values of this key alone, whatever the built-in list says of it; patterns still
+    /// apply. It is the whole key, in any spelling.
     #[must_use]
     pub fn with_allowed(mut self, key: &str) -> Self {
         self.allowed.insert(key);
         self
     }
 
-    /// Replaces the values of these keys by a keyed hash of 32 hex digits, so that the same value is still the same: `user.id` becomes `user.hash`, others keep their name. Who does not know the secret cannot try out values (SipHash-2-4, 128 bits); use one for all instances of a service.
+    /// Replaces the values of these keys by a keyed hash of 32 hex digits, so that the same value
+    /// is still the same: `user.id` becomes `user.hash`, others keep their name. Who does not know
+    /// the secret cannot try out values (SipHash-2-4, 128 bits); use one for all instances of a
+    /// service.
     #[must_use]
     pub fn with_hashed<K: AsRef<str>>(mut self, secret: &str, keys: impl IntoIterator<Item = K>) -> Self {
         let mut hasher = SipHasher24::new();
@@ -103,7 +117,8 @@ impl Scrubber {
         self
     }
 
-    /// A rule for values: returns where in a text the first secret is. It is asked again for what follows. Runs on the calling thread for every text, so it should be quick; it must not log.
+    /// A rule for values: returns where in a text the first secret is. It is asked again for what
+    /// follows. Runs on the calling thread for every text, so it should be quick; it must not log.
     ///
     /// ```
     /// let scrubber = crumbtrail::Scrubber::default().with_rule(|text| {
@@ -118,7 +133,10 @@ impl Scrubber {
         self
     }
 
-    /// Whether personal data is left in: e-mail addresses, the addresses of clients (`client.address`, `x-forwarded-for`, …) and full names. It is taken out by default, as Sentry's `send_default_pii(false)` does; what [`User::new`](crate::User::new) is given as id is always sent.
+    /// Whether personal data is left in: e-mail addresses, the addresses of clients
+    /// (`client.address`, `x-forwarded-for`, …) and full names. It is taken out by default, as
+    /// Sentry's `send_default_pii(false)` does; what [`User::new`](crate::User::new) is given as id
+    /// is always sent.
     #[must_use]
     pub fn with_default_pii(mut self, personal: bool) -> Self {
         self.personal = personal;
@@ -192,7 +210,8 @@ impl Scrubber {
         cleaned.collect()
     }
 
-    /// Cleans the tail of a buffer of which `text` begins at `start`. The text is UTF-8, or nearly so.
+    /// Cleans the tail of a buffer of which `text` begins at `start`. The text is UTF-8, or nearly
+    /// so.
     #[inline]
     pub(crate) fn tail(&self, buffer: &mut Vec<u8>, start: usize) -> Result<(), Failed> {
         if self.rules.is_empty() && !self.is_suspicious(&buffer[start..]) { Ok(()) } else { self.clean_tail(buffer, start) }

@@ -1,4 +1,5 @@
-//! Secrets in a text, in one pass from left to right. Every place is looked at a bounded number of times.
+//! Secrets in a text, in one pass from left to right. Every place is looked at a bounded number of
+//! times.
 
 use std::borrow::Cow;
 
@@ -6,9 +7,13 @@ use percent_encoding::percent_decode;
 
 use super::{FILTERED, Found, Scrubber, Treatment, credentials, disguises};
 
-/// Whether a text may hold a secret at all: it has a sign by which every pattern goes (`=`, `:`, `@`, `%`, a quote before a comma, an element's end, two dashes, ten digits or dashes), or eight bytes in a row at a multiple of eight that could be part of a long key. Says yes too often, never no too often.
+/// Whether a text may hold a secret at all: it has a sign by which every pattern goes (`=`, `:`,
+/// `@`, `%`, a quote before a comma, an element's end, two dashes, ten digits or dashes), or eight
+/// bytes in a row at a multiple of eight that could be part of a long key. Says yes too often,
+/// never no too often.
 ///
-/// Runs for every text that is recorded. Most are short: a look into a table for each byte is quickest then.
+/// Runs for every text that is recorded. Most are short: a look into a table for each byte is
+/// quickest then.
 #[inline]
 pub(super) fn is_suspicious(text: &[u8]) -> bool {
     let class = |byte: u8| CLASSES[usize::from(byte)];
@@ -127,7 +132,8 @@ static PARTS: [Part; 256] = {
     parts
 };
 
-/// A credential, at the beginning of a word. In a text that was escaped (`\nAKIA…`) the word begins behind the escape's letter.
+/// A credential, at the beginning of a word. In a text that was escaped (`\nAKIA…`) the word begins
+/// behind the escape's letter.
 fn word(text: &[u8], at: usize, floor: usize) -> Option<Found> {
     // Behind a byte that is written as two digits, too.
     let follows_percent =
@@ -149,7 +155,8 @@ fn url(text: &[u8], at: usize, scrubber: &Scrubber) -> Option<Found> {
     Some(Found { range: at + 3..at + 3 + userinfo, instead: "REDACTED:REDACTED" })
 }
 
-/// A password may hold what ends an authority (`app:hun/ter2@db`): no parser takes it then, so it is printed. What stands behind the colon is no port, and an `@` follows in the same line.
+/// A password may hold what ends an authority (`app:hun/ter2@db`): no parser takes it then, so it
+/// is printed. What stands behind the colon is no port, and an `@` follows in the same line.
 fn broken_userinfo(rest: &[u8], authority: &[u8]) -> Option<usize> {
     const LONGEST: usize = 96;
     let colon = authority.iter().position(|byte| *byte == b':')?;
@@ -216,7 +223,8 @@ fn is_code(key: &str, value: &[u8]) -> bool {
     key == "code" && length >= 10 && !value[..length].iter().all(u8::is_ascii_digit)
 }
 
-/// A key, also where some of its letters are written as `%77`. What stands before an escaped byte that is no part of it is cut off.
+/// A key, also where some of its letters are written as `%77`. What stands before an escaped byte
+/// that is no part of it is cut off.
 fn decoded(key: &[u8]) -> Option<Cow<'_, str>> {
     if !key.contains(&b'%') {
         return std::str::from_utf8(key).ok().map(Cow::Borrowed);
@@ -256,7 +264,8 @@ pub(super) fn value(text: &[u8], from: usize, key: &str) -> Option<std::ops::Ran
     }
 }
 
-/// Where a value ends that is a quoted text, something in brackets (with a name before it, as `Debug` writes it), or a word.
+/// Where a value ends that is a quoted text, something in brackets (with a name before it, as
+/// `Debug` writes it), or a word.
 fn value_end(text: &[u8], start: usize, key: &str) -> Option<usize> {
     let rest = text.get(start..)?;
     let escaped = rest.iter().take_while(|byte| **byte == b'\\').count();
@@ -289,7 +298,8 @@ fn value_end(text: &[u8], start: usize, key: &str) -> Option<usize> {
     Some(if is_scheme && end < text.len() { word(end + 1) } else { end })
 }
 
-/// Whether a comma or semicolon is no part of a value: the text goes on with a blank, a quote or bracket, or another key; or ends.
+/// Whether a comma or semicolon is no part of a value: the text goes on with a blank, a quote or
+/// bracket, or another key; or ends.
 fn separates(text: &[u8], at: usize) -> bool {
     const LONGEST_KEY: usize = 32;
     let next = &text[at + 1..text.len().min(at + 1 + LONGEST_KEY)];
@@ -302,7 +312,8 @@ fn separates(text: &[u8], at: usize) -> bool {
     }
 }
 
-/// One past the quote that closes the one at `start`, which may be escaped: JSON within a Debug text.
+/// One past the quote that closes the one at `start`, which may be escaped: JSON within a Debug
+/// text.
 fn quoted_end(text: &[u8], start: usize) -> usize {
     let escaped = text[start..].iter().take_while(|byte| **byte == b'\\').count();
     let quote = text.get(start + escaped).copied().unwrap_or(b'"');

@@ -1,4 +1,5 @@
-//! The spool where there is none (no Unix, or without the `spool` feature): opening it says so, and nothing else of it can exist.
+//! The spool where there is none (no Unix, or without the `spool` feature): opening it says so, and
+//! nothing else of it can exist.
 
 use std::{convert::Infallible, path::Path};
 

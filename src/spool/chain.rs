@@ -1,4 +1,5 @@
-//! The segments of one signal, and the spool as a whole. Comes in: requests. Goes out: tickets to them; and those of processes that are gone.
+//! The segments of one signal, and the spool as a whole. Comes in: requests. Goes out: tickets to
+//! them; and those of processes that are gone.
 
 use std::{
     collections::BTreeSet,
@@ -28,7 +29,8 @@ pub(crate) struct Spool {
     limits: Limits,
     signals: [bool; RecordKind::ALL.len()],
     bytes: [Arc<AtomicU64>; RecordKind::ALL.len()],
-    /// The segment exceptions go to now. Open from the start: a process that is out of file descriptors can still write to it.
+    /// The segment exceptions go to now. Open from the start: a process that is out of file
+    /// descriptors can still write to it.
     exceptions: Arc<Mutex<Option<Arc<Segment>>>>,
     /// What has been said of others' files: once is enough.
     said: Mutex<BTreeSet<String>>,
@@ -72,7 +74,8 @@ impl Spool {
         Writer { current: self.exceptions.clone(), bytes: self.bytes[RecordKind::Exceptions as usize].clone(), limits: self.limits }
     }
 
-    /// Takes over the directories whose owner is gone. Calls back with every request that waits in them, and every place that is damaged.
+    /// Takes over the directories whose owner is gone. Calls back with every request that waits in
+    /// them, and every place that is damaged.
     pub(crate) fn adopt(&self, take: &mut dyn FnMut(RecordKind, Adopted)) {
         adopt_all(&self.state, self.limits.age, &self.said, take);
     }
@@ -121,7 +124,8 @@ pub(super) fn adopt_all(state: &Arc<StateDir>, age: Duration, said: &Mutex<BTree
     }
 }
 
-/// Writes exceptions from any thread, a panic hook's too: no lock is held but for the copy of a pointer, nothing waits for the disk.
+/// Writes exceptions from any thread, a panic hook's too: no lock is held but for the copy of a
+/// pointer, nothing waits for the disk.
 pub(crate) struct Writer {
     current: Arc<Mutex<Option<Arc<Segment>>>>,
     bytes: Arc<AtomicU64>,
@@ -165,7 +169,8 @@ impl Chain {
         self.bytes.load(Ordering::Relaxed).saturating_add((bytes + HEADER) as u64) <= self.limits.bytes
     }
 
-    /// Writes a request. `None`: it cannot be written; that is said once, and tried again after a while.
+    /// Writes a request. `None`: it cannot be written; that is said once, and tried again after a
+    /// while.
     pub(crate) fn append(&mut self, entry: Entry<'_>) -> Option<Ticket> {
         if self.failed.is_some_and(|failed| failed.elapsed() < RETRY) {
             return None;
@@ -187,7 +192,8 @@ impl Chain {
         }
     }
 
-    /// The segment to write to; a new one when the last is full. The last stays where a new one cannot be made: the panic hook has nothing else.
+    /// The segment to write to; a new one when the last is full. The last stays where a new one
+    /// cannot be made: the panic hook has nothing else.
     fn segment(&mut self) -> Result<Arc<Segment>, Unusable> {
         let current = lock(&self.current).clone();
         // After a failure, a file of its own: the present one may be the reason.

@@ -1,6 +1,8 @@
 //! Directories that may be trusted: ours, closed to others, reached without following a link.
 //!
-//! Whoever can write to the spool can make this service send what they like, and read what it had to say. So every step is relative to an open directory, never follows a symbolic link, and is checked on the open file, not on a name that may change in between.
+//! Whoever can write to the spool can make this service send what they like, and read what it had
+//! to say. So every step is relative to an open directory, never follows a symbolic link, and is
+//! checked on the open file, not on a name that may change in between.
 
 use std::{
     ffi::OsStr,
@@ -77,7 +79,8 @@ impl StateDir {
         &self.path
     }
 
-    /// A new directory for this process. It gets its name only once it is locked, so nobody takes it for one whose owner is gone.
+    /// A new directory for this process. It gets its name only once it is locked, so nobody takes
+    /// it for one whose owner is gone.
     pub(super) fn create_run(self: &Arc<Self>) -> Result<RunDir, Unusable> {
         // Between making and locking another process may take it for a leftover; then there is another one.
         (0..4).find_map(|_| self.try_create_run().ok()).map_or_else(|| self.try_create_run(), Ok)
@@ -96,7 +99,8 @@ impl StateDir {
         Ok(RunDir { state: self.clone(), name, fd: Mutex::new(Some(fd)), process: std::process::id() })
     }
 
-    /// The directories of processes that are gone, each locked by us as it comes: one at a time, for descriptors are the host's.
+    /// The directories of processes that are gone, each locked by us as it comes: one at a time,
+    /// for descriptors are the host's.
     pub(super) fn abandoned(self: &Arc<Self>) -> Result<impl Iterator<Item = RunDir>, Unusable> {
         let (state, names) = (self.clone(), names(&self.fd)?);
         Ok(names.into_iter().filter_map(move |name| {
@@ -140,7 +144,8 @@ impl RunDir {
         self.with(|fd| Ok(names(fd)?.into_iter().filter_map(|name| name.into_string().ok()).collect()))
     }
 
-    /// In a forked child: the directory is the parent's. Closing this copy leaves the parent's lock as it is.
+    /// In a forked child: the directory is the parent's. Closing this copy leaves the parent's lock
+    /// as it is.
     pub(super) fn disown(&self) {
         // Whoever held it at the fork does not run here, and waiting would be for ever.
         if let Ok(mut fd) = self.fd.try_lock() {

@@ -15,7 +15,10 @@
 //!     48      …  payload: an encoded OTLP export request
 //! ```
 //!
-//! Numbers are little-endian. What is not a valid frame is skipped up to the next one that is, and reported; zeros (room that was reserved and never written) are skipped silently, and so is a frame of which only whole pages were written: its writer was killed meanwhile, and it never was a frame. No single byte turns a waiting frame into a settled one.
+//! Numbers are little-endian. What is not a valid frame is skipped up to the next one that is, and
+//! reported; zeros (room that was reserved and never written) are skipped silently, and so is a
+//! frame of which only whole pages were written: its writer was killed meanwhile, and it never was
+//! a frame. No single byte turns a waiting frame into a settled one.
 
 use crc::{CRC_32_ISCSI, Crc, Table};
 
@@ -139,7 +142,8 @@ const PAGE: usize = 4096;
 /// Zeros that are room nobody wrote to, and no end of a payload.
 const MANY_ZEROS: usize = 64;
 
-/// Whether what lies between two offsets is a frame whose writer was killed, and no more than that: its first pages are there.
+/// Whether what lies between two offsets is a frame whose writer was killed, and no more than that:
+/// its first pages are there.
 fn is_torn(segment: &[u8], from: usize, next: usize) -> bool {
     let is_last = next == segment.len() && segment.len().is_multiple_of(PAGE);
     let Some(bytes) = segment.get(from..next).filter(|bytes| bytes.starts_with(&MAGIC)) else { return false };

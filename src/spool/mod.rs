@@ -1,4 +1,7 @@
-//! The spool: requests that could not be delivered yet wait on disk, and survive the process ([`Builder::with_state_dir`](crate::Builder::with_state_dir)). Comes in: encoded requests. Goes out: the same, to the lane that wrote them or to the next process. Here in public is only how to empty one by hand.
+//! The spool: requests that could not be delivered yet wait on disk, and survive the process
+//! ([`Builder::with_state_dir`](crate::Builder::with_state_dir)). Comes in: encoded requests. Goes
+//! out: the same, to the lane that wrote them or to the next process. Here in public is only how to
+//! empty one by hand.
 //!
 //! ```text
 //! <state directory>/                   0700, ours
@@ -7,7 +10,11 @@
 //!     exceptions-00000002.seg
 //! ```
 //!
-//! A request is a frame of its own, so that a damaged byte costs one request and never the store. Exceptions are written one to a frame, before they are first sent. A frame is marked when its request is acknowledged; a full segment with nothing left in it is deleted. A process that starts, and every process once a minute, takes over the directories whose owner is gone. Files are written, not synced: they survive the process, not the machine.
+//! A request is a frame of its own, so that a damaged byte costs one request and never the store.
+//! Exceptions are written one to a frame, before they are first sent. A frame is marked when its
+//! request is acknowledged; a full segment with nothing left in it is deleted. A process that
+//! starts, and every process once a minute, takes over the directories whose owner is gone. Files
+//! are written, not synced: they survive the process, not the machine.
 //!
 //! Nothing here is trusted that another user could have written: see `dir.rs`.
 
@@ -70,7 +77,8 @@ pub(crate) struct Entry<'a> {
     pub(crate) written: Moment,
 }
 
-/// What a process that is gone has left: a request and its number of records, or places that are damaged.
+/// What a process that is gone has left: a request and its number of records, or places that are
+/// damaged.
 #[cfg_attr(not(all(feature = "spool", unix)), expect(dead_code, reason = "there is no spool"))]
 pub(crate) enum Adopted {
     Request(Ticket, u64),

@@ -1,6 +1,12 @@
-//! When a request was written, and how old it is. Comes in: the clocks. Goes out: an age that no correction of a clock can change.
+//! When a request was written, and how old it is. Comes in: the clocks. Goes out: an age that no
+//! correction of a clock can change.
 //!
-//! The time of day jumps: a machine without a battery starts in 1970, or where it stopped, until it has asked the network. So a request also says how long the machine had been up, and since which start. Within one start of the machine that alone counts. Across starts there is only the time of day: it is believed where it says that the request may still be of use, and where it says otherwise the request begins to age anew, once, for the machine may as well have been told the time meanwhile.
+//! The time of day jumps: a machine without a battery starts in 1970, or where it stopped, until it
+//! has asked the network. So a request also says how long the machine had been up, and since which
+//! start. Within one start of the machine that alone counts. Across starts there is only the time
+//! of day: it is believed where it says that the request may still be of use, and where it says
+//! otherwise the request begins to age anew, once, for the machine may as well have been told the
+//! time meanwhile.
 
 use std::sync::OnceLock;
 #[cfg(feature = "spool")]

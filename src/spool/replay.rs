@@ -1,4 +1,5 @@
-//! Emptying a spool by hand. Comes in: a state directory. Goes out: a line of OTLP JSON for each request in it that is no running process's.
+//! Emptying a spool by hand. Comes in: a state directory. Goes out: a line of OTLP JSON for each
+//! request in it that is no running process's.
 
 use std::{
     io,
@@ -40,7 +41,9 @@ pub enum ReplayError {
     Refused(#[source] io::Error),
 }
 
-/// Empties a spool by hand: calls `take` with each request that processes which are gone have left, as a line of OTLP JSON, and removes it once `take` has succeeded. What running processes have there is left alone. Needs the `spool` and `json` features. Blocks.
+/// Empties a spool by hand: calls `take` with each request that processes which are gone have left,
+/// as a line of OTLP JSON, and removes it once `take` has succeeded. What running processes have
+/// there is left alone. Needs the `spool` and `json` features. Blocks.
 ///
 /// ```
 /// let directory = std::env::temp_dir().join("crumbtrail-doc-replay");
@@ -77,7 +80,8 @@ pub fn replay(directory: &Path, mut take: impl FnMut(&[u8]) -> io::Result<()>) -
     }
 }
 
-/// Whether a state directory can be used: it is there or can be made, is this user's, writable to nobody else, and no symbolic link.
+/// Whether a state directory can be used: it is there or can be made, is this user's, writable to
+/// nobody else, and no symbolic link.
 ///
 /// # Errors
 /// Why not.

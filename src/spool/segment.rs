@@ -1,4 +1,5 @@
-//! One file of frames, and the tickets to them. Frames are added at the end, by any thread and without a lock, and marked in place.
+//! One file of frames, and the tickets to them. Frames are added at the end, by any thread and
+//! without a lock, and marked in place.
 
 use std::{
     fs::File,
@@ -24,7 +25,8 @@ pub(super) struct Segment {
     run: Arc<RunDir>,
     name: String,
     file: File,
-    /// Device and number of the file: a descriptor may be closed behind our back, and its number given to another file.
+    /// Device and number of the file: a descriptor may be closed behind our back, and its number
+    /// given to another file.
     identity: (u64, u64),
     /// Where the next frame goes.
     tail: AtomicU64,
@@ -105,7 +107,8 @@ impl Segment {
         Ok(offset)
     }
 
-    /// Passes on every frame that waits, and every place that is damaged. What holds no frame that waits goes.
+    /// Passes on every frame that waits, and every place that is damaged. What holds no frame that
+    /// waits goes.
     pub(super) fn adopted(self: &Arc<Self>, age: Duration, take: &mut dyn FnMut(RecordKind, Adopted)) -> io::Result<()> {
         let mut content = vec![0; self.tail.load(Ordering::Relaxed) as usize];
         self.file.read_exact_at(&mut content, 0)?;
@@ -176,7 +179,8 @@ impl Segment {
     }
 }
 
-/// A place on disk where a request waits. What is dropped without being settled waits for the next process.
+/// A place on disk where a request waits. What is dropped without being settled waits for the next
+/// process.
 pub(crate) struct Ticket {
     segment: Arc<Segment>,
     offset: u64,

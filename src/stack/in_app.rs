@@ -27,7 +27,8 @@ impl OwnCrates {
         Self { include, exclude, ..self }
     }
 
-    /// Whether a demangled function belongs to one of them. Code that a library's macro put there does not. Where debug information gives only a short name, the file decides alone.
+    /// Whether a demangled function belongs to one of them. Code that a library's macro put there
+    /// does not. Where debug information gives only a short name, the file decides alone.
     pub(crate) fn has(&self, function: &str, file: Option<&str>) -> bool {
         let path = function.trim_start_matches(['<', '&']);
         let says = |beginnings: &[String]| beginnings.iter().any(|beginning| path.starts_with(beginning.as_str()));
@@ -55,7 +56,8 @@ impl OwnCrates {
     }
 }
 
-/// The crate a demangled name begins with: `shop` of `shop::pay`, of `<shop::Cart as core::fmt::Debug>::fmt`, and of `<&mut shop::Cart>::add`.
+/// The crate a demangled name begins with: `shop` of `shop::pay`, of `<shop::Cart as
+/// core::fmt::Debug>::fmt`, and of `<&mut shop::Cart>::add`.
 fn crate_of(function: &str) -> &str {
     let start = function.trim_start_matches(['<', '&', '*', '(', '[', ' ']);
     let start = start.strip_prefix("mut ").or_else(|| start.strip_prefix("const ")).or_else(|| start.strip_prefix("dyn ")).unwrap_or(start);
@@ -68,7 +70,8 @@ fn is_ours(file: &str) -> bool {
     file.starts_with(concat!(env!("CARGO_MANIFEST_DIR"), "/src/"))
 }
 
-/// Whether a function stands between the failing code and our capture: unwinding, panicking, `tracing`, this library.
+/// Whether a function stands between the failing code and our capture: unwinding, panicking,
+/// `tracing`, this library.
 pub(crate) fn is_machinery(function: &str, file: Option<&str>) -> bool {
     const PREFIXES: [&str; 23] = [
         "backtrace::",

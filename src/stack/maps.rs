@@ -1,11 +1,13 @@
-//! The files that are mapped into this process. Comes in: `/proc/self/maps`. Goes out: a mapping each.
+//! The files that are mapped into this process. Comes in: `/proc/self/maps`. Goes out: a mapping
+//! each.
 
 /// The table as it is now; empty where the system has none.
 pub(super) fn read() -> String {
     std::fs::read_to_string("/proc/self/maps").unwrap_or_default()
 }
 
-/// A line each: `start-end permissions offset device inode path`. In the order of addresses; a file's mappings follow each other.
+/// A line each: `start-end permissions offset device inode path`. In the order of addresses; a
+/// file's mappings follow each other.
 pub(super) fn of_files(maps: &str) -> impl Iterator<Item = Mapping<'_>> {
     maps.lines().filter_map(Mapping::parse)
 }

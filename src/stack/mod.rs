@@ -13,7 +13,8 @@ pub(crate) use self::vtable::TypeAddress;
 /// Frames of one stack at most.
 const MAX_FRAMES: usize = 96;
 
-/// Return addresses, innermost first, of the calling thread. Resolves nothing, reads no file; about 0.1 µs a frame.
+/// Return addresses, innermost first, of the calling thread. Resolves nothing, reads no file; about
+/// 0.1 µs a frame.
 pub(crate) fn capture() -> Box<[usize]> {
     let mut frames = [0usize; MAX_FRAMES];
     let mut count = 0;

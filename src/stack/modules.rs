@@ -1,6 +1,11 @@
-//! The files that this process runs from. Comes in: `/proc/self/maps`. Goes out: which file an address is in and where there, and the file's contents as they were when it was mapped.
+//! The files that this process runs from. Comes in: `/proc/self/maps`. Goes out: which file an
+//! address is in and where there, and the file's contents as they were when it was mapped.
 //!
-//! A path says little: a deploy puts another program there while this one runs. So the program itself is read through `/proc/self/exe`, which leads to what runs whatever became of its name, and which the kernel lets nobody change. A library is believed if its first page, which has the build id, is the one in memory; then it is copied before it is used, because it may yet be overwritten in place, and reading what was cut off a mapped file ends the process (SIGBUS).
+//! A path says little: a deploy puts another program there while this one runs. So the program
+//! itself is read through `/proc/self/exe`, which leads to what runs whatever became of its name,
+//! and which the kernel lets nobody change. A library is believed if its first page, which has the
+//! build id, is the one in memory; then it is copied before it is used, because it may yet be
+//! overwritten in place, and reading what was cut off a mapped file ends the process (SIGBUS).
 
 use std::{
     fs::File,
@@ -42,7 +47,8 @@ impl Module {
         Some(Path::new(path).file_name()?.to_string_lossy().into())
     }
 
-    /// A path at which its contents can be mapped without fear, and what keeps them there. `None`: they are not to be had.
+    /// A path at which its contents can be mapped without fear, and what keeps them there. `None`:
+    /// they are not to be had.
     pub(super) fn contents(&self) -> Option<(PathBuf, Option<File>)> {
         if std::fs::read_link(RUNNING).is_ok_and(|running| *running == *Path::new(&*self.path)) {
             return Some((RUNNING.into(), None));

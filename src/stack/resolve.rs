@@ -1,6 +1,8 @@
-//! Names for return addresses, on the worker. Comes in: addresses of this process. Goes out: functions, files, lines, as far as the binaries tell.
+//! Names for return addresses, on the worker. Comes in: addresses of this process. Goes out:
+//! functions, files, lines, as far as the binaries tell.
 //!
-//! Debug files are opened when first needed and closed after a minute without use; they cost tens of megabytes. Nothing here shares a lock with the capturing threads.
+//! Debug files are opened when first needed and closed after a minute without use; they cost tens
+//! of megabytes. Nothing here shares a lock with the capturing threads.
 
 use std::{
     collections::HashMap,
@@ -51,7 +53,8 @@ impl Frame {
         self.line
     }
 
-    /// Whether it is the service's own code, see [`Builder::with_own_crates`](crate::Builder::with_own_crates).
+    /// Whether it is the service's own code, see
+    /// [`Builder::with_own_crates`](crate::Builder::with_own_crates).
     pub fn is_own(&self) -> bool {
         self.in_app
     }
@@ -127,7 +130,8 @@ impl Resolver {
         }
     }
 
-    /// Every frame of a stack, innermost first, inlined ones included; without the machinery that sits above the failing code.
+    /// Every frame of a stack, innermost first, inlined ones included; without the machinery that
+    /// sits above the failing code.
     pub(crate) fn stack(&mut self, addresses: &[usize]) -> Vec<Frame> {
         let mut frames: Vec<Frame> = addresses.iter().flat_map(|address| self.frames(*address).to_vec()).collect();
         frames.drain(..machinery(&frames));
@@ -174,7 +178,9 @@ impl Resolver {
         found
     }
 
-    /// Whether the programmer wrote this text as it is, as far as that can be told: an error made from a literal (`"disk is full".into()`) has a copy of it. What was put together from parts is nowhere in the program. One word may be part of anything, so it counts as a variable.
+    /// Whether the programmer wrote this text as it is, as far as that can be told: an error made
+    /// from a literal (`"disk is full".into()`) has a copy of it. What was put together from parts
+    /// is nowhere in the program. One word may be part of anything, so it counts as a variable.
     pub(crate) fn is_literal(&mut self, text: &str) -> bool {
         const LENGTHS: std::ops::RangeInclusive<usize> = 8..=256;
         if !LENGTHS.contains(&text.len()) || !text.contains(' ') {
@@ -291,7 +297,8 @@ impl Resolver {
     }
 }
 
-/// How many frames at the start belong to capturing, panicking and `tracing`: up to the last such frame before the service's own code, or before a run of frames that are none.
+/// How many frames at the start belong to capturing, panicking and `tracing`: up to the last such
+/// frame before the service's own code, or before a run of frames that are none.
 fn machinery(frames: &[Frame]) -> usize {
     const LONGEST_RUN: usize = 6;
     let mut end = 0;
@@ -343,7 +350,8 @@ impl Binary {
     }
 }
 
-/// Where each file is mapped in this process, for naming addresses without reading a file. As it was when this was made: a library loaded later is not known.
+/// Where each file is mapped in this process, for naming addresses without reading a file. As it
+/// was when this was made: a library loaded later is not known.
 pub(crate) struct Bases(Vec<(Module, usize, Arc<str>)>);
 
 impl Bases {

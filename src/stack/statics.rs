@@ -1,12 +1,16 @@
-//! What of a text is the same every time: the parts that lie in the program's read-only data. The rest came from variables.
+//! What of a text is the same every time: the parts that lie in the program's read-only data. The
+//! rest came from variables.
 //!
-//! `format!("user {name} not found")` writes two literals and a variable, one after the other; where each piece lies tells which is which. So messages can be grouped by what the programmer wrote, and nothing is guessed from the text.
+//! `format!("user {name} not found")` writes two literals and a variable, one after the other;
+//! where each piece lies tells which is which. So messages can be grouped by what the programmer
+//! wrote, and nothing is guessed from the text.
 
 use std::ops::Range;
 
 use super::maps;
 
-/// The read-only mappings of files into this process, in order. Empty where the system does not tell.
+/// The read-only mappings of files into this process, in order. Empty where the system does not
+/// tell.
 #[derive(Default)]
 pub(crate) struct Statics(Vec<Range<usize>>);
 
@@ -21,7 +25,8 @@ impl Statics {
         Self(read_only.map(|mapping| mapping.start..mapping.end).collect())
     }
 
-    /// Of a text to come: its literals, with `{}` for what is between them. `None` where literals cannot be told from variables.
+    /// Of a text to come: its literals, with `{}` for what is between them. `None` where literals
+    /// cannot be told from variables.
     pub(crate) fn begin(&self) -> Option<Template<'_>> {
         self.are_known().then(|| Template { statics: self, text: String::new() })
     }

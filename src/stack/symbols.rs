@@ -1,6 +1,9 @@
-//! What a symbol says. Comes in: a name as the compiler has made it, or a type's. Goes out: the function or type, without what differs where the defect does not.
+//! What a symbol says. Comes in: a name as the compiler has made it, or a type's. Goes out: the
+//! function or type, without what differs where the defect does not.
 
-/// The type whose `Debug` a symbol is: `<shop::Declined as core::fmt::Debug>::fmt` → `shop::Declined`. (An implementation in another module than its type's is `shop::show::<impl core::fmt::Debug for shop::Declined>::fmt`.)
+/// The type whose `Debug` a symbol is: `<shop::Declined as core::fmt::Debug>::fmt` →
+/// `shop::Declined`. (An implementation in another module than its type's is `shop::show::<impl
+/// core::fmt::Debug for shop::Declined>::fmt`.)
 pub(super) fn implementor(symbol: &str, of: &str) -> Option<String> {
     let symbol = format!("{:#}", rustc_demangle::demangle(symbol));
     let name = match symbol.split_once(&format!("<impl core::fmt::{of} for ")) {
@@ -31,14 +34,16 @@ pub(crate) fn pointee(name: &str) -> &str {
     }
 }
 
-/// The type whose drop glue a symbol is: `core::ptr::drop_in_place::<shop::Declined<u8>>` → `shop::Declined`.
+/// The type whose drop glue a symbol is: `core::ptr::drop_in_place::<shop::Declined<u8>>` →
+/// `shop::Declined`.
 pub(super) fn dropped(symbol: &str) -> Option<String> {
     let name = format!("{:#}", rustc_demangle::demangle(symbol));
     let name = name.strip_prefix("core::ptr::drop_in_place")?.trim_start_matches("::").strip_prefix('<')?.strip_suffix('>')?;
     Some(without_arguments(pointee(name)))
 }
 
-/// A symbol's name demangled, without its hash and without generic arguments: `shop::Cart<T>::add<U>` → `shop::Cart::add`.
+/// A symbol's name demangled, without its hash and without generic arguments:
+/// `shop::Cart<T>::add<U>` → `shop::Cart::add`.
 pub(super) fn readable(symbol: &str) -> String {
     without_arguments(&format!("{:#}", rustc_demangle::demangle(symbol)))
 }

@@ -1,18 +1,28 @@
 //! The type behind `&dyn Error`, by the address of its `Debug` implementation.
 //!
-//! A `&dyn Error` is two words: the value and its vtable. On today's compilers the vtable is `[drop, size, align, <T as Debug>::fmt, <T as Display>::fmt, …]`. The fourth word is a function whose symbol names the type; the worker looks it up, as it does for frames. (`Display` alone would not do: implementations that look alike are merged. A second word has to agree: the drop glue, or `Display` where there is nothing to drop.)
+//! A `&dyn Error` is two words: the value and its vtable. On today's compilers the vtable is
+//! `[drop, size, align, <T as Debug>::fmt, <T as Display>::fmt, …]`. The fourth word is a function
+//! whose symbol names the type; the worker looks it up, as it does for frames. (`Display` alone
+//! would not do: implementations that look alike are merged. A second word has to agree: the drop
+//! glue, or `Display` where there is nothing to drop.)
 //!
 //! # Invariants
-//! 1. `&dyn Error` is a pair of the value's and the vtable's address, in this order: checked by size at compile time, and by [`proven`].
-//! 2. A vtable of `dyn Error` has at least five words: three of header, and the methods of `Debug`, `Display` and `Error` after them. It is in read-only memory for as long as the program runs.
-//! 3. One of `dyn Debug` or `dyn Display` has four: the header, and `fmt`. The pair is as above: it is only looked at where 1 is proven.
+//! 1. `&dyn Error` is a pair of the value's and the vtable's address, in this order: checked by
+//!    size at compile time, and by [`proven`].
+//! 2. A vtable of `dyn Error` has at least five words: three of header, and the methods of `Debug`,
+//!    `Display` and `Error` after them. It is in read-only memory for as long as the program runs.
+//! 3. One of `dyn Debug` or `dyn Display` has four: the header, and `fmt`. The pair is as above: it
+//!    is only looked at where 1 is proven.
 //!
-//! The language promises neither the order of a vtable nor that of the pair. So nothing is read unless two probes of our own come out as expected; should a compiler change this, types are guessed again, and a test says so.
+//! The language promises neither the order of a vtable nor that of the pair. So nothing is read
+//! unless two probes of our own come out as expected; should a compiler change this, types are
+//! guessed again, and a test says so.
 #![allow(unsafe_code)]
 
 use std::{error::Error, fmt, sync::OnceLock};
 
-/// By which a type can be told: `[<T as Debug>::fmt, drop glue, or <T as Display>::fmt where there is none]`. Zeros: not known.
+/// By which a type can be told: `[<T as Debug>::fmt, drop glue, or <T as Display>::fmt where there
+/// is none]`. Zeros: not known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct TypeAddress(pub(crate) [u64; 2]);
 
@@ -30,7 +40,8 @@ impl TypeAddress {
 
 #[cfg(feature = "actix-web-4")]
 impl TypeAddress {
-    /// The same of a value whose traits are told one by one: those of actix-web's errors are not [`Error`].
+    /// The same of a value whose traits are told one by one: those of actix-web's errors are not
+    /// [`Error`].
     pub(crate) fn of_shown(debug: &dyn fmt::Debug, display: &dyn fmt::Display) -> Self {
         static PROVEN: OnceLock<bool> = OnceLock::new();
         if !*PROVEN.get_or_init(|| proven() && proven_of_shown()) {
@@ -79,7 +90,8 @@ fn head(error: &(dyn Error + '_)) -> [usize; 5] {
     unsafe { *vtable }
 }
 
-/// Whether vtables look as they are expected to. The pair is looked at before the vtable is: were it the other way round, its first word would be the probe's address.
+/// Whether vtables look as they are expected to. The pair is looked at before the vtable is: were
+/// it the other way round, its first word would be the probe's address.
 fn proven() -> bool {
     let (plain, owning) = (Plain([0; 3]), Owning(Box::default()));
     // SAFETY: invariant 1, of which this is the proof: two addresses, compared and not followed.
@@ -129,7 +141,8 @@ probe!(Owning, "Owning");
 mod tests {
     use super::*;
 
-    /// If this fails, the compiler has changed its vtables: types behind `&dyn Error` are guessed until this module knows better.
+    /// If this fails, the compiler has changed its vtables: types behind `&dyn Error` are guessed
+    /// until this module knows better.
     #[test]
     fn this_compilers_vtables_are_understood() {
         assert!(proven());

@@ -1,4 +1,6 @@
-//! Which telemetry records: that of this thread's subscriber, else the installed one; and which span of it is current. Comes in: the calling thread. Goes out: the shared state, the innermost open span.
+//! Which telemetry records: that of this thread's subscriber, else the installed one; and which
+//! span of it is current. Comes in: the calling thread. Goes out: the shared state, the innermost
+//! open span.
 
 use std::{
     any::Any,
@@ -45,13 +47,16 @@ pub(crate) fn current_ids() -> Option<SpanIds> {
 
 /// The `tracing-subscriber` layer. Made by [`Telemetry::layer`](crate::Telemetry::layer).
 ///
-/// It must see every span of a request to keep the request's trail; do not put a filter on it, set its [filters](Filter) instead.
+/// It must see every span of a request to keep the request's trail; do not put a filter on it, set
+/// its [filters](Filter) instead.
 #[derive(Clone)]
 pub(crate) struct CrumbtrailLayer {
     pub(crate) core: Arc<Core>,
-    /// The filters also decide which callsites exist for the whole subscriber. Only when we own the subscriber.
+    /// The filters also decide which callsites exist for the whole subscriber. Only when we own the
+    /// subscriber.
     pub(crate) narrows: bool,
-    /// Whether more is asked for than usual, looked at here as the core is cold: [events or logs](Enrichment), and times.
+    /// Whether more is asked for than usual, looked at here as the core is cold: [events or
+    /// logs](Enrichment), and times.
     pub(crate) enriches: bool,
     pub(crate) times: bool,
     has_other_api: bool,

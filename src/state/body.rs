@@ -1,6 +1,10 @@
-//! The record of an open span while it grows. Comes in: fields, links and exceptions, as they are said. Goes out: a bounded record with the last value of each field, and a count of what was left out.
+//! The record of an open span while it grows. Comes in: fields, links and exceptions, as they are
+//! said. Goes out: a bounded record with the last value of each field, and a count of what was left
+//! out.
 //!
-//! What is said late is appended, which costs a copy. When that has doubled the record, values that were replaced meanwhile are taken out of it: a counter that is recorded a million times is one field.
+//! What is said late is appended, which costs a copy. When that has doubled the record, values that
+//! were replaced meanwhile are taken out of it: a counter that is recorded a million times is one
+//! field.
 
 use std::collections::HashSet;
 
@@ -55,7 +59,8 @@ impl Body {
         self.bytes.shrink_to(KEEP_CAPACITY);
     }
 
-    /// Adds fields, encoded. Where there is no room for one, it takes the place of its earlier value, or is counted.
+    /// Adds fields, encoded. Where there is no room for one, it takes the place of its earlier
+    /// value, or is counted.
     pub(super) fn append_fields(&mut self, fields: &[u8]) {
         if self.has_room(fields.len(), MAX) {
             self.bytes.extend_from_slice(fields);
@@ -101,7 +106,8 @@ impl Body {
         self.bytes.len() + more <= limit
     }
 
-    /// Puts a field where its earlier value is, which costs a look at all of them. Links and events have none.
+    /// Puts a field where its earlier value is, which costs a look at all of them. Links and events
+    /// have none.
     #[cold]
     fn replace(&mut self, new: &Part<'_>) {
         let mut at = record::HEADER_BYTES;
@@ -175,7 +181,8 @@ mod tests {
     use crate::trail::record::{Record, Value};
 
     proptest! {
-        /// Any sequence of late words: of each field the last value is there, and every field that is not is counted.
+        /// Any sequence of late words: of each field the last value is there, and every field that
+        /// is not is counted.
         #[test]
         fn the_last_value_of_each_field_stays(words in prop::collection::vec((0u16..300, 0usize..600), 1..600)) {
             let mut body = Body::default();

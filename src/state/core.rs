@@ -1,4 +1,5 @@
-//! What every thread and the worker share: configuration, the callsite table, the pool, the lanes to the worker, the ledger.
+//! What every thread and the worker share: configuration, the callsite table, the pool, the lanes
+//! to the worker, the ledger.
 
 use std::{
     collections::VecDeque,
@@ -201,7 +202,8 @@ impl Core {
         }
     }
 
-    /// Whether nothing is to be done to the fields of a request's span but what an encoder does. Asked for the same names every time.
+    /// Whether nothing is to be done to the fields of a request's span but what an encoder does.
+    /// Asked for the same names every time.
     #[cfg(feature = "tower")]
     pub(crate) fn writes_requests(&self, fields: &[&str]) -> bool {
         let keeps = |name: &&str| self.scrubber.key(name) == crate::scrub::Treatment::Keep;
@@ -246,7 +248,8 @@ impl Core {
         self.has_ended.store(true, Ordering::Relaxed);
     }
 
-    /// An exception after the end, of which there will be no record whatever id it has. That is said once.
+    /// An exception after the end, of which there will be no record whatever id it has. That is
+    /// said once.
     #[cold]
     pub(crate) fn lost_after_end(&self) {
         if self.has_ended.load(Ordering::Relaxed) {
@@ -290,7 +293,8 @@ impl Core {
         }
     }
 
-    /// Whether a filter over all layers hides what our filters ask for is looked at once for each subscriber, and said.
+    /// Whether a filter over all layers hides what our filters ask for is looked at once for each
+    /// subscriber, and said.
     pub(crate) fn ask_what_is_hidden(&self) {
         self.unasked.ask(&self.filters);
     }

@@ -1,4 +1,5 @@
-//! Trace and span ids: what a new span is called, and what records in it carry. Random, never zero, from a generator of the thread's own.
+//! Trace and span ids: what a new span is called, and what records in it carry. Random, never zero,
+//! from a generator of the thread's own.
 
 use crate::random::{random, random_id};
 use crate::{

@@ -1,4 +1,6 @@
-//! The link between the calling threads and the worker of one process: the lanes, the ledger, the way to wake it. A forked child gets a link and a worker of its own; nothing of its parent's is touched.
+//! The link between the calling threads and the worker of one process: the lanes, the ledger, the
+//! way to wake it. A forked child gets a link and a worker of its own; nothing of its parent's is
+//! touched.
 
 use std::{
     sync::{

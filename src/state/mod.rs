@@ -1,9 +1,13 @@
-//! What the threads and the worker share, and what each thread keeps for itself. Below `layer`, which writes it as `tracing` calls; and below whoever asks what is current.
+//! What the threads and the worker share, and what each thread keeps for itself. Below `layer`,
+//! which writes it as `tracing` calls; and below whoever asks what is current.
 //!
-//! - [`core`]: one telemetry, whole; [`link`]: the way from its threads to its worker, [`restart`] in a forked child
+//! - [`core`]: one telemetry, whole; [`link`]: the way from its threads to its worker, [`restart`]
+//!   in a forked child
 //! - [`thread`]: what one thread keeps: spans entered, its outbox
-//! - [`span`], [`body`]: an open span; [`open_spans`]: all of them by id; [`slab`]: the ids, where there is no Registry
-//! - [`active`]: which telemetry records here, and which span is current; [`ids`]: what new spans are called
+//! - [`span`], [`body`]: an open span; [`open_spans`]: all of them by id; [`slab`]: the ids, where
+//!   there is no Registry
+//! - [`active`]: which telemetry records here, and which span is current; [`ids`]: what new spans
+//!   are called
 //! - [`other_api`]: OpenTelemetry's own API beside `tracing`, as far as the state has to know of it
 
 pub(crate) mod active;

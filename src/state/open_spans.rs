@@ -1,6 +1,10 @@
-//! The open spans of a layer instance, by id. Comes in: the states of spans that open and close, on any thread. Goes out: the state behind an id, for a thread that does not remember it.
+//! The open spans of a layer instance, by id. Comes in: the states of spans that open and close, on
+//! any thread. Goes out: the state behind an id, for a thread that does not remember it.
 //!
-//! A table of slots, each with its own lock, found by hashing the id: two spans meet at a lock only if they hash alike, for as long as a pointer is copied. That is cheaper than the Registry's extensions (a slab look-up, a shared lock and a box for each span), and two instances never meet. A span whose slot is taken goes to one of some locked maps.
+//! A table of slots, each with its own lock, found by hashing the id: two spans meet at a lock only
+//! if they hash alike, for as long as a pointer is copied. That is cheaper than the Registry's
+//! extensions (a slab look-up, a shared lock and a box for each span), and two instances never
+//! meet. A span whose slot is taken goes to one of some locked maps.
 
 use std::{
     collections::HashMap,
@@ -17,7 +21,8 @@ pub(crate) struct Handle {
     pub(crate) own: bool,
 }
 
-/// The span that has this place, and its id. On a cache line of its own: threads keep to the same few places.
+/// The span that has this place, and its id. On a cache line of its own: threads keep to the same
+/// few places.
 #[repr(align(64))]
 struct Slot(Mutex<Option<(u64, Handle)>>);
 
@@ -27,7 +32,8 @@ pub(crate) struct OpenSpans {
     overflow: [Shard; SHARDS],
 }
 
-/// Those that found their slots taken; by slot, so that they meet as seldom. On a cache line of its own.
+/// Those that found their slots taken; by slot, so that they meet as seldom. On a cache line of its
+/// own.
 #[derive(Default)]
 #[repr(align(64))]
 struct Shard(Mutex<HashMap<u64, Handle>>);

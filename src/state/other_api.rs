@@ -1,4 +1,5 @@
-//! Another tracing API in the same program, whose spans and contexts are to be one with `tracing`'s. [`interop`](crate::interop) is that for OpenTelemetry's; most programs have none.
+//! Another tracing API in the same program, whose spans and contexts are to be one with
+//! `tracing`'s. [`interop`](crate::interop) is that for OpenTelemetry's; most programs have none.
 
 #[cfg(feature = "tracing-opentelemetry-0-34")]
 use std::any::TypeId;
@@ -11,22 +12,27 @@ use crate::trail::record::SpanIds;
 
 /// What the layer tells it, and asks of it.
 pub(crate) trait OtherApi: fmt::Debug + Send + Sync {
-    /// What it has said of an open span takes effect, before the span is entered or becomes a parent.
+    /// What it has said of an open span takes effect, before the span is entered or becomes a
+    /// parent.
     fn settle(&self, core: &Core, id: u64);
 
-    /// Its current context follows a span that is entered here; looked up by its id, where the state is not at hand.
+    /// Its current context follows a span that is entered here; looked up by its id, where the
+    /// state is not at hand.
     fn activate(&self, core: &Arc<Core>, id: u64, state: Option<&SpanState>);
 
     /// A span is left.
     fn deactivate(&self, id: u64);
 
-    /// A span is about to lose its state: what was said of it takes effect, what was kept of it goes.
+    /// A span is about to lose its state: what was said of it takes effect, what was kept of it
+    /// goes.
     fn close(&self, core: &Core, id: u64);
 
-    /// The span of its current context, as the parent of what begins here; and whether that is another process's.
+    /// The span of its current context, as the parent of what begins here; and whether that is
+    /// another process's.
     fn parent(&self) -> Option<(SpanIds, bool)>;
 
-    /// Traces are its own: logs and exceptions carry the ids of its current context, and nothing is propagated here.
+    /// Traces are its own: logs and exceptions carry the ids of its current context, and nothing is
+    /// propagated here.
     fn owns_traces(&self) -> bool;
 
     /// The span of its current context; zeros where there is none.

@@ -1,4 +1,5 @@
-//! A forked child's link: what is recorded there goes to a worker of its own. Comes in: whoever records. Goes out: the link of this process, made where there is none yet.
+//! A forked child's link: what is recorded there goes to a worker of its own. Comes in: whoever
+//! records. Goes out: the link of this process, made where there is none yet.
 
 use std::sync::{Arc, atomic::Ordering};
 
@@ -6,7 +7,8 @@ use super::{Core, Link};
 use crate::fork;
 
 impl Core {
-    /// In a forked child, for the first time: what is recorded from now on goes to a worker of its own.
+    /// In a forked child, for the first time: what is recorded from now on goes to a worker of its
+    /// own.
     #[inline]
     pub(crate) fn notice_fork(self: &Arc<Self>) {
         if self.links.are_the_parents() {
@@ -14,7 +16,8 @@ impl Core {
         }
     }
 
-    /// The link of this process. Asks the system which process this is; in a forked child it starts afresh.
+    /// The link of this process. Asks the system which process this is; in a forked child it starts
+    /// afresh.
     pub(crate) fn link_here(self: &Arc<Self>) -> &Arc<Link> {
         let link = self.links.newest();
         if link.is_of_this_process() {

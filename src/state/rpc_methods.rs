@@ -4,7 +4,9 @@ use std::collections::HashSet;
 
 use crate::fork::Mutex;
 
-/// The methods that there are, as far as calls have shown: one is known when it has answered with a status that only a method gives. What a client asks for is no name of anything before that, and never more than so many.
+/// The methods that there are, as far as calls have shown: one is known when it has answered with a
+/// status that only a method gives. What a client asks for is no name of anything before that, and
+/// never more than so many.
 #[derive(Debug, Default)]
 pub(crate) struct RpcMethods(Mutex<HashSet<Box<str>>>);
 

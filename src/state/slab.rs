@@ -1,6 +1,10 @@
-//! The spans of a subscriber that has no layer but ours. Comes in: spans that are opened, handles that come and go. Goes out: ids, and which span has ended; its parent stays open as long as it does. The Registry keeps more, for layers that are not there.
+//! The spans of a subscriber that has no layer but ours. Comes in: spans that are opened, handles
+//! that come and go. Goes out: ids, and which span has ended; its parent stays open as long as it
+//! does. The Registry keeps more, for layers that are not there.
 //!
-//! A span has a place while it is open; its id is the place's number and, in the upper bits, how often the place was used. Places are never moved and never freed, so nothing is locked to find one. Each thread uses its own first, the last one freed before all others: it is in the cache.
+//! A span has a place while it is open; its id is the place's number and, in the upper bits, how
+//! often the place was used. Places are never moved and never freed, so nothing is locked to find
+//! one. Each thread uses its own first, the last one freed before all others: it is in the cache.
 
 use std::sync::{
     OnceLock,
@@ -34,7 +38,8 @@ const FIRST: u32 = 256;
 const SHELVES: usize = 24;
 /// Places a thread keeps for itself.
 pub(crate) const OWN: usize = 64;
-/// Where in an id it says how often the place was used; as the Registry's ids have it, so that [`OpenSpans`](super::spans::OpenSpans) finds the same slot again.
+/// Where in an id it says how often the place was used; as the Registry's ids have it, so that
+/// [`OpenSpans`](super::spans::OpenSpans) finds the same slot again.
 const USES: u32 = 51;
 
 impl Slab {
@@ -42,7 +47,8 @@ impl Slab {
         Self { shelves: [const { OnceLock::new() }; SHELVES], fresh: AtomicU32::new(0), free: Mutex::default() }
     }
 
-    /// Opens a span with one handle. `own`: the calling thread's places. `None`: there are four thousand million.
+    /// Opens a span with one handle. `own`: the calling thread's places. `None`: there are four
+    /// thousand million.
     #[inline]
     pub(crate) fn open(&self, own: &mut Vec<u32>, parent: Option<u64>, callsite: u32) -> Option<u64> {
         let number = match own.pop() {
@@ -68,13 +74,15 @@ impl Slab {
         self.place(number(id)).is_some_and(|place| place.handles.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok())
     }
 
-    /// One handle less. `true`: it was the last, and the span has ended; [`vacate`](Self::vacate) its place.
+    /// One handle less. `true`: it was the last, and the span has ended; [`vacate`](Self::vacate)
+    /// its place.
     #[inline]
     pub(crate) fn release(&self, id: u64) -> bool {
         self.of(id).is_some_and(|place| place.handles.fetch_sub(1, Ordering::AcqRel) as u32 == 1)
     }
 
-    /// Gives the place of a span that has ended to others, first to `own`. Returns its parent, of which it had a handle.
+    /// Gives the place of a span that has ended to others, first to `own`. Returns its parent, of
+    /// which it had a handle.
     #[inline]
     pub(crate) fn vacate(&self, id: u64, own: &mut Vec<u32>) -> Option<u64> {
         let place = self.of(id)?;

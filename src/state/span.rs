@@ -1,4 +1,5 @@
-//! What the layer keeps of a span while it is open: its identity, its parent, its trail, and its record so far.
+//! What the layer keeps of a span while it is open: its identity, its parent, its trail, and its
+//! record so far.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
@@ -12,10 +13,12 @@ use crate::{
     },
 };
 
-/// An [`Arc`](std::sync::Arc) without weak references: whether somebody else holds it is read, not locked.
+/// An [`Arc`](std::sync::Arc) without weak references: whether somebody else holds it is read, not
+/// locked.
 pub(crate) type SharedSpan = triomphe::Arc<SpanState>;
 
-/// An open span. Immutable but for its body, whose lock no user code ever runs under; so a panic hook may take it.
+/// An open span. Immutable but for its body, whose lock no user code ever runs under; so a panic
+/// hook may take it.
 #[derive(Default)]
 pub(crate) struct SpanState {
     /// Its id in the Registry.
@@ -26,7 +29,8 @@ pub(crate) struct SpanState {
     pub(crate) feeds: u8,
     /// The enclosing span of the same trace.
     pub(crate) parent: Option<SharedSpan>,
-    /// Its request's. None: its parent has it, or that one's, not far up; so that most spans do not count in it.
+    /// Its request's. None: its parent has it, or that one's, not far up; so that most spans do not
+    /// count in it.
     trail: Option<SharedTrail>,
     /// How far up.
     trail_above: u8,
@@ -34,7 +38,8 @@ pub(crate) struct SpanState {
     pub(crate) entries: Entries,
     /// The span is closed; its id may be another's by now.
     closed: AtomicBool,
-    /// Who keeps it open, besides whoever opened it its children. 0: the subscriber counts them, and says when it closes.
+    /// Who keeps it open, besides whoever opened it its children. 0: the subscriber counts them,
+    /// and says when it closes.
     holders: AtomicU32,
     /// For how long it was entered so far, nanoseconds; where that is asked for.
     busy: AtomicU64,
@@ -190,7 +195,8 @@ impl SpanState {
         self.closed.load(Ordering::Relaxed)
     }
 
-    /// Adds the fields of an encoded record, given without padding. A later value of a field replaces the earlier.
+    /// Adds the fields of an encoded record, given without padding. A later value of a field
+    /// replaces the earlier.
     pub(crate) fn append_fields_of(&self, record: &[u8]) {
         self.body().append_fields(record.get(HEADER_BYTES..).unwrap_or_default());
     }
@@ -200,7 +206,8 @@ impl SpanState {
         self.body().append(write);
     }
 
-    /// Notes that an exception of another record went through this span: an error status follows from it.
+    /// Notes that an exception of another record went through this span: an error status follows
+    /// from it.
     pub(crate) fn mark_failed(&self, description: &str) {
         self.body().append_failure(|body| record::append_str(body, key::ERROR_STATUS, cut(description, MAX_DESCRIPTION)));
     }
@@ -216,7 +223,8 @@ impl SpanState {
         self.body().append(|body| append_link_with(body, to, more));
     }
 
-    /// Notes that an exception happened in this span: an `exception` span event follows from it, and an error status if one is described.
+    /// Notes that an exception happened in this span: an `exception` span event follows from it,
+    /// and an error status if one is described.
     pub(crate) fn mark_exception(&self, id: [u8; 16], time: u64, description: Option<&str>) {
         self.body().append_failure(|body| {
             let mut mark = [0; 24];
@@ -276,7 +284,8 @@ impl SpanState {
     }
 }
 
-/// Its parents one by one, if nobody else has them: one that drops the next from within would need a stack as deep as the spans are.
+/// Its parents one by one, if nobody else has them: one that drops the next from within would need
+/// a stack as deep as the spans are.
 impl Drop for SpanState {
     fn drop(&mut self) {
         let mut next = self.parent.take();

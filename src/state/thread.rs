@@ -1,6 +1,8 @@
-//! What a thread knows: the spans it has entered, its outbox, its spare states. Per layer instance, because a program may have several.
+//! What a thread knows: the spans it has entered, its outbox, its spare states. Per layer instance,
+//! because a program may have several.
 //!
-//! User code never runs while this is borrowed; a re-entrant event (a `Debug` that logs) finds it free.
+//! User code never runs while this is borrowed; a re-entrant event (a `Debug` that logs) finds it
+//! free.
 
 mod outgoing;
 mod shed;
@@ -22,7 +24,8 @@ use crate::{
     },
 };
 
-/// How deep events may nest: an event, and the events that formatting its fields logs. Deeper ones are dropped and counted.
+/// How deep events may nest: an event, and the events that formatting its fields logs. Deeper ones
+/// are dropped and counted.
 const MAX_DEPTH: u8 = 2;
 /// Spare states and trails a thread keeps for its next spans.
 const SPARES: usize = 16;
@@ -33,11 +36,13 @@ const MANY_ENTERED: usize = 16;
 /// A scratch buffer that grew beyond this is not kept.
 const KEEP_SCRATCH: usize = 64 * 1024;
 
-/// In place of the id that a subscriber gives a span, for one that only we know. No subscriber's is zero.
+/// In place of the id that a subscriber gives a span, for one that only we know. No subscriber's is
+/// zero.
 pub(crate) const DETACHED: u64 = 0;
 
 thread_local! {
-    /// This is a thread of ours. Has no destructor, so it is known to the thread's very end: a hook may exit here.
+    /// This is a thread of ours. Has no destructor, so it is known to the thread's very end: a hook
+    /// may exit here.
     static OURS: Cell<bool> = const { Cell::new(false) };
     static THREAD: Thread = const {
         Thread {
@@ -68,7 +73,8 @@ pub(crate) struct Instance {
     entered: Vec<Entered>,
     /// When each was entered, by id; where spans are to say how long they were busy.
     busy: Vec<(u64, u64)>,
-    /// Spans this thread opened or entered last, by id: the next to enter is most likely one of them.
+    /// Spans this thread opened or entered last, by id: the next to enter is most likely one of
+    /// them.
     recent: [Option<Entered>; RECENT],
     /// Made with the first record that is exported; and of which link.
     outbox: Option<Producer>,
@@ -97,7 +103,8 @@ struct Entered {
     state: SharedSpan,
 }
 
-/// Runs `visit` with this thread's part of a layer instance. `None`: a thread of ours has none, nor has one that is ending, nor one that is using it right now.
+/// Runs `visit` with this thread's part of a layer instance. `None`: a thread of ours has none, nor
+/// has one that is ending, nor one that is using it right now.
 #[inline]
 pub(crate) fn here<T>(core: &Arc<Core>, visit: impl FnOnce(&mut Instance) -> T) -> Option<T> {
     at(|thread| thread.instance(core, visit))?
@@ -124,7 +131,8 @@ pub(crate) fn at<T>(visit: impl FnOnce(&Thread) -> T) -> Option<T> {
     if is_own_thread() { None } else { THREAD.try_with(visit).ok() }
 }
 
-/// Runs `record` with the thread's state, unless nothing may be recorded here. For what may run user code, which may log.
+/// Runs `record` with the thread's state, unless nothing may be recorded here. For what may run
+/// user code, which may log.
 #[inline]
 pub(crate) fn with<T>(record: impl FnOnce(&Thread) -> T) -> Result<T, Closed> {
     if is_own_thread() {
@@ -155,7 +163,8 @@ pub(crate) fn panics_told() -> u64 {
     at(|thread| thread.panics.get()).unwrap_or_default()
 }
 
-/// Runs the program's code, which may come back here. `false`: it was not run, as this is within too much of it already.
+/// Runs the program's code, which may come back here. `false`: it was not run, as this is within
+/// too much of it already.
 pub(crate) fn nested(run: impl FnOnce()) -> bool {
     let mut run = Some(run);
     let mut take = || {
@@ -180,18 +189,21 @@ pub(crate) fn is_own_thread() -> bool {
     OURS.get()
 }
 
-/// The root span that ended on this thread last, if that was after `since` and in the task that runs now.
+/// The root span that ended on this thread last, if that was after `since` and in the task that
+/// runs now.
 pub(crate) fn ended_since(core: &Arc<Core>, since: u64) -> Option<EndedRoot> {
     let ended = at(|thread| thread.instance(core, |instance| instance.ended))???;
     (ended.time >= since && ended.task == task::try_id()).then_some(ended)
 }
 
-/// Looks at this thread's exceptions so far. `None`: the thread is ending, or this is within itself.
+/// Looks at this thread's exceptions so far. `None`: the thread is ending, or this is within
+/// itself.
 pub(crate) fn recent<T>(core: &Arc<Core>, look: impl FnOnce(&mut Recent) -> T) -> Option<T> {
     at(|thread| thread.instance(core, |instance| look(&mut instance.told)))?
 }
 
-/// Keeps a request's spans, those that have ended and those that will, because of an exception in it.
+/// Keeps a request's spans, those that have ended and those that will, because of an exception in
+/// it.
 pub(crate) fn keep_failed(core: &Arc<Core>, state: &SpanState) {
     if let Some(trail) = state.trail().filter(|_| core.exports_spans && state.ids.flags & flag::SAMPLED == 0) {
         at(|thread| thread.instance(core, |instance| instance.keep(trail, flag::KEPT_ERROR, core)));
@@ -231,7 +243,8 @@ impl Thread {
         self.written.take()
     }
 
-    /// This thread's part of a layer instance. `None` only if something above is using it right now, as in a panic hook.
+    /// This thread's part of a layer instance. `None` only if something above is using it right
+    /// now, as in a panic hook.
     #[inline]
     pub(crate) fn instance<T>(&self, core: &Arc<Core>, visit: impl FnOnce(&mut Instance) -> T) -> Option<T> {
         let mut instances = self.instances.try_borrow_mut().ok()?;
@@ -293,7 +306,9 @@ impl Instance {
         self.entered.iter().rev().map(|entered| &entered.state).find(|state| !state.is_closed())
     }
 
-    /// A guard that is held over an `await` may be dropped on another thread: its span is left there, and stays entered here. Once it has ended it is nobody's any more, and must not seem to be what this thread is doing.
+    /// A guard that is held over an `await` may be dropped on another thread: its span is left
+    /// there, and stays entered here. Once it has ended it is nobody's any more, and must not seem
+    /// to be what this thread is doing.
     #[inline]
     pub(crate) fn let_go_of_closed(&mut self) {
         while self.entered.last().is_some_and(|entered| entered.state.is_closed()) {
@@ -309,7 +324,8 @@ impl Instance {
         }
     }
 
-    /// Enters a span. One that this thread knows is moved, not counted: a poll costs no atomic operation.
+    /// Enters a span. One that this thread knows is moved, not counted: a poll costs no atomic
+    /// operation.
     #[inline]
     pub(crate) fn enter(&mut self, id: u64, look_up: impl FnOnce() -> Option<SharedSpan>) {
         if self.entered.len() >= MANY_ENTERED {
@@ -359,7 +375,8 @@ impl Instance {
         }
     }
 
-    /// Leaves a span, in whatever order. A span that was entered elsewhere is not here; that is fine.
+    /// Leaves a span, in whatever order. A span that was entered elsewhere is not here; that is
+    /// fine.
     #[inline]
     pub(crate) fn exit(&mut self, id: u64) {
         let left = match self.entered.last() {

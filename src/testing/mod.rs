@@ -1,4 +1,5 @@
-//! The test kit: what a piece of code would send, caught in a scope of its own, for a service's own tests.
+//! The test kit: what a piece of code would send, caught in a scope of its own, for a service's own
+//! tests.
 //!
 //! ```
 //! use crumbtrail::testing::collect;
@@ -15,9 +16,13 @@
 //! assert_eq!(collected.spans()[0].name(), "checkout");
 //! ```
 //!
-//! Every scope has a telemetry of its own: nothing global is set but a panic hook, once, before the one that is there, and tests that run in parallel do not see each other. What is caught went the whole way, through scrubber, hooks and grouping; it is only not sent.
+//! Every scope has a telemetry of its own: nothing global is set but a panic hook, once, before the
+//! one that is there, and tests that run in parallel do not see each other. What is caught went the
+//! whole way, through scrubber, hooks and grouping; it is only not sent.
 //!
-//! A scope is that of its thread, as `tracing`'s scoped subscribers are. Code that starts threads or tasks takes it along: [`Instrument`](tracing::Instrument) with a span of the scope, or `WithSubscriber` with the current subscriber.
+//! A scope is that of its thread, as `tracing`'s scoped subscribers are. Code that starts threads
+//! or tasks takes it along: [`Instrument`](tracing::Instrument) with a span of the scope, or
+//! `WithSubscriber` with the current subscriber.
 
 mod sink;
 mod snapshot;
@@ -38,7 +43,8 @@ pub use self::view::{Collected, Log, Metric, Point, Span};
 
 use crate::{Builder, Telemetry, config::Exporter, exception::storm::ExceptionRate, service::ServiceInfo};
 
-/// Runs `work` and returns what it returned, with everything it would have sent. Unlike the default, no share limits the records of a group.
+/// Runs `work` and returns what it returned, with everything it would have sent. Unlike the
+/// default, no share limits the records of a group.
 ///
 /// # Panics
 /// If `work` does: to look at a panic's exception, catch the panic within.
@@ -52,7 +58,8 @@ pub fn collect<T>(work: impl FnOnce() -> T) -> (T, Collected) {
     collect_with(builder(), work)
 }
 
-/// As [`collect`], with hooks, a scrubber or filters of the service's own. Where it would send is set aside.
+/// As [`collect`], with hooks, a scrubber or filters of the service's own. Where it would send is
+/// set aside.
 pub fn collect_with<T>(builder: Builder, work: impl FnOnce() -> T) -> (T, Collected) {
     let collection = Collection::new(builder);
     let outcome = collection.enter(work);
@@ -82,7 +89,8 @@ pub async fn collect_async_with<T>(builder: Builder, work: impl Future<Output = 
     (outcome, collection.end())
 }
 
-/// What [`collect`] uses: the crate under test is the service's own, by the variables that `cargo test` sets.
+/// What [`collect`] uses: the crate under test is the service's own, by the variables that `cargo
+/// test` sets.
 pub fn builder() -> Builder {
     let package = std::env::var("CARGO_PKG_NAME").unwrap_or_else(|_| "test".to_owned());
     let program = std::env::current_exe().ok().and_then(|path| Some(path.file_stem()?.to_string_lossy().into_owned())).unwrap_or_default();

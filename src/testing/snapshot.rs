@@ -8,7 +8,8 @@ use super::view::Collected;
 use crate::{AttributeValue, Exception};
 
 impl Collected {
-    /// A readable text, the same in every run: without times, ids and lines. Metrics are left out; what they count depends on when they are read.
+    /// A readable text, the same in every run: without times, ids and lines. Metrics are left out;
+    /// what they count depends on when they are read.
     ///
     /// ```
     /// let (_, collected) = crumbtrail::testing::collect(|| {

@@ -11,7 +11,8 @@ use opentelemetry_proto::tonic::{
 
 use crate::{AttributeValue, Exception};
 
-/// Everything that a scope would have sent. Its `Debug` is for people; [`to_text`](Self::to_text) and [`to_json`](Self::to_json) are for snapshots.
+/// Everything that a scope would have sent. Its `Debug` is for people; [`to_text`](Self::to_text)
+/// and [`to_json`](Self::to_json) are for snapshots.
 #[derive(Default)]
 pub struct Collected {
     pub(super) exceptions: Vec<Exception>,

@@ -11,7 +11,8 @@ use pin_project_lite::pin_project;
 use super::exchange::Exchange;
 
 pin_project! {
-    /// The body of a response, and the span of its request, which ends with it: when the last frame has been taken, when it fails, or when it is dropped before that.
+    /// The body of a response, and the span of its request, which ends with it: when the last frame
+    /// has been taken, when it fails, or when it is dropped before that.
     pub struct ObservedBody<B> {
         // None: an answer to a panic, which has no body.
         #[pin]

@@ -1,4 +1,5 @@
-//! One request and its response, from either side: its span, how it ends, and what is measured of it.
+//! One request and its response, from either side: its span, how it ends, and what is measured of
+//! it.
 
 use std::{
     any::Any,
@@ -25,7 +26,8 @@ use crate::{
     unwind,
 };
 
-/// A request on its way. Ends when dropped, however that comes about. Goes from the future to the body, so it is small to move.
+/// A request on its way. Ends when dropped, however that comes about. Goes from the future to the
+/// body, so it is small to move.
 pub(crate) struct Exchange(Box<Inner>);
 
 impl Deref for Exchange {
@@ -224,7 +226,8 @@ impl Inner {
         self.is_complete = true;
     }
 
-    /// Ends in an error that is no response. A server tells it as an exception, unless it is one that was told.
+    /// Ends in an error that is no response. A server tells it as an exception, unless it is one
+    /// that was told.
     pub(crate) fn failed(&mut self, type_name: &'static str, message: &str) {
         self.error_type = Some(Cow::Borrowed(type_name));
         if self.is_server() {
@@ -232,7 +235,8 @@ impl Inner {
         }
     }
 
-    /// A panic went through it. `was_told`: the panic hook has heard of it; else it is told here, with what is known.
+    /// A panic went through it. `was_told`: the panic hook has heard of it; else it is told here,
+    /// with what is known.
     pub(crate) fn panicked(&mut self, payload: &(dyn Any + Send), was_told: bool) {
         (self.error_type, self.is_complete) = (Some(Cow::Borrowed("panic")), true);
         if !was_told {
@@ -271,7 +275,8 @@ impl Inner {
         }
     }
 
-    /// `Span::record` finds the field by its name, and the span by way of every layer: where there is none but ours, that is saved.
+    /// `Span::record` finds the field by its name, and the span by way of every layer: where there
+    /// is none but ours, that is saved.
     fn say_status(&self, status: StatusCode) {
         const FIELD: &str = "http.response.status_code";
         if self.audience == Audience::Ours
@@ -455,7 +460,8 @@ pub(super) fn recording() -> Option<Recording> {
     layer::recording().filter(|recording| !recording.core.is_closed())
 }
 
-/// `GET /cart/{id}`, or `GET`: what a span is called. `HTTP` where the method is none that is known: it may be anything.
+/// `GET /cart/{id}`, or `GET`: what a span is called. `HTTP` where the method is none that is
+/// known: it may be anything.
 pub(super) fn span_name(method: &'static str, route: Option<&str>) -> Cow<'static, str> {
     let method = if method == "_OTHER" { "HTTP" } else { method };
     // Not formatted: it is made for every request.

@@ -21,7 +21,8 @@ pub(super) fn message(headers: &HeaderMap) -> Option<String> {
     Some(cut(&text, LONGEST).to_owned()).filter(|text| !text.is_empty())
 }
 
-/// The head of an answer that says INTERNAL, for a call whose handler has panicked: whoever calls expects a status of gRPC's.
+/// The head of an answer that says INTERNAL, for a call whose handler has panicked: whoever calls
+/// expects a status of gRPC's.
 pub(super) fn internal_error<B: Default>() -> Response<B> {
     let mut response = Response::new(B::default());
     *response.status_mut() = StatusCode::OK;
@@ -70,17 +71,20 @@ impl Status {
         self.0 == 0
     }
 
-    /// Whether it comes from the method that was called. Others may come before it is known whether there is one: UNIMPLEMENTED, PERMISSION_DENIED, UNAUTHENTICATED.
+    /// Whether it comes from the method that was called. Others may come before it is known whether
+    /// there is one: UNIMPLEMENTED, PERMISSION_DENIED, UNAUTHENTICATED.
     pub(super) fn is_of_method(self) -> bool {
         !matches!(self.0, 7 | 12 | 16)
     }
 
-    /// Whether the server is to blame (semantic conventions, "gRPC server": the others are not errors of its span).
+    /// Whether the server is to blame (semantic conventions, "gRPC server": the others are not
+    /// errors of its span).
     pub(super) fn is_server_error(self) -> bool {
         matches!(self.0, 2 | 4 | 12 | 13 | 14 | 15)
     }
 
-    /// Whether it is worth an exception where nothing else has been told: a deadline is the caller's, and who calls what is not there must not fill the list of defects.
+    /// Whether it is worth an exception where nothing else has been told: a deadline is the
+    /// caller's, and who calls what is not there must not fill the list of defects.
     pub(super) fn is_failure(self) -> bool {
         matches!(self.0, 2 | 13 | 14 | 15)
     }

@@ -1,4 +1,5 @@
-//! Middleware for `tower` services (axum, tonic, hyper): one layer around what is served, one around what is called.
+//! Middleware for `tower` services (axum, tonic, hyper): one layer around what is served, one
+//! around what is called.
 //!
 //! | | [`ServerLayer`] | [`ClientLayer`] |
 //! |-|-|-|
@@ -8,7 +9,9 @@
 //! | breadcrumb | | one for each call, when it ends |
 //! | metrics, sampled or not | `http.server.request.duration`, `http.server.active_requests` | `http.client.request.duration` |
 //!
-//! Requests of content type `application/grpc` follow the conventions for RPC instead (`rpc.server.call.duration`, …). Names and attributes are those of the OpenTelemetry semantic conventions 1.45 for HTTP and RPC.
+//! Requests of content type `application/grpc` follow the conventions for RPC instead
+//! (`rpc.server.call.duration`, …). Names and attributes are those of the OpenTelemetry semantic
+//! conventions 1.45 for HTTP and RPC.
 //!
 //! ```
 //! use axum::{Router, extract::Path, routing::get};

@@ -7,7 +7,8 @@ use reqwest::{Request, RequestBuilder, Response};
 
 use super::{client::begin_parts, exchange::Exchange};
 
-/// Sends a request in a client span, with trace context and baggage, as [`ClientLayer`](super::ClientLayer) does.
+/// Sends a request in a client span, with trace context and baggage, as
+/// [`ClientLayer`](super::ClientLayer) does.
 ///
 /// The span ends with the response's head: reqwest's body is not ours to watch.
 ///
@@ -26,7 +27,8 @@ use super::{client::begin_parts, exchange::Exchange};
 /// # let _ = charge;
 /// ```
 pub trait RequestBuilderExt: sealed::Sealed {
-    /// As `send`. `template` is that of the URL's path, of which there must be few; it names the span and the series.
+    /// As `send`. `template` is that of the URL's path, of which there must be few; it names the
+    /// span and the series.
     ///
     /// # Errors
     /// Those of `send`.
@@ -43,7 +45,10 @@ impl RequestBuilderExt for RequestBuilder {
     }
 }
 
-/// Every call of a client, by way of reqwest-middleware: `ClientBuilder::new(client).with(ClientLayer::new())`. A [`UrlTemplate`](super::UrlTemplate) goes among the request's extensions (`with_extension`). Where calls are tried again, put it behind what does that: each attempt is a call.
+/// Every call of a client, by way of reqwest-middleware:
+/// `ClientBuilder::new(client).with(ClientLayer::new())`. A [`UrlTemplate`](super::UrlTemplate)
+/// goes among the request's extensions (`with_extension`). Where calls are tried again, put it
+/// behind what does that: each attempt is a call.
 ///
 /// ```
 /// use crumbtrail::tower::{ClientLayer, UrlTemplate};

@@ -1,4 +1,6 @@
-//! The span of a request, from either side. Comes in: its fields, where it begins and as they become known. Goes out: a span that every layer sees; or, where a filter takes that away from all of them, one of ours alone.
+//! The span of a request, from either side. Comes in: its fields, where it begins and as they
+//! become known. Goes out: a span that every layer sees; or, where a filter takes that away from
+//! all of them, one of ours alone.
 
 use tracing::{Span, Value};
 

@@ -1,4 +1,6 @@
-//! The callsite table: what is static about every event and span, once. Comes in: metadata, when `tracing` registers a callsite. Goes out: an id for the record, and the strings behind the id for whoever reads it.
+//! The callsite table: what is static about every event and span, once. Comes in: metadata, when
+//! `tracing` registers a callsite. Goes out: an id for the record, and the strings behind the id
+//! for whoever reads it.
 
 use std::{
     collections::HashMap,
@@ -25,7 +27,8 @@ pub(crate) mod feeds {
     pub(crate) const BRIDGE: u8 = 1 << 4;
     /// A span with an `otel.kind` field: it may begin a trail of its own.
     pub(crate) const KIND: u8 = 1 << 5;
-    /// It has fields whose values are not to be told, see [`Callsite::treatments`](super::Callsite).
+    /// It has fields whose values are not to be told, see
+    /// [`Callsite::treatments`](super::Callsite).
     pub(crate) const SECRET: u8 = 1 << 6;
     /// It has fields that say who is served (`user.*`); or is an event with a `feature_flag.key`.
     pub(crate) const SCOPE: u8 = 1 << 7;
@@ -116,7 +119,8 @@ impl Callsite {
 
 /// Ids and feeds by metadata address, without a lock; strings by id.
 ///
-/// Metadata is `'static`, so its address names it for ever. The table has a fixed number of slots; a program with more callsites than that pays a locked look-up for the rest.
+/// Metadata is `'static`, so its address names it for ever. The table has a fixed number of slots;
+/// a program with more callsites than that pays a locked look-up for the rest.
 pub(crate) struct CallsiteTable {
     slots: Box<[Slot]>,
     overflow: Mutex<HashMap<usize, (u32, u8)>>,

@@ -9,7 +9,8 @@ use crate::{
     text::{self, cut},
 };
 
-/// How much of a program's data a record takes. All are upper bounds; what is cut is flagged and counted.
+/// How much of a program's data a record takes. All are upper bounds; what is cut is flagged and
+/// counted.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     /// Fields of one record.
@@ -37,7 +38,8 @@ impl Limits {
     }
 }
 
-/// Writes one record into a reusable buffer. Allocates only while that buffer grows, and where something is taken out.
+/// Writes one record into a reusable buffer. Allocates only while that buffer grows, and where
+/// something is taken out.
 pub(crate) struct Encoder<'a> {
     buf: &'a mut Vec<u8>,
     limits: Limits,
@@ -174,7 +176,8 @@ impl<'a> Encoder<'a> {
         self.fields = self.fields.min(before.1 + 1);
     }
 
-    /// An event's message. It becomes the body, which attribute limits do not concern (logs data model, "Attribute Limits"); the default limit of a value still bounds it.
+    /// An event's message. It becomes the body, which attribute limits do not concern (logs data
+    /// model, "Attribute Limits"); the default limit of a value still bounds it.
     #[inline]
     pub(crate) fn message(&mut self, key: u16, value: &dyn fmt::Debug) {
         self.message_of(key, value, None);
@@ -188,7 +191,8 @@ impl<'a> Encoder<'a> {
         self.fields = self.fields.saturating_sub(1);
     }
 
-    /// Formats with the value's `Debug`, which is user code: it may log, and should it panic the value becomes `<panicked>`.
+    /// Formats with the value's `Debug`, which is user code: it may log, and should it panic the
+    /// value becomes `<panicked>`.
     #[inline]
     pub(crate) fn debug(&mut self, key: u16, value: &dyn fmt::Debug) {
         self.debug_of(key, value, None);
@@ -202,7 +206,8 @@ impl<'a> Encoder<'a> {
         }
     }
 
-    /// As [`debug`](Self::debug), or [`message`](Self::message) for its key; and what of the text is the same every time, under a reserved key.
+    /// As [`debug`](Self::debug), or [`message`](Self::message) for its key; and what of the text
+    /// is the same every time, under a reserved key.
     pub(crate) fn with_template(&mut self, key: u16, template_key: u16, value: &dyn fmt::Debug, statics: &Statics) {
         let mut template = statics.begin();
         if template_key == key::TEMPLATE {
@@ -213,7 +218,8 @@ impl<'a> Encoder<'a> {
         self.template(template_key, template);
     }
 
-    /// A text of ours, which the program's limits do not concern: it is whole or not there. Clean already.
+    /// A text of ours, which the program's limits do not concern: it is whole or not there. Clean
+    /// already.
     #[cfg(feature = "tracing-opentelemetry-0-34")]
     pub(crate) fn whole(&mut self, key: u16, text: &str) {
         if !self.if_whole(text.len(), |encoder| encoder.str(key, text)) {
@@ -233,7 +239,8 @@ impl<'a> Encoder<'a> {
         fits
     }
 
-    /// An error and its causes, outermost first: message and type address for each link. `statics`: what of the outermost text is the same every time is written, too.
+    /// An error and its causes, outermost first: message and type address for each link. `statics`:
+    /// what of the outermost text is the same every time is written, too.
     pub(crate) fn error(
         &mut self,
         key: u16,
@@ -322,7 +329,8 @@ impl<'a> Encoder<'a> {
         self.finish_text(start, room);
     }
 
-    /// Takes secrets out of the text that begins at `start` and ends the buffer, and cuts it to its room, in this order; its length stands in the four bytes before it, and is written.
+    /// Takes secrets out of the text that begins at `start` and ends the buffer, and cuts it to its
+    /// room, in this order; its length stands in the four bytes before it, and is written.
     #[inline]
     fn finish_text(&mut self, start: usize, room: usize) {
         if let Some(scrubber) = self.scrubber
@@ -361,7 +369,8 @@ impl<'a> Encoder<'a> {
         }
     }
 
-    /// Writes what is no attribute, so that limits of attributes do not concern it: a span's name, kind and status.
+    /// Writes what is no attribute, so that limits of attributes do not concern it: a span's name,
+    /// kind and status.
     pub(crate) fn exempt(&mut self, write: impl FnOnce(&mut Self)) {
         let (limits, fields) = (std::mem::replace(&mut self.limits, Limits { fields: usize::MAX, ..Limits::default() }), self.fields);
         write(self);
@@ -380,7 +389,9 @@ impl<'a> Encoder<'a> {
     }
 }
 
-/// Copies a record with its texts cut so that the copy is at most `limit` bytes; numbers, names, ids and the order of fields stay. Links and events that do not fit are counted in it. `false`: it is no record.
+/// Copies a record with its texts cut so that the copy is at most `limit` bytes; numbers, names,
+/// ids and the order of fields stay. Links and events that do not fit are counted in it. `false`:
+/// it is no record.
 pub(crate) fn shorten(record: &[u8], limit: usize, out: &mut Vec<u8>) -> bool {
     /// Room for what says how much is missing.
     const COUNTS: usize = 32;

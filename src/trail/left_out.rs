@@ -1,4 +1,5 @@
-//! What of a request is left out for want of room. Comes in: that it is, when its root opens; spans that end. Goes out: how many of them are to be counted as missing.
+//! What of a request is left out for want of room. Comes in: that it is, when its root opens; spans
+//! that end. Goes out: how many of them are to be counted as missing.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -39,7 +40,8 @@ impl LeftOut {
         }
     }
 
-    /// The root has ended, and the trace is not kept. Returns how many spans are missing, itself among them.
+    /// The root has ended, and the trace is not kept. Returns how many spans are missing, itself
+    /// among them.
     pub(super) fn settle(&self) -> u64 {
         self.is_settled.store(self.is_set(), Ordering::Relaxed);
         self.held.load(Ordering::Relaxed) + self.of_one()

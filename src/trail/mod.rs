@@ -1,6 +1,8 @@
-//! The trail: what led up to now, for one request. Comes in: encoded records from the layer, on the caller's thread. Goes out: a copy of the newest records, when something fails.
+//! The trail: what led up to now, for one request. Comes in: encoded records from the layer, on the
+//! caller's thread. Goes out: a copy of the newest records, when something fails.
 //!
-//! A trail is a [`ring`] of [`record`]s over chunks from a bounded [`pool`]; static strings are in the [`callsite`] table.
+//! A trail is a [`ring`] of [`record`]s over chunks from a bounded [`pool`]; static strings are in
+//! the [`callsite`] table.
 
 pub(crate) mod callsite;
 pub(crate) mod encode;
@@ -31,7 +33,8 @@ use crate::{
     scope::ScopeCell,
 };
 
-/// Bytes of one record in a trail at most; longer ones are shortened on their way in, so that no single event empties the trail.
+/// Bytes of one record in a trail at most; longer ones are shortened on their way in, so that no
+/// single event empties the trail.
 pub(crate) const MAX_RECORD_BYTES: usize = 2 * 1024;
 
 /// An [`Arc`] without weak references: whether somebody else holds it is read, not locked.
@@ -40,7 +43,9 @@ pub(crate) type SharedTrail = triomphe::Arc<Trail>;
 /// The records of one request; and what is known of the request besides.
 pub(crate) struct Trail {
     ring: Ring,
-    /// Its memory, and the right to write. One at a time. Two threads meet here only when they write into the same request at the same moment, for the time of a copy, or of getting a chunk; no user code ever runs under it but its allocator.
+    /// Its memory, and the right to write. One at a time. Two threads meet here only when they
+    /// write into the same request at the same moment, for the time of a copy, or of getting a
+    /// chunk; no user code ever runs under it but its allocator.
     store: Mutex<Store>,
     pool: Arc<Pool>,
     scope: ScopeCell,
@@ -78,7 +83,8 @@ impl Trail {
         }
     }
 
-    /// Adds a record. Waits only for another thread that adds to this very trail, for the time of a copy.
+    /// Adds a record. Waits only for another thread that adds to this very trail, for the time of a
+    /// copy.
     pub(crate) fn push(&self, record: &[u8]) {
         self.is_quiet.store(false, Ordering::Relaxed);
         self.push_quietly(record);
@@ -90,7 +96,8 @@ impl Trail {
         self.push_if(record, || true);
     }
 
-    /// Adds a span that has ended, in case its trace is kept. `false`: that is decided already, so the span is not to wait here.
+    /// Adds a span that has ended, in case its trace is kept. `false`: that is decided already, so
+    /// the span is not to wait here.
     pub(crate) fn hold(&self, record: &[u8]) -> bool {
         // Under the lock under which it is decided: a span is held before that, and found, or not at all.
         self.push_if(record, || {
@@ -162,7 +169,8 @@ impl Trail {
         &self.left_out
     }
 
-    /// The root has ended. Returns how many spans are missing because the trace is not kept; `None` if it is.
+    /// The root has ended. Returns how many spans are missing because the trace is not kept; `None`
+    /// if it is.
     pub(crate) fn settle(&self) -> Option<u64> {
         let _one_writer = self.store();
         (self.kept() == 0).then(|| self.left_out.settle())
@@ -173,7 +181,9 @@ impl Trail {
         self.ring.has_overwritten() || self.starved.load(Ordering::Relaxed)
     }
 
-    /// The newest records, at most `limit` bytes of them, oldest first. Copies without a lock; to find its memory it waits for a writer's copy, and no longer: a panic hook may be reading for the very thread that writes.
+    /// The newest records, at most `limit` bytes of them, oldest first. Copies without a lock; to
+    /// find its memory it waits for a writer's copy, and no longer: a panic hook may be reading for
+    /// the very thread that writes.
     pub(crate) fn read(&self, limit: usize) -> Vec<u8> {
         let mut words = Vec::with_capacity(CHUNK_WORDS);
         self.ring.read(|| self.chunks(), limit / 8, &mut words);
@@ -251,7 +261,8 @@ impl Trail {
         self.recent.lock()
     }
 
-    /// Makes the trail as new. Keeps its first chunk, unless chunks are getting scarce, and gives the others back.
+    /// Makes the trail as new. Keeps its first chunk, unless chunks are getting scarce, and gives
+    /// the others back.
     pub(crate) fn reset(&mut self) {
         self.ring.reset();
         self.scope.clear();
@@ -362,7 +373,8 @@ mod tests {
     }
 
     proptest! {
-        /// Any sequence of writes, read after each: the newest records, whole, in order, without a gap.
+        /// Any sequence of writes, read after each: the newest records, whole, in order, without a
+        /// gap.
         #[test]
         fn a_trail_is_the_newest_records(sizes in prop::collection::vec(0usize..1800, 1..120), chunks in 0usize..6) {
             let pool = Arc::new(Pool::new(chunks * CHUNK_WORDS * 8));
@@ -412,7 +424,8 @@ mod tests {
         assert_eq!(second.fields().count(), 5, "every field is still there, its text shorter");
     }
 
-    /// Field report B11: more open requests than large chunks. Each has its newest records all the same.
+    /// Field report B11: more open requests than large chunks. Each has its newest records all the
+    /// same.
     #[test]
     fn many_trails_share_little_memory_and_give_it_back_when_they_are_over() {
         let pool = Arc::new(Pool::new(16 * CHUNK_WORDS * 8));

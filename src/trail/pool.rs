@@ -1,21 +1,25 @@
-//! The bounded memory of all trails. A trail takes a chunk when it needs one; when memory gets short new trails get small chunks, and when the bound is reached none, which is counted.
+//! The bounded memory of all trails. A trail takes a chunk when it needs one; when memory gets
+//! short new trails get small chunks, and when the bound is reached none, which is counted.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use super::ring::CHUNK_WORDS;
 use crate::fork::Mutex;
 
-/// A part of a trail: 4 KiB, or 512 bytes where memory is short. Shared with readers, who may look at it for a moment longer than its trail has it.
+/// A part of a trail: 4 KiB, or 512 bytes where memory is short. Shared with readers, who may look
+/// at it for a moment longer than its trail has it.
 pub(crate) type Chunk = triomphe::Arc<[AtomicU64]>;
 
 /// Words in a small chunk: 512 bytes, some five events.
 pub(crate) const SMALL_WORDS: usize = 64;
 
-/// Hands out chunks up to a bound. The lock is held for a push or a pop, never waited for, and taken only when a thread's own stock of trails does not serve.
+/// Hands out chunks up to a bound. The lock is held for a push or a pop, never waited for, and
+/// taken only when a thread's own stock of trails does not serve.
 pub(crate) struct Pool {
     /// Words.
     limit: usize,
-    /// Words that only small first chunks may take, and as many that only first chunks may: many requests are to have some breadcrumbs, rather than a few all.
+    /// Words that only small first chunks may take, and as many that only first chunks may: many
+    /// requests are to have some breadcrumbs, rather than a few all.
     reserve: usize,
     in_use: AtomicUsize,
     /// If another thread has it, a chunk is allocated, or let go of.
@@ -24,7 +28,8 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    /// A pool of at most `bytes`, allocated as needed. A quarter is for small chunks, if there is enough to divide.
+    /// A pool of at most `bytes`, allocated as needed. A quarter is for small chunks, if there is
+    /// enough to divide.
     pub(crate) fn new(bytes: usize) -> Self {
         let limit = bytes / (CHUNK_WORDS * 8) * CHUNK_WORDS;
         let reserve = if limit >= 16 * CHUNK_WORDS { limit / 4 } else { 0 };
@@ -48,7 +53,8 @@ impl Pool {
         Some(free.unwrap_or_else(|| (0..words).map(|_| AtomicU64::new(0)).collect()))
     }
 
-    /// Takes a chunk back. One that a reader still looks at is let go of instead of being used again.
+    /// Takes a chunk back. One that a reader still looks at is let go of instead of being used
+    /// again.
     pub(crate) fn give_back(&self, mut chunk: Chunk) {
         let words = chunk.len();
         if words == CHUNK_WORDS
@@ -60,7 +66,8 @@ impl Pool {
         self.in_use.fetch_sub(words, Ordering::Relaxed);
     }
 
-    /// More than an eighth is taken: threads should not keep spares. What idle threads have is nobody's use.
+    /// More than an eighth is taken: threads should not keep spares. What idle threads have is
+    /// nobody's use.
     pub(crate) fn is_scarce(&self) -> bool {
         self.in_use.load(Ordering::Relaxed) * 8 > self.limit
     }

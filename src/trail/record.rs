@@ -1,4 +1,5 @@
-//! The record format: what every event and span is on the caller's thread, in the trail, in the outbox and (later) on disk.
+//! The record format: what every event and span is on the caller's thread, in the trail, in the
+//! outbox and (later) on disk.
 //!
 //! A record is a whole number of little-endian 64-bit words:
 //!
@@ -10,7 +11,9 @@
 //! then     fields, byte-packed: key (u16) | tag (u8) | value; padded with 0xFF to a word
 //! ```
 //!
-//! A key is the field's index at its callsite; keys from 0xFF00 on are ours, see [`key`]. Strings are a u32 length and UTF-8 bytes. Names, targets and files are never in a record: the callsite table has them once.
+//! A key is the field's index at its callsite; keys from 0xFF00 on are ours, see [`key`]. Strings
+//! are a u32 length and UTF-8 bytes. Names, targets and files are never in a record: the callsite
+//! table has them once.
 
 /// Header words before the fields.
 pub(crate) const HEADER_BYTES: usize = 6 * 8;
@@ -70,7 +73,8 @@ pub(crate) mod key {
     pub(crate) const END_TIME: u16 = 0xFF00;
     /// u64: fields that did not fit.
     pub(crate) const DROPPED: u16 = 0xFF01;
-    /// bytes: trace id and span id of a link, big-endian, 24 bytes; its flags; JSON of what else is said of it, or nothing.
+    /// bytes: trace id and span id of a link, big-endian, 24 bytes; its flags; JSON of what else is
+    /// said of it, or nothing.
     pub(crate) const LINK: u16 = 0xFF02;
     /// bytes: an exception of this span: error id (16), time (8).
     pub(crate) const EXCEPTION: u16 = 0xFF03;
@@ -224,7 +228,8 @@ pub(crate) fn append_named(buf: &mut Vec<u8>, name: &str, part: &Part<'_>) {
     buf.extend_from_slice(part.bytes.get(2..).unwrap_or_default());
 }
 
-/// Pads the record to whole words and writes its length. Returns the length without the padding, where more fields may be appended before sealing anew.
+/// Pads the record to whole words and writes its length. Returns the length without the padding,
+/// where more fields may be appended before sealing anew.
 pub(crate) fn seal(buf: &mut Vec<u8>) -> usize {
     let length = buf.len();
     buf.resize(length.next_multiple_of(8), PAD);

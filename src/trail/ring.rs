@@ -1,14 +1,21 @@
-//! The ring of words behind a trail: one writer at a time, readers at any moment, and at any instant `[tail, head)` is whole.
+//! The ring of words behind a trail: one writer at a time, readers at any moment, and at any
+//! instant `[tail, head)` is whole.
 //!
-//! Positions count words and only grow; a position's place is `position % CAPACITY`. The commit protocol, in this order:
+//! Positions count words and only grow; a position's place is `position % CAPACITY`. The commit
+//! protocol, in this order:
 //!
 //! 1. `tail` moves past every record the new one will overwrite,
 //! 2. release fence, then the body is written,
 //! 3. `head` moves, with release.
 //!
-//! So a process that dies at any instruction leaves whole records, and a reader that copies `[tail, head)` and then reads `tail` again, after an acquire fence, knows which of its copies were overwritten meanwhile: those before the second `tail`. Both fences together give the proof: a reader that saw one new body word also sees the `tail` stored before it. `tests/model` runs this under loom.
+//! So a process that dies at any instruction leaves whole records, and a reader that copies `[tail,
+//! head)` and then reads `tail` again, after an acquire fence, knows which of its copies were
+//! overwritten meanwhile: those before the second `tail`. Both fences together give the proof: a
+//! reader that saw one new body word also sees the `tail` stored before it. `tests/model` runs this
+//! under loom.
 //!
-//! All words are atomics, so a torn read is a wrong value and never undefined behaviour; there is no `unsafe` here.
+//! All words are atomics, so a torn read is a wrong value and never undefined behaviour; there is
+//! no `unsafe` here.
 
 use super::sync::{AtomicU64, Ordering, fence};
 
@@ -27,7 +34,8 @@ pub(crate) trait Chunks {
     fn max_chunks(&self) -> usize;
 }
 
-/// The same for the writer: chunks are asked for in order, each once, and stay until the ring is [emptied](Ring::empty).
+/// The same for the writer: chunks are asked for in order, each once, and stay until the ring is
+/// [emptied](Ring::empty).
 pub(crate) trait Grow: Chunks {
     /// Makes chunk `index` present; `false` when the pool is dry.
     fn grow(&mut self, index: usize) -> bool;
@@ -38,7 +46,8 @@ pub(crate) trait Grow: Chunks {
 pub(crate) enum Written {
     /// It is in the ring.
     Kept,
-    /// It is in the ring, and older records made way although the ring had not reached its full size: the pool is dry.
+    /// It is in the ring, and older records made way although the ring had not reached its full
+    /// size: the pool is dry.
     Starved,
     /// It is not in the ring: larger than the ring, or there is no chunk at all.
     Refused,
@@ -60,7 +69,8 @@ impl Ring {
         *self = Self::new();
     }
 
-    /// Empties the ring, whose chunks are to go. The caller is its writer; a reader finds nothing, or no chunk.
+    /// Empties the ring, whose chunks are to go. The caller is its writer; a reader finds nothing,
+    /// or no chunk.
     pub(crate) fn empty(&self) {
         self.tail.store(self.head.load(Ordering::Relaxed), Ordering::Release);
     }
@@ -70,7 +80,8 @@ impl Ring {
         self.tail.load(Ordering::Relaxed) > 0
     }
 
-    /// Writes one record of whole little-endian words. The caller holds the trail's lock: there is one writer at a time.
+    /// Writes one record of whole little-endian words. The caller holds the trail's lock: there is
+    /// one writer at a time.
     pub(crate) fn push(&self, chunks: &mut impl Grow, record: &[[u8; 8]]) -> Written {
         // How large its chunks are is known when there is one.
         if record.is_empty() || (chunks.get(0).is_none() && !chunks.grow(0)) {
@@ -120,7 +131,9 @@ impl Ring {
         outcome
     }
 
-    /// Copies every whole record, oldest first, at most `limit` words of the newest. Safe beside a writer. `chunks` is called when it is known how far to read: every chunk up to there is present then, or all of them are gone.
+    /// Copies every whole record, oldest first, at most `limit` words of the newest. Safe beside a
+    /// writer. `chunks` is called when it is known how far to read: every chunk up to there is
+    /// present then, or all of them are gone.
     pub(crate) fn read<C: Chunks>(&self, chunks: impl FnOnce() -> C, limit: usize, out: &mut Vec<u64>) {
         // Tail first: a writer in between then costs the copy its oldest records, not its newest.
         let tail = self.tail.load(Ordering::Acquire);

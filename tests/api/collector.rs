@@ -1,7 +1,9 @@
-//! The official OpenTelemetry Collector, and rotel as a second independent receiver: what they write is what was sent.
+//! The official OpenTelemetry Collector, and rotel as a second independent receiver: what they
+//! write is what was sent.
 //!
-//! The binaries come from `OTELCOL_BIN` and `ROTEL_BIN`, else from where `.ci/collector` and `.ci/rotel` put them. Without
-//! them these tests say so and pass; with `CRUMBTRAIL_REQUIRE_COLLECTOR=1` they fail.
+//! The binaries come from `OTELCOL_BIN` and `ROTEL_BIN`, else from where `.ci/collector` and
+//! `.ci/rotel` put them. Without them these tests say so and pass; with
+//! `CRUMBTRAIL_REQUIRE_COLLECTOR=1` they fail.
 
 use std::{
     io::{BufRead as _, BufReader},

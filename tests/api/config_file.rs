@@ -1,4 +1,5 @@
-//! A file instead of the environment, as a receiver sees it: OpenTelemetry's declarative configuration.
+//! A file instead of the environment, as a receiver sees it: OpenTelemetry's declarative
+//! configuration.
 
 use crumbtrail::{InitError, Telemetry, config::EnvVars};
 use crumbtrail_receiver::Receiver;

@@ -94,7 +94,8 @@ fn a_provider_that_hangs_takes_one_thread() {
     assert_eq!(pipeline.exception("an error").text("exception.message"), "an error");
 }
 
-/// By code, and by the environment where that is asked for: a receiver that only the proxy can reach.
+/// By code, and by the environment where that is asked for: a receiver that only the proxy can
+/// reach.
 #[test]
 fn requests_go_through_a_proxy() {
     for (protocol, by_environment) in PROTOCOLS.into_iter().flat_map(|protocol| [(protocol, false), (protocol, true)]) {

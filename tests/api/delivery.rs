@@ -1,4 +1,5 @@
-//! Delivery as a service sees it: every runtime, both protocols, a flush that tells the truth, losses that are counted.
+//! Delivery as a service sees it: every runtime, both protocols, a flush that tells the truth,
+//! losses that are counted.
 
 use std::time::Duration;
 

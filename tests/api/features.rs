@@ -1,4 +1,5 @@
-//! What crumbtrail's features turn on in other crates: features are those of all crates of a program. Report 14.9.
+//! What crumbtrail's features turn on in other crates: features are those of all crates of a
+//! program. Report 14.9.
 
 use std::process::Command;
 
@@ -24,7 +25,8 @@ fn tree(features: &str) -> String {
     String::from_utf8(output.stdout).expect("text")
 }
 
-/// With a second one rustls panics in programs that rely on there being one; with TLS but without cryptography, reqwest does in those that use it in plain text.
+/// With a second one rustls panics in programs that rely on there being one; with TLS but without
+/// cryptography, reqwest does in those that use it in plain text.
 #[test]
 fn cryptography_is_chosen_for_nobody_else() {
     let tree = tree("http,json,grpc,tls,tls-bundled-roots");

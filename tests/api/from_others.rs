@@ -1,4 +1,5 @@
-//! `docs/FROM-SENTRY.md` names what there is: every function and method of ours in it is in the sources.
+//! `docs/FROM-SENTRY.md` names what there is: every function and method of ours in it is in the
+//! sources.
 
 use std::{collections::BTreeSet, fs, path::Path};
 

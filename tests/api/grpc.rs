@@ -1,4 +1,5 @@
-//! Both layers around tonic: the conventions for RPC, unary and streaming, by the official client and server.
+//! Both layers around tonic: the conventions for RPC, unary and streaming, by the official client
+//! and server.
 
 use std::convert::Infallible;
 
@@ -19,7 +20,8 @@ struct Item {
     id: u64,
 }
 
-/// What `tonic-build` would make of `service Stock { rpc Check(Item) returns (Item); rpc Watch(Item) returns (stream Item); }`.
+/// What `tonic-build` would make of `service Stock { rpc Check(Item) returns (Item); rpc
+/// Watch(Item) returns (stream Item); }`.
 #[derive(Clone)]
 struct Stock;
 

@@ -1,4 +1,5 @@
-//! What crumbtrail does, as its user and a receiver see it. One binary for all that touches nothing global; what does is beside it, in one of its own.
+//! What crumbtrail does, as its user and a receiver see it. One binary for all that touches nothing
+//! global; what does is beside it, in one of its own.
 
 #[path = "../support/mod.rs"]
 mod support;

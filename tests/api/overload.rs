@@ -1,4 +1,5 @@
-//! More is recorded than can be sent: what is left out is left out whole, and counted; exceptions are not.
+//! More is recorded than can be sent: what is left out is left out whole, and counted; exceptions
+//! are not.
 
 use std::{
     collections::BTreeMap,
@@ -184,7 +185,8 @@ fn a_straggler_of_a_request_that_was_left_out_is_counted_too() {
     }
 }
 
-/// Report 15: with the worker held up, the outbox fills to where requests are left out, first few of them and then more, and what is exported of that time says how much is missing.
+/// Report 15: with the worker held up, the outbox fills to where requests are left out, first few
+/// of them and then more, and what is exported of that time says how much is missing.
 #[test]
 fn what_is_left_out_is_left_out_evenly_and_the_scope_says_how_much() {
     const REQUESTS: u64 = 2_000;

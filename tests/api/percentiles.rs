@@ -1,4 +1,5 @@
-//! What metrics say of requests, whatever is sampled: the percentiles and counts that a load generator sees itself.
+//! What metrics say of requests, whatever is sampled: the percentiles and counts that a load
+//! generator sees itself.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

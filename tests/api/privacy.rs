@@ -1,4 +1,5 @@
-//! Planted secrets, in every place where a value can enter, are in nothing that leaves: not on the network, not on disk, not on the console, not in `Debug` texts.
+//! Planted secrets, in every place where a value can enter, are in nothing that leaves: not on the
+//! network, not on disk, not on the console, not in `Debug` texts.
 
 use std::{error::Error, fmt, process::Command, time::Duration};
 
@@ -13,7 +14,8 @@ use crumbtrail_receiver::Receiver;
 use serde_json::json;
 use tracing::{debug, error, field::Empty, info, info_span};
 
-/// A password, a token, a card, a JWT, and what else must not be told. Some are known by their key, some by their form, some by both.
+/// A password, a token, a card, a JWT, and what else must not be told. Some are known by their key,
+/// some by their form, some by both.
 const CANARIES: [(&str, &str); 8] = [
     ("password", "hunter2-canary"),
     ("token", "ghp_canaryCANARY0123456789canaryCANARY01"),

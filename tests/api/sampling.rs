@@ -144,7 +144,8 @@ fn tasks_of_a_failed_request_are_kept_wherever_they_run() {
     assert_eq!(received.spans.len(), 9);
 }
 
-/// A span that ends on one thread while another keeps its trace is sent once: not missed, not twice.
+/// A span that ends on one thread while another keeps its trace is sent once: not missed, not
+/// twice.
 #[test]
 fn no_span_falls_between_being_held_and_being_kept() {
     const ROUNDS: usize = 400;
@@ -171,8 +172,8 @@ fn no_span_falls_between_being_held_and_being_kept() {
     assert_eq!((received.spans.len(), ids.len()), (ROUNDS * (SPANS + 1), ROUNDS * (SPANS + 1)));
 }
 
-/// What docs/BENCHMARKS.md says of `ratio(0.01).keep_errors()`, counted in the official Collector's own
-/// output.
+/// What docs/BENCHMARKS.md says of `ratio(0.01).keep_errors()`, counted in the official Collector's
+/// own output.
 #[test]
 fn every_failing_trace_of_a_hundred_thousand_is_whole_in_the_collector() {
     const REQUESTS: usize = 100_000;

@@ -182,7 +182,8 @@ fn nothing_outlives_its_request_and_everything_is_bounded() {
     assert!(greedy.attributes().all(|(key, value)| key.len() <= 96 && value.to_string().len() <= 8 * 1024));
 }
 
-/// Thousands of requests, hundreds at once, on several threads, each with a user of its own, through awaits, spawned tasks and threads: none sees another's.
+/// Thousands of requests, hundreds at once, on several threads, each with a user of its own,
+/// through awaits, spawned tasks and threads: none sees another's.
 #[test]
 fn users_of_concurrent_requests_never_mix() {
     const REQUESTS: u64 = 4_000;

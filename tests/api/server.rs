@@ -147,7 +147,8 @@ fn headers_that_were_asked_for_are_on_exceptions() {
     assert_eq!(headers, [("authorization", "[Filtered]"), ("x-tenant", "acme")]);
 }
 
-/// A subscriber of our own is given the fields of a request's span as they are, another's visits each.
+/// A subscriber of our own is given the fields of a request's span as they are, another's visits
+/// each.
 #[test]
 fn a_request_says_the_same_to_us_alone_and_among_others() {
     let configurations: [fn(Builder) -> Builder; 10] = [

@@ -1,4 +1,5 @@
-//! The subscriber that `install` makes does what the layer does on a Registry: any program leaves the same spans, logs and exceptions.
+//! The subscriber that `install` makes does what the layer does on a Registry: any program leaves
+//! the same spans, logs and exceptions.
 
 use std::thread;
 
@@ -130,7 +131,8 @@ impl Program {
     }
 }
 
-/// What a program left, without what differs from run to run: spans are called by their number, traces by that of their first span.
+/// What a program left, without what differs from run to run: spans are called by their number,
+/// traces by that of their first span.
 fn left_by(received: &Received, case: u64) -> Vec<String> {
     let number =
         |attributes: &Attributes, key: &str| attributes.get(key).map_or(0, |number| number.to_string().parse::<u64>().unwrap_or(0));

@@ -1,4 +1,6 @@
-//! Faults: networks, disks, processes and hosts that misbehave, against a program that uses the public API only. What they look at: every record emitted is delivered, on disk or counted as lost; the program is not noticeably slowed, does not hang, and ends as it should.
+//! Faults: networks, disks, processes and hosts that misbehave, against a program that uses the
+//! public API only. What they look at: every record emitted is delivered, on disk or counted as
+//! lost; the program is not noticeably slowed, does not hang, and ends as it should.
 //!
 //! ```sh
 //! cargo test --all-features --test faults              # everything, with some random schedules

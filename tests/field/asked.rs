@@ -89,7 +89,8 @@ fn spans_say_how_long_they_were_busy() {
     assert!(number("busy_ns") >= 100_000_000 && number("idle_ns") >= 30_000_000, "{job:#?}");
 }
 
-/// Report E: filters that are exchanged at run time, whatever the subscriber: a Registry with a filter for each layer, and ours alone.
+/// Report E: filters that are exchanged at run time, whatever the subscriber: a Registry with a
+/// filter for each layer, and ours alone.
 #[test]
 fn routes_are_exchanged_while_the_service_runs() {
     for is_sole in [false, true] {

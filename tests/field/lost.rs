@@ -105,7 +105,8 @@ fn a_clean_shutdown_loses_no_metrics() {
     assert_eq!(pipeline.telemetry.stats().of(RecordKind::Metrics).lost(), 0);
 }
 
-/// Report B8: a wrong key, a wrong address, a proxy's login page. What is on disk waits until that is mended.
+/// Report B8: a wrong key, a wrong address, a proxy's login page. What is on disk waits until that
+/// is mended.
 #[test]
 fn what_is_on_disk_outlives_a_bad_key() {
     let page = |status| Answer::Status { status, headers: vec![("content-type".to_owned(), "text/html".to_owned())] };

@@ -31,7 +31,8 @@ impl Error for Saving {
     }
 }
 
-/// Report A2: an inner error is handled; then the request fails for an error that wraps one of the same text.
+/// Report A2: an inner error is handled; then the request fails for an error that wraps one of the
+/// same text.
 #[test]
 fn a_later_failure_does_not_hide_behind_a_handled_one() {
     let fails: [fn(); 3] = [
@@ -133,7 +134,8 @@ fn one_failure_has_one_record_however_it_is_told() {
     }
 }
 
-/// Report A3: message, causes and stack of an error library's text come apart. (Such as it is with `RUST_BACKTRACE=1`.)
+/// Report A3: message, causes and stack of an error library's text come apart. (Such as it is with
+/// `RUST_BACKTRACE=1`.)
 #[test]
 fn a_report_is_no_message() {
     let stack = "   0: shop::cart::add\n             at ./src/cart.rs:7:5\n   1: shop::main\n             at ./src/main.rs:3:1\n";

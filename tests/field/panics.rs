@@ -12,7 +12,8 @@ async fn fails() -> &'static str {
     panic!("no stock for {}", "tea")
 }
 
-/// Report A6: another library's hook has replaced ours (as `color_eyre` does when it is installed later), or there is none.
+/// Report A6: another library's hook has replaced ours (as `color_eyre` does when it is installed
+/// later), or there is none.
 #[test]
 fn a_panic_of_which_no_hook_has_heard_is_told_by_the_middleware() {
     // Nothing is installed here: what the hook would tell is not told.
@@ -90,7 +91,8 @@ fn what_fails_when_a_thread_is_ending_is_told() {
     assert_eq!(pipeline.exceptions("an error occurred when formatting").len(), 1);
 }
 
-/// Report D1: so many spans in one another that to drop one after the other, each within the one before, takes more stack than there is.
+/// Report D1: so many spans in one another that to drop one after the other, each within the one
+/// before, takes more stack than there is.
 #[test]
 fn a_deep_nest_of_spans_is_dropped_on_a_small_stack() {
     const DEPTH: usize = 20_000;

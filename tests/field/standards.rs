@@ -202,7 +202,8 @@ fn a_span_below_the_filter_does_not_cut_the_trace() {
     }
 }
 
-/// Report C2: only the middleware's span is filtered out. What the caller has sent goes to the handler's.
+/// Report C2: only the middleware's span is filtered out. What the caller has sent goes to the
+/// handler's.
 #[test]
 fn the_handlers_span_takes_over_what_was_sent() {
     use tracing_subscriber::layer::SubscriberExt as _;
@@ -238,7 +239,8 @@ fn the_handlers_span_takes_over_what_was_sent() {
     assert_eq!((pipeline.span("handles").trace_id, pipeline.span("handles").trace_state), (TRACE.to_owned(), "vendor=1".to_owned()));
 }
 
-/// Report C3: W3C Trace Context, as its test suite asks (strict, levels 1 and 2): what is not valid begins a new trace, or is not handed on.
+/// Report C3: W3C Trace Context, as its test suite asks (strict, levels 1 and 2): what is not valid
+/// begins a new trace, or is not handed on.
 #[test]
 fn trace_context_is_taken_by_the_letter() {
     let pipeline = Pipeline::new(|builder, _| builder);
@@ -391,7 +393,8 @@ fn a_request_is_observed_once() {
     assert_eq!((points.len(), points[0].count, points[0].attributes["http.route"].as_str()), (1, 1, "/shop/cart/{id}"));
 }
 
-/// Report C11: where this library's own code opens a span or logs an event is no place in the program.
+/// Report C11: where this library's own code opens a span or logs an event is no place in the
+/// program.
 #[test]
 fn our_own_sources_are_no_place_in_the_program() {
     let pipeline = Pipeline::new(|builder, _| builder);

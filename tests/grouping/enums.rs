@@ -1,4 +1,5 @@
-//! The errors of an application: enumerations over its libraries' own, all captured, or logged, in one place, as an `IntoResponse` does.
+//! The errors of an application: enumerations over its libraries' own, all captured, or logged, in
+//! one place, as an `IntoResponse` does.
 #![allow(unreachable_pub, reason = "one module of a test")]
 
 use std::{error::Error, io, net::IpAddr};

@@ -1,6 +1,9 @@
-//! One group per defect: pairs of failures that are the same defect or not, as a person would say. Runs on debug and release builds; the ids are the same on both, and those of `ids.txt`, so that a change of the algorithm shows.
+//! One group per defect: pairs of failures that are the same defect or not, as a person would say.
+//! Runs on debug and release builds; the ids are the same on both, and those of `ids.txt`, so that
+//! a change of the algorithm shows.
 //!
-//! `CRUMBTRAIL_BLESS=1 cargo test --test grouping` writes `ids.txt` anew; then the version in the ids has to change, too.
+//! `CRUMBTRAIL_BLESS=1 cargo test --test grouping` writes `ids.txt` anew; then the version in the
+//! ids has to change, too.
 
 mod enums;
 mod shop;

@@ -1,4 +1,6 @@
-//! A service that keeps a list of todos, as axum's example of that name does, with one way to observe it or none: `--features crumbtrail`, `stock`, `sentry`. Prints what it weighs when it has answered a thousand requests and failed at one.
+//! A service that keeps a list of todos, as axum's example of that name does, with one way to
+//! observe it or none: `--features crumbtrail`, `stock`, `sentry`. Prints what it weighs when it
+//! has answered a thousand requests and failed at one.
 
 use std::{
     collections::HashMap,

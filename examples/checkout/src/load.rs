@@ -22,7 +22,8 @@ impl fmt::Display for Answers {
 }
 
 const CUSTOMERS: u64 = 24;
-/// Numbers that cards could have, and a token like those of customers: none of them is in what arrives.
+/// Numbers that cards could have, and a token like those of customers: none of them is in what
+/// arrives.
 const CARD: &str = "4000000000000721";
 const CARD_THAT_FAILS: &str = "4000000000000713";
 const TOKEN: &str = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJkZW1vIn0.c2VjcmV0LW9mLXRoZS1kZW1v";

@@ -1,13 +1,14 @@
-//! The main job: a shop of three services under load, some of whose requests fail, and what crumbtrail tells about it.
+//! The main job: a shop of three services under load, some of whose requests fail, and what
+//! crumbtrail tells about it.
 //!
 //! ```text
 //! load ──HTTP──► checkout (axum, SQLite) ──HTTP──► payment (axum) ──gRPC──► bank (tonic)
 //!                  └─ background jobs
 //! ```
 //!
-//! `cargo run --release -p checkout` needs no other software: it starts an OTLP receiver on loopback and
-//! prints
-//! what arrived there. With `OTEL_EXPORTER_OTLP_ENDPOINT` set it sends there instead.
+//! `cargo run --release -p checkout` needs no other software: it starts an OTLP receiver on
+//! loopback and prints what arrived there. With `OTEL_EXPORTER_OTLP_ENDPOINT` set it sends there
+//! instead.
 
 mod load;
 mod report;

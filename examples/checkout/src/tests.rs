@@ -1,4 +1,5 @@
-//! The shop's services, real ones over loopback, into the official Collector: one trace through all of them, and the error where it happened.
+//! The shop's services, real ones over loopback, into the official Collector: one trace through all
+//! of them, and the error where it happened.
 
 #[path = "../../../tests/support/mod.rs"]
 mod support;

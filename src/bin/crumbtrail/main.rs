@@ -15,11 +15,14 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Empties a spool: what processes that are gone could not deliver is sent, or written out. What running processes have there is left alone.
+    /// Empties a spool: what processes that are gone could not deliver is sent, or written out.
+    /// What running processes have there is left alone.
     Replay {
         /// The state directory (CRUMBTRAIL_STATE_DIR of the service).
         directory: PathBuf,
-        /// An endpoint such as http://localhost:4318, or `jsonl` for a line of OTLP JSON each on standard output. For an endpoint, OTEL_EXPORTER_OTLP_* say the rest: PROTOCOL, HEADERS, CERTIFICATE, …
+        /// An endpoint such as http://localhost:4318, or `jsonl` for a line of OTLP JSON each on
+        /// standard output. For an endpoint, OTEL_EXPORTER_OTLP_* say the rest: PROTOCOL, HEADERS,
+        /// CERTIFICATE, …
         #[arg(long)]
         to: String,
         /// Seconds after which to give up; what is left stays.

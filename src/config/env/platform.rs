@@ -1,4 +1,7 @@
-//! Where the service runs, as far as files and variables tell: the container, the Kubernetes pod, the cloud. Comes in: the environment, `/proc/self`, a pod's service account. Goes out: resource attributes. No network is asked: what only a metadata service knows is the collector's to add (its `resourcedetection` processor).
+//! Where the service runs, as far as files and variables tell: the container, the Kubernetes pod,
+//! the cloud. Comes in: the environment, `/proc/self`, a pod's service account. Goes out: resource
+//! attributes. No network is asked: what only a metadata service knows is the collector's to add
+//! (its `resourcedetection` processor).
 
 use std::{fs, path::Path};
 
@@ -18,7 +21,8 @@ impl Default for Detectors {
     }
 }
 
-/// `OTEL_EXPERIMENTAL_RESOURCE_DETECTORS`: a list. Those of other SDKs that stand for what is told in any case are fine.
+/// `OTEL_EXPERIMENTAL_RESOURCE_DETECTORS`: a list. Those of other SDKs that stand for what is told
+/// in any case are fine.
 pub(super) fn parse(text: &str) -> Result<Detectors, String> {
     let mut wanted = Detectors { container: false, kubernetes: false, cloud: false };
     for name in text.split(',').map(str::trim).filter(|name| !name.is_empty()) {
@@ -69,7 +73,8 @@ impl Place<'_> {
         self.set("container.id", id);
     }
 
-    /// Names come from the downward API, by the variables that OpenTelemetry's operator sets and those that people do.
+    /// Names come from the downward API, by the variables that OpenTelemetry's operator sets and
+    /// those that people do.
     fn kubernetes(&mut self) {
         const ACCOUNT: &str = "var/run/secrets/kubernetes.io/serviceaccount/namespace";
         let namespace = self.file(ACCOUNT);
@@ -155,7 +160,8 @@ impl Place<'_> {
     }
 }
 
-/// A line is `hierarchy:controllers:path`; the path ends in the id, which some runtimes wrap: `docker-<id>.scope`, `cri-containerd-<id>.scope`.
+/// A line is `hierarchy:controllers:path`; the path ends in the id, which some runtimes wrap:
+/// `docker-<id>.scope`, `cri-containerd-<id>.scope`.
 fn id_in_cgroup(text: &str) -> Option<String> {
     text.lines().find_map(|line| {
         let last = line.splitn(3, ':').nth(2)?.rsplit('/').next()?;
@@ -165,7 +171,8 @@ fn id_in_cgroup(text: &str) -> Option<String> {
     })
 }
 
-/// Of Docker's and Podman's mounts into a container. (Those of containerd have the pod's sandbox, which is another container.)
+/// Of Docker's and Podman's mounts into a container. (Those of containerd have the pod's sandbox,
+/// which is another container.)
 fn id_in_mounts(text: &str) -> Option<String> {
     text.lines().find_map(|line| {
         let source = line.split(' ').nth(3)?;

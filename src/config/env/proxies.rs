@@ -1,4 +1,5 @@
-//! The proxies that the environment names for a program's requests. Comes in: `HTTPS_PROXY` and its like. Goes out: the one for an address, or none.
+//! The proxies that the environment names for a program's requests. Comes in: `HTTPS_PROXY` and its
+//! like. Goes out: the one for an address, or none.
 
 use std::fmt;
 

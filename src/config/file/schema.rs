@@ -1,4 +1,5 @@
-//! The file's shape. Named as in OpenTelemetry's configuration schema; what is crumbtrail's own is under `crumbtrail/…`.
+//! The file's shape. Named as in OpenTelemetry's configuration schema; what is crumbtrail's own is
+//! under `crumbtrail/…`.
 
 use std::{collections::HashMap, path::PathBuf, time::Duration};
 
@@ -18,7 +19,8 @@ use crate::{
 /// Where it is in the file, and what is said of it.
 pub(super) type Say<'a> = &'a mut dyn FnMut(&str, &str);
 
-/// Known, and without a meaning here; or the key alone has one. (What is skipped by serde would count as not known.)
+/// Known, and without a meaning here; or the key alone has one. (What is skipped by serde would
+/// count as not known.)
 type Known = Value;
 
 #[derive(Deserialize)]

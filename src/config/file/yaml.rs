@@ -87,7 +87,8 @@ impl Document {
     }
 }
 
-/// Puts values in the place of `${NAME}`, `${env:NAME}`, `${NAME:-default}`; `$$` is a dollar sign (specification, "Environment variable substitution"). What comes in is not looked at again.
+/// Puts values in the place of `${NAME}`, `${env:NAME}`, `${NAME:-default}`; `$$` is a dollar sign
+/// (specification, "Environment variable substitution"). What comes in is not looked at again.
 fn substituted(text: &str, variables: Variables<'_>) -> Result<String, String> {
     let (mut out, mut rest) = (String::new(), text);
     while let Some((before, after)) = rest.split_once('$') {

@@ -43,8 +43,8 @@ fn callsites() -> impl Strategy<Value = Callsite> {
     })
 }
 
-/// A callsite and a record of it, with values of every kind. In few of them a field comes twice, or one that
-/// the callsite does not have.
+/// A callsite and a record of it, with values of every kind. In few of them a field comes twice, or
+/// one that the callsite does not have.
 fn records_of(kind: Kind) -> impl Strategy<Value = (Callsite, Vec<u8>)> {
     let text = prop_oneof![9 => ".{0,40}", 1 => ".{100,300}", 1 => Just("server".to_owned()), 1 => Just("y".repeat(40_000))];
     let field = (0..NAMES.len(), 0u8..100, text, any::<u64>());

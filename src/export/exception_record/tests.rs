@@ -50,7 +50,8 @@ static METADATA: Metadata<'static> = tracing_core::metadata! {
     name: "event", target: "test", level: Level::ERROR, fields: FIELDS, callsite: &CALLSITE, kind: metadata::Kind::EVENT
 };
 
-/// Records of that callsite with values of every kind, short, long and odd; and now and then bytes that are no record.
+/// Records of that callsite with values of every kind, short, long and odd; and now and then bytes
+/// that are no record.
 fn records() -> impl Strategy<Value = Vec<u8>> {
     let text = prop_oneof![".{0,60}", ".{0,30}".prop_map(|text| text.repeat(200))];
     let field = (0..FIELDS.len() as u16 + 2, 0u8..10, text, any::<u128>());

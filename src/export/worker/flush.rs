@@ -1,4 +1,6 @@
-//! Flushes and the shutdown. Comes in: the command, and until when. Goes out: an answer, when all that was recorded before it is delivered or the time is up. What comes meanwhile is not waited for.
+//! Flushes and the shutdown. Comes in: the command, and until when. Goes out: an answer, when all
+//! that was recorded before it is delivered or the time is up. What comes meanwhile is not waited
+//! for.
 
 use std::{sync::mpsc::SyncSender, time::Instant};
 

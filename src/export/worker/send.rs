@@ -1,5 +1,5 @@
-//! Sending. Comes in: batches that are full or old, what the metrics say. Goes out: encoded requests, to
-//! delivery, to standard output, or to nobody.
+//! Sending. Comes in: batches that are full or old, what the metrics say. Goes out: encoded
+//! requests, to delivery, to standard output, or to nobody.
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,5 @@
-//! Taking. Comes in: what the outboxes and the express lane hold. Goes out: records, and exceptions that wait
-//! for names.
+//! Taking. Comes in: what the outboxes and the express lane hold. Goes out: records, and exceptions
+//! that wait for names.
 
 use super::{KEEP_TAKEN, Worker};
 use crate::ledger::RecordKind;
@@ -12,8 +12,8 @@ const A_TURN: usize = 512 << 10;
 const EXCEPTIONS_A_TURN: usize = 64;
 
 impl Worker {
-    /// Takes what is in the outboxes, and a share of the exceptions: more may come faster than they can be
-    /// made.
+    /// Takes what is in the outboxes, and a share of the exceptions: more may come faster than they
+    /// can be made.
     pub(super) fn drain(&mut self) {
         if self.is_flushing() {
             // A round in which all is taken that was recorded before it is what a flush waits for.
@@ -31,8 +31,8 @@ impl Worker {
         self.has_more = false;
     }
 
-    /// Takes so many bytes from each outbox while there is room in the lanes. Otherwise records wait in
-    /// their outboxes: a lane that sends must not have to drop what it was given.
+    /// Takes so many bytes from each outbox while there is room in the lanes. Otherwise records
+    /// wait in their outboxes: a lane that sends must not have to drop what it was given.
     pub(super) fn take_records(&mut self, from_one: usize) {
         if self.round.is_empty() {
             self.begin_round();
@@ -48,8 +48,9 @@ impl Worker {
         }
     }
 
-    /// At a deadline: takes all there is and makes requests of it, whether the worker should rest, names are
-    /// missing, or lanes are full. A part at a time: a copy of all outboxes would be unbounded memory.
+    /// At a deadline: takes all there is and makes requests of it, whether the worker should rest,
+    /// names are missing, or lanes are full. A part at a time: a copy of all outboxes would be
+    /// unbounded memory.
     pub(super) fn take_all(&mut self) {
         self.begin_round();
         while let Some(outbox) = self.round.pop() {

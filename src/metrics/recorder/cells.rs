@@ -1,4 +1,6 @@
-//! What is counted under one key. Comes in: what the handles of the `metrics` facade are told. Goes out: counters and gauges are one atomic each, read when metrics are collected; histograms go to an OpenTelemetry histogram.
+//! What is counted under one key. Comes in: what the handles of the `metrics` facade are told. Goes
+//! out: counters and gauges are one atomic each, read when metrics are collected; histograms go to
+//! an OpenTelemetry histogram.
 
 use std::sync::{
     Arc, OnceLock, Weak,

@@ -1,4 +1,6 @@
-//! The cells of one process, by key. Every call of a macro looks its key up, so the table is in parts: threads meet at a lock only where their keys are in the same part, and there only readers do.
+//! The cells of one process, by key. Every call of a macro looks its key up, so the table is in
+//! parts: threads meet at a lock only where their keys are in the same part, and there only readers
+//! do.
 
 use std::{
     collections::HashMap,

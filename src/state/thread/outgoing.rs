@@ -1,6 +1,6 @@
-//! What a thread hands to the worker, and what it leaves out. Comes in: records, and the question whether a
-//! request that begins is to be left out. Goes out: records, to the thread's outbox; counts of what is
-//! missing.
+//! What a thread hands to the worker, and what it leaves out. Comes in: records, and the question
+//! whether a request that begins is to be left out. Goes out: records, to the thread's outbox;
+//! counts of what is missing.
 
 use std::sync::Arc;
 
@@ -19,7 +19,8 @@ use crate::{
 };
 
 impl Instance {
-    /// Hands a record to the worker. It is counted if there is no room for it, or no worker any more.
+    /// Hands a record to the worker. It is counted if there is no room for it, or no worker any
+    /// more.
     #[inline]
     pub(crate) fn push(&mut self, record: &[u8], signal: RecordKind, core: &Arc<Core>) {
         if self.outbox.is_none() || self.generation != fork::generation() {
@@ -31,8 +32,9 @@ impl Instance {
         }
     }
 
-    /// Whether a request that begins now is to be left out whole, because more is recorded here than is sent:
-    /// one whole request is worth more than parts of two. So are logs outside of requests, one by one.
+    /// Whether a request that begins now is to be left out whole, because more is recorded here
+    /// than is sent: one whole request is worth more than parts of two. So are logs outside of
+    /// requests, one by one.
     #[inline]
     pub(crate) fn sheds(&self) -> bool {
         self.shedding.sheds(self.level())
@@ -63,8 +65,8 @@ impl Instance {
         }
     }
 
-    /// Leaves a span that has ended in its trail, should its trace be kept; or sends it, if it has been kept
-    /// just now.
+    /// Leaves a span that has ended in its trail, should its trace be kept; or sends it, if it has
+    /// been kept just now.
     pub(crate) fn hold(&mut self, trail: &Trail, record: &[u8], core: &Arc<Core>) {
         if trail.hold(record) {
             return;
@@ -78,7 +80,8 @@ impl Instance {
         }
     }
 
-    /// Keeps the spans of a trace that is not sampled: those that its trail holds go now, others as they end.
+    /// Keeps the spans of a trace that is not sampled: those that its trail holds go now, others as
+    /// they end.
     #[cold]
     pub(crate) fn keep(&mut self, trail: &Trail, why: u8, core: &Arc<Core>) {
         if !trail.keep(why) {

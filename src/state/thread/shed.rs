@@ -1,18 +1,19 @@
-//! Leaves out the least while more is recorded than is sent. Comes in: how full the outbox is. Goes out:
-//! whether the next request, or the next log outside of requests, is left out.
+//! Leaves out the least while more is recorded than is sent. Comes in: how full the outbox is. Goes
+//! out: whether the next request, or the next log outside of requests, is left out.
 
 use std::cell::RefCell;
 
 use rand::{RngExt as _, SeedableRng, rngs::SmallRng};
 
-/// Above this level some are left out. The share grows from none here to all at [`ALL`], so the outbox
-/// settles where just as much is left out as cannot be sent.
+/// Above this level some are left out. The share grows from none here to all at [`ALL`], so the
+/// outbox settles where just as much is left out as cannot be sent.
 const FIRST: f32 = 0.5;
-/// From this level on all are left out: the rest is for requests under way, and for what is never left out.
+/// From this level on all are left out: the rest is for requests under way, and for what is never
+/// left out.
 const ALL: f32 = 0.75;
 
-/// Leaves out a share, each request with the same probability: a count would always hit the same one of
-/// two kinds of requests that take turns.
+/// Leaves out a share, each request with the same probability: a count would always hit the same
+/// one of two kinds of requests that take turns.
 pub(super) struct Shedding(RefCell<SmallRng>);
 
 impl Default for Shedding {

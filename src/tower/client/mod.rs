@@ -20,9 +20,13 @@ pub(super) use self::request::template as template_in;
 pub use self::{future::ClientFuture, request::UrlTemplate};
 use super::body::ObservedBody;
 
-/// Spans, breadcrumbs and metrics of calls to others, see [the module](super): for clients of hyper-util, tonic's `Channel`, and whatever else is a service of HTTP requests. Writes the current trace context and baggage into each request.
+/// Spans, breadcrumbs and metrics of calls to others, see [the module](super): for clients of
+/// hyper-util, tonic's `Channel`, and whatever else is a service of HTTP requests. Writes the
+/// current trace context and baggage into each request.
 ///
-/// The span's name and the metric's series are those of the method; a [`UrlTemplate`] among the request's extensions makes them say more. Full URLs go through the [scrubber](crate::Scrubber). A failed call is no exception: whoever calls may try again, or do without.
+/// The span's name and the metric's series are those of the method; a [`UrlTemplate`] among the
+/// request's extensions makes them say more. Full URLs go through the [scrubber](crate::Scrubber).
+/// A failed call is no exception: whoever calls may try again, or do without.
 ///
 /// ```
 /// use crumbtrail::tower::ClientLayer;

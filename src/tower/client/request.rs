@@ -13,7 +13,8 @@ use crate::{
     },
 };
 
-/// The template of a URL's path, `/charge/{id}`: put it among a request's extensions, and it names the span and the metric's series (`url.template`).
+/// The template of a URL's path, `/charge/{id}`: put it among a request's extensions, and it names
+/// the span and the metric's series (`url.template`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UrlTemplate(&'static str);

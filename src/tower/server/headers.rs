@@ -1,4 +1,6 @@
-//! The headers that are looked at. Comes in: all of a request's. Goes out: those that its span and its trace are made from, found in one pass: to look one up by its name hashes the name, and there would be eight.
+//! The headers that are looked at. Comes in: all of a request's. Goes out: those that its span and
+//! its trace are made from, found in one pass: to look one up by its name hashes the name, and
+//! there would be eight.
 
 use http::{HeaderMap, HeaderValue};
 

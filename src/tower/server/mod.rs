@@ -20,16 +20,28 @@ pub(crate) use self::{
 };
 use crate::User;
 
-/// Spans, exceptions and metrics of what a service serves, see [the module](super). Put it outermost: what other middleware does to a request belongs to the request, and a panic in it, too.
+/// Spans, exceptions and metrics of what a service serves, see [the module](super). Put it
+/// outermost: what other middleware does to a request belongs to the request, and a panic in it,
+/// too.
 ///
-/// On an axum router, `.layer(ServerLayer::for_axum())` after the routes. On tonic, `Server::builder().layer(ServerLayer::new())`. Elsewhere the route comes from [`with_route`](Self::with_route).
+/// On an axum router, `.layer(ServerLayer::for_axum())` after the routes. On tonic,
+/// `Server::builder().layer(ServerLayer::new())`. Elsewhere the route comes from
+/// [`with_route`](Self::with_route).
 ///
-/// - A request without a matched route is named by its method alone, whatever its path: a flood of requests for what is not there makes one span name and one time series. (gRPC's path is the method; where the service does not say that there is one, its series is `_OTHER`.)
-/// - The span ends with the response's body: a stream is as long as it lasts. Who goes away before has `error.type` = `aborted`, which is no error of the service. A WebSocket's request ends with its handshake.
-/// - `client.address` and full addresses are recorded only with [personal data](crate::Builder::with_default_pii); query strings go through the [scrubber](crate::Scrubber).
-/// - A caller's `sampled` flag counts as the [sampler](crate::Sampler::with_remote_limit) has it; [`without_remote_context`](Self::without_remote_context) is for services that face the public.
+/// - A request without a matched route is named by its method alone, whatever its path: a flood of
+///   requests for what is not there makes one span name and one time series. (gRPC's path is the
+///   method; where the service does not say that there is one, its series is `_OTHER`.)
+/// - The span ends with the response's body: a stream is as long as it lasts. Who goes away before
+///   has `error.type` = `aborted`, which is no error of the service. A WebSocket's request ends
+///   with its handshake.
+/// - `client.address` and full addresses are recorded only with [personal
+///   data](crate::Builder::with_default_pii); query strings go through the
+///   [scrubber](crate::Scrubber).
+/// - A caller's `sampled` flag counts as the [sampler](crate::Sampler::with_remote_limit) has it;
+///   [`without_remote_context`](Self::without_remote_context) is for services that face the public.
 ///
-/// What it costs beside others: `cargo bench --bench service`. Allocates a few times for each request.
+/// What it costs beside others: `cargo bench --bench service`. Allocates a few times for each
+/// request.
 #[derive(Clone, Default)]
 pub struct ServerLayer {
     config: Arc<Config>,
@@ -67,7 +79,8 @@ impl Default for Config {
 }
 
 impl ServerLayer {
-    /// With the defaults, for any service. The route of an HTTP request is known where [`with_route`](Self::with_route) tells it.
+    /// With the defaults, for any service. The route of an HTTP request is known where
+    /// [`with_route`](Self::with_route) tells it.
     pub fn new() -> Self {
         Self::default()
     }
@@ -86,7 +99,11 @@ impl ServerLayer {
         Self::default().with(|config| config.axum = true)
     }
 
-    /// The response header that carries the id of the request's exception where the response says that something went wrong (4xx, 5xx, a gRPC status but OK); `x-error-id` by default. The id is the record's `crumbtrail.error.id`, and an extension of the response ([`ErrorId`](crate::ErrorId)) for layers further out. A handler asks [`last_error_id`](crate::last_error_id) for an error body of its own.
+    /// The response header that carries the id of the request's exception where the response says
+    /// that something went wrong (4xx, 5xx, a gRPC status but OK); `x-error-id` by default. The id
+    /// is the record's `crumbtrail.error.id`, and an extension of the response
+    /// ([`ErrorId`](crate::ErrorId)) for layers further out. A handler asks
+    /// [`last_error_id`](crate::last_error_id) for an error body of its own.
     #[must_use]
     pub fn with_error_id_header(self, name: HeaderName) -> Self {
         self.with(|config| config.error_id = Some(name))
@@ -98,7 +115,8 @@ impl ServerLayer {
         self.with(|config| config.error_id = None)
     }
 
-    /// Lets panics go on, as they would without the layer: they end the connection. By default they become a response 500 without a body. (They are told in either case, by the panic hook.)
+    /// Lets panics go on, as they would without the layer: they end the connection. By default they
+    /// become a response 500 without a body. (They are told in either case, by the panic hook.)
     #[must_use]
     pub fn without_panic_response(self) -> Self {
         self.with(|config| config.panic_response = false)
@@ -110,7 +128,9 @@ impl ServerLayer {
         self.with(|config| config.remote = false)
     }
 
-    /// Request headers that exceptions carry, as `http.request.header.<name>` and scrubbed by that name: what is secret by it stays out. None by default; the first value of each, 1 KiB at most.
+    /// Request headers that exceptions carry, as `http.request.header.<name>` and scrubbed by that
+    /// name: what is secret by it stays out. None by default; the first value of each, 1 KiB at
+    /// most.
     ///
     /// ```
     /// use crumbtrail::tower::ServerLayer;
@@ -124,7 +144,8 @@ impl ServerLayer {
         self.with(|config| config.headers.extend(names))
     }
 
-    /// Who a request is for, told from its head. Authentication that runs further in calls [`set_user`](crate::set_user) instead.
+    /// Who a request is for, told from its head. Authentication that runs further in calls
+    /// [`set_user`](crate::set_user) instead.
     ///
     /// ```
     /// use crumbtrail::{User, tower::ServerLayer};
@@ -137,7 +158,8 @@ impl ServerLayer {
         self.with(|config| config.user = Some(Arc::new(user)))
     }
 
-    /// The route a request matches, where axum does not tell: a template such as `/cart/{id}`, of which there are few.
+    /// The route a request matches, where axum does not tell: a template such as `/cart/{id}`, of
+    /// which there are few.
     #[must_use]
     pub fn with_route(self, route: impl Fn(&RequestInfo<'_>) -> Option<String> + Send + Sync + 'static) -> Self {
         self.with(|config| config.route = Some(Arc::new(route)))

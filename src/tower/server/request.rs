@@ -1,4 +1,5 @@
-//! What the head of a request says. Comes in: a request, before anything is done with it. Goes out: its open exchange, and what hooks are told.
+//! What the head of a request says. Comes in: a request, before anything is done with it. Goes out:
+//! its open exchange, and what hooks are told.
 
 use std::cell::Cell;
 
@@ -140,7 +141,8 @@ fn route(config: &Config, request: &RequestInfo<'_>) -> Option<Route> {
     None
 }
 
-/// Whether a request that says so may be one of gRPC: what routes it knows no path of its own for it. axum routes tonic's services by `/pkg.Service/{*rest}`.
+/// Whether a request that says so may be one of gRPC: what routes it knows no path of its own for
+/// it. axum routes tonic's services by `/pkg.Service/{*rest}`.
 #[cfg_attr(not(feature = "axum-0-8"), expect(unused_variables))]
 fn may_be_rpc(config: &Config, request: &RequestInfo<'_>) -> bool {
     #[cfg(feature = "axum-0-8")]

@@ -1,4 +1,6 @@
-//! The span of a request that is served. Comes in: the head of the request, and who hears of spans here. Goes out: an open span; its fields visited by all who listen, or written at once where that is only us.
+//! The span of a request that is served. Comes in: the head of the request, and who hears of spans
+//! here. Goes out: an open span; its fields visited by all who listen, or written at once where
+//! that is only us.
 
 use tracing::{field::Empty, info_span};
 
@@ -52,7 +54,8 @@ pub(super) fn of_http(recording: &Recording, request: &RequestInfo<'_>, headers:
     if recording.audience == Audience::Ours { with_fields!(written) } else { with_fields!(visited) }
 }
 
-/// The span of a call, as RPC's conventions have it. A method that no call has shown to be there has no name yet.
+/// The span of a call, as RPC's conventions have it. A method that no call has shown to be there
+/// has no name yet.
 pub(super) fn of_grpc(recording: &Recording, request: &RequestInfo<'_>, headers: &Headers<'_>, beginning: &Beginning) -> RequestSpan {
     let (method, (host, port)) = (beginning.route.as_deref().unwrap_or_default(), host(request, headers));
     let is_known = recording.core.rpc_methods.has(method);
@@ -68,7 +71,9 @@ macro_rules! visited {
 }
 use visited;
 
-/// Opens a span of which nobody else is told: its fields are written at once, each by the function before its value. To visit them is most of what the span costs. (With `tracing`'s feature `log-always` it is logged without them.)
+/// Opens a span of which nobody else is told: its fields are written at once, each by the function
+/// before its value. To visit them is most of what the span costs. (With `tracing`'s feature
+/// `log-always` it is logged without them.)
 macro_rules! written {
     ($core:expr; $($($name:ident).+ = $write:ident($value:expr)),+ $(,)?) => {
         if $core.writes_requests(&[$(stringify!($($name).+)),+]) {

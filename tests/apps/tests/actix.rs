@@ -1,4 +1,5 @@
-//! A shop on actix-web 4.18, with `crumbtrail::actix_web::Middleware` outermost, over real connections: what arrives of its failures, and what its clients are told. Report 14.10.
+//! A shop on actix-web 4.18, with `crumbtrail::actix_web::Middleware` outermost, over real
+//! connections: what arrives of its failures, and what its clients are told. Report 14.10.
 
 #[path = "../../support/mod.rs"]
 mod support;

@@ -1,4 +1,6 @@
-//! A global `EnvFilter`, as the templates of axum have it, with `telemetry.layer()` and `ServerLayer` added: what is filtered for the text output is not taken from the request. (tracing-subscriber 0.3, axum 0.8.)
+//! A global `EnvFilter`, as the templates of axum have it, with `telemetry.layer()` and
+//! `ServerLayer` added: what is filtered for the text output is not taken from the request.
+//! (tracing-subscriber 0.3, axum 0.8.)
 
 #[path = "../../support/mod.rs"]
 mod support;

@@ -1,4 +1,5 @@
-//! A paste service on axum 0.8 with SQLite behind `spawn_blocking`, its errors in one enumeration, and tower-http's timeout: what arrives of each way to fail. (rusqlite 0.40, thiserror 2.)
+//! A paste service on axum 0.8 with SQLite behind `spawn_blocking`, its errors in one enumeration,
+//! and tower-http's timeout: what arrives of each way to fail. (rusqlite 0.40, thiserror 2.)
 
 #[path = "../../support/mod.rs"]
 mod support;

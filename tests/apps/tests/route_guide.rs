@@ -1,4 +1,5 @@
-//! tonic's route guide: the four kinds of calls, by the official client and server, with the failures that such a service has while it streams. (tonic 0.14.)
+//! tonic's route guide: the four kinds of calls, by the official client and server, with the
+//! failures that such a service has while it streams. (tonic 0.14.)
 
 #[path = "../../support/mod.rs"]
 mod support;

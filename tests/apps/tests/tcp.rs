@@ -1,4 +1,6 @@
-//! A key-value server on bare tokio, as small Redis servers are: a task for each connection, a span for each command, a shutdown by `select!`. No framework says where a request begins; the spans do.
+//! A key-value server on bare tokio, as small Redis servers are: a task for each connection, a span
+//! for each command, a shutdown by `select!`. No framework says where a request begins; the spans
+//! do.
 
 #[path = "../../support/mod.rs"]
 mod support;

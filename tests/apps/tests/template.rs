@@ -1,4 +1,5 @@
-//! A service from one of axum's templates becomes observable by the lines of the README, and by nothing else.
+//! A service from one of axum's templates becomes observable by the lines of the README, and by
+//! nothing else.
 
 #[path = "../../support/mod.rs"]
 mod support;

@@ -1,4 +1,5 @@
-//! tower-http's `TraceLayer`, versions 0.6 and 0.7, inside and outside of `ServerLayer`, with and without its spans: a request has one story.
+//! tower-http's `TraceLayer`, versions 0.6 and 0.7, inside and outside of `ServerLayer`, with and
+//! without its spans: a request has one story.
 
 #[path = "../../support/mod.rs"]
 mod support;

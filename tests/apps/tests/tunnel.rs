@@ -1,4 +1,6 @@
-//! A tunnel as command-line tools are that carry local ports to a public host: anyhow throughout, a span for each connection, failures of connections as warnings that the log's reader is to see and the one on call is not; until a route says otherwise. (anyhow 1, tokio 1.)
+//! A tunnel as command-line tools are that carry local ports to a public host: anyhow throughout, a
+//! span for each connection, failures of connections as warnings that the log's reader is to see
+//! and the one on call is not; until a route says otherwise. (anyhow 1, tokio 1.)
 
 #[path = "../../support/mod.rs"]
 mod support;
@@ -16,7 +18,8 @@ use tokio::{
 };
 use tracing::{Instrument as _, info, info_span, instrument, warn};
 
-/// The public end: each control connection says a secret and which port it carries, and gets what comes to a port of ours.
+/// The public end: each control connection says a secret and which port it carries, and gets what
+/// comes to a port of ours.
 async fn serve(control: TcpListener) {
     loop {
         let Ok((stream, address)) = control.accept().await else { return };
@@ -72,7 +75,8 @@ async fn say(address: SocketAddr, words: String) -> String {
     answer
 }
 
-/// A connection that works, one with a wrong secret, one to a port where nobody is, one that says nothing.
+/// A connection that works, one with a wrong secret, one to a port where nobody is, one that says
+/// nothing.
 fn tunnelled(pipeline: &Pipeline) -> Received {
     pipeline.run(|| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");

@@ -1,4 +1,5 @@
-//! A program of a package with a library, in a workspace: everything that is built from its sources is the service's own, and nothing else is.
+//! A program of a package with a library, in a workspace: everything that is built from its sources
+//! is the service's own, and nothing else is.
 
 #[path = "../../support/mod.rs"]
 mod support;

@@ -1,4 +1,5 @@
-//! Calls of databases among the breadcrumbs of an exception: what each client says of its own accord, and the few lines that make the others speak. Report 14.10.
+//! Calls of databases among the breadcrumbs of an exception: what each client says of its own
+//! accord, and the few lines that make the others speak. Report 14.10.
 
 use crumbtrail::testing::{self, Collected};
 use tracing::{Instrument as _, error, info_span};
@@ -10,7 +11,8 @@ fn crumbs(collected: &Collected) -> Vec<(String, String)> {
     exceptions[0].breadcrumbs().iter().map(|crumb| (crumb.category().to_owned(), crumb.message().to_owned())).collect()
 }
 
-/// sqlx 0.9: an event for each query, at DEBUG, with the target `sqlx::query`. Without the values that are bound.
+/// sqlx 0.9: an event for each query, at DEBUG, with the target `sqlx::query`. Without the values
+/// that are bound.
 #[test]
 fn sqlx_leaves_its_queries() {
     use sqlx::Connection as _;

@@ -1,4 +1,5 @@
-//! The spool: processes that die at every step of writing it, damaged files, directories that are full, hostile or not there.
+//! The spool: processes that die at every step of writing it, damaged files, directories that are
+//! full, hostile or not there.
 
 use std::{
     fs,
@@ -17,7 +18,8 @@ use super::{
     world::{self, World, balanced, conserved, exceptions, number},
 };
 
-/// Every named step of writing, and how often it is passed before the end comes: early, and in the middle of work.
+/// Every named step of writing, and how often it is passed before the end comes: early, and in the
+/// middle of work.
 const STEPS: [&str; 12] = [
     "spool::run::create",
     "spool::run::locked",
@@ -57,7 +59,8 @@ pub fn cases() -> Vec<Case> {
     cases
 }
 
-/// Killed at a step, while its receiver is away. What the program knew to be written, and every panic whose hook had returned, is delivered by the next one.
+/// Killed at a step, while its receiver is away. What the program knew to be written, and every
+/// panic whose hook had returned, is delivered by the next one.
 fn killed_at(step: &'static str) -> String {
     let is_first = ["::run::", "segment::", "adopt"].iter().any(|part| step.contains(part));
     let needs_receiver = ["settle", "remove"].iter().any(|part| step.contains(part));
@@ -285,7 +288,8 @@ fn shared() -> String {
     "100 exceptions of ten dead processes, each taken over once".to_owned()
 }
 
-/// A service that died sixty times in an outage: what it left takes no descriptors from the next life.
+/// A service that died sixty times in an outage: what it left takes no descriptors from the next
+/// life.
 fn many_dead() -> String {
     let world = World::new("http");
     leave_exceptions(&world, 3);

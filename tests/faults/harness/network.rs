@@ -1,4 +1,5 @@
-//! What receivers answer and networks do, both transports: what is tried again, what is not, and that nothing is lost uncounted.
+//! What receivers answer and networks do, both transports: what is tried again, what is not, and
+//! that nothing is lost uncounted.
 
 use std::{
     collections::BTreeMap,
@@ -98,7 +99,8 @@ fn at_first(count: usize, answer: impl Fn(&Arrival) -> Answer + Send + Sync + 's
     }
 }
 
-/// A refusal that is worth another try is tried again and delivered; any other is counted, and not repeated for ever.
+/// A refusal that is worth another try is tried again and delivered; any other is counted, and not
+/// repeated for ever.
 fn refusal(transport: &'static str, answer: Answer, retried: bool) -> String {
     let world = World::new(transport);
     if retried {
@@ -313,7 +315,8 @@ fn slow(transport: &'static str) -> String {
     "lost 0 of 1,500, each once".to_owned()
 }
 
-/// It is not read to the end, and the request not sent again. Over HTTP the status has said that it was taken; over gRPC that would have come behind.
+/// It is not read to the end, and the request not sent again. Over HTTP the status has said that it
+/// was taken; over gRPC that would have come behind.
 fn large_answer(transport: &'static str) -> String {
     let world = World::new(transport);
     world.receiver.answer_by(|_| Answer::Partial { rejected: 0, message: "x".repeat(5 << 20) });

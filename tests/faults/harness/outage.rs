@@ -1,4 +1,5 @@
-//! A minute without a receiver, beside the stock pipeline in the same minute; and the end of a program whose receiver is dead.
+//! A minute without a receiver, beside the stock pipeline in the same minute; and the end of a
+//! program whose receiver is dead.
 
 use std::time::{Duration, Instant};
 
@@ -28,7 +29,8 @@ pub fn cases() -> Vec<Case> {
     cases
 }
 
-/// Exceptions at a steady rate, one minute of it without a receiver: all of them arrive, soon after its return.
+/// Exceptions at a steady rate, one minute of it without a receiver: all of them arrive, soon after
+/// its return.
 fn outage(transport: &'static str, mode: Mode) -> String {
     let world = World::new(transport);
     let mut program = Program::start(&world.setup());

@@ -228,7 +228,8 @@ fn closed_descriptors() -> String {
     "nothing recorded went to the file that took the numbers".to_owned()
 }
 
-/// No file can be opened: the hook writes to the one that is; when there are files again, all is delivered.
+/// No file can be opened: the hook writes to the one that is; when there are files again, all is
+/// delivered.
 fn out_of_files() -> String {
     let world = World::new("http");
     let mut program = Program::start(&world.spooling());

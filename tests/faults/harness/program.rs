@@ -1,4 +1,5 @@
-//! The program under test: a small service that does what its standard input says, and uses the public API only. Its twin does the same with the stock exporters.
+//! The program under test: a small service that does what its standard input says, and uses the
+//! public API only. Its twin does the same with the stock exporters.
 
 use std::{
     io::{BufRead as _, Write as _},

@@ -28,7 +28,8 @@ pub fn is_long() -> bool {
     std::env::var("CRUMBTRAIL_FAULTS").is_ok_and(|value| value == "long")
 }
 
-/// For a case that this machine cannot show. With `CRUMBTRAIL_REQUIRE_TOOLS` a tool may not be missing.
+/// For a case that this machine cannot show. With `CRUMBTRAIL_REQUIRE_TOOLS` a tool may not be
+/// missing.
 pub fn skipped(why: &str, is_a_tool: bool) -> String {
     assert!(!is_a_tool || std::env::var_os("CRUMBTRAIL_REQUIRE_TOOLS").is_none(), "{why}");
     format!("*** SKIPPED: {why} ***")

@@ -1,4 +1,5 @@
-//! Secrets that were planted are in no output and no file; a receiver that cannot prove who it is gets nothing.
+//! Secrets that were planted are in no output and no file; a receiver that cannot prove who it is
+//! gets nothing.
 
 use crumbtrail_receiver::{
     Mode,

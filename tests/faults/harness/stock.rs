@@ -1,4 +1,5 @@
-//! The stock pipeline, as its documentation sets it up: tracing-opentelemetry, opentelemetry-appender-tracing, opentelemetry-otlp with batch processors.
+//! The stock pipeline, as its documentation sets it up: tracing-opentelemetry,
+//! opentelemetry-appender-tracing, opentelemetry-otlp with batch processors.
 
 use std::time::Duration;
 

@@ -64,7 +64,8 @@ impl World {
         self.proxy.set(mode);
     }
 
-    /// A program that comes after: it takes over what an earlier one left, and delivers it. Returns its stats.
+    /// A program that comes after: it takes over what an earlier one left, and delivers it. Returns
+    /// its stats.
     pub fn successor(&self) -> Value {
         self.set(Mode::Pass);
         let mut next = Program::start(&self.spooling());
@@ -106,7 +107,8 @@ pub fn until(mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// The program's books, once they are so. On a busy machine the last entries may follow the answer to a flush or a shutdown.
+/// The program's books, once they are so. On a busy machine the last entries may follow the answer
+/// to a flush or a shutdown.
 pub fn balanced(program: &mut Program, emitted: &[(&str, u64)]) -> Value {
     books(program, emitted).unwrap_or_else(|why| panic!("{why}"))
 }

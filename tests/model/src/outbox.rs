@@ -69,7 +69,8 @@ fn an_empty_ring_begins_anew_under_a_consumers_eyes() {
     });
 }
 
-/// Records of two words, taken one at a time: what is looked at to find where one ends is not being written.
+/// Records of two words, taken one at a time: what is looked at to find where one ends is not being
+/// written.
 #[test]
 fn some_are_taken_whole_while_others_come() {
     loom::model(|| {
@@ -105,7 +106,8 @@ fn pushed_beside_one_who_gives_back(ring: SpscRing, lengths: &[usize]) {
     assert_eq!(words(&ring, consumer.join().unwrap()), pushed);
 }
 
-/// Parts of one word: a part that is not at hand any more belongs to a record that is not there yet.
+/// Parts of one word: a part that is not at hand any more belongs to a record that is not there
+/// yet.
 #[test]
 fn a_record_of_two_parts_is_not_given_back_unread() {
     loom::model(|| pushed_beside_one_who_gives_back(SpscRing::new(4), &[2, 2]));

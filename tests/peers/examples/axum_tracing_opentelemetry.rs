@@ -1,7 +1,9 @@
-//! A service on axum-tracing-opentelemetry, with crumbtrail as its only layer: that crate's middleware opens the spans and
-//! takes the caller's trace over, crumbtrail exports them, and its exceptions have the trail.
+//! A service on axum-tracing-opentelemetry, with crumbtrail as its only layer: that crate's
+//! middleware opens the spans and takes the caller's trace over, crumbtrail exports them, and its
+//! exceptions have the trail.
 //!
-//! `cargo run -p crumbtrail-peers --example axum_tracing_opentelemetry` calls itself once and prints what it sent.
+//! `cargo run -p crumbtrail-peers --example axum_tracing_opentelemetry` calls itself once and
+//! prints what it sent.
 
 use axum::{Router, body::Body, http::Request, routing::get};
 use axum_tracing_opentelemetry::middleware::{OtelAxumLayer, OtelInResponseLayer};

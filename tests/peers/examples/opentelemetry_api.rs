@@ -1,5 +1,5 @@
-//! A library that knows OpenTelemetry's tracing API alone, in a service on `tracing`: its spans join the request's trace and
-//! go the same way.
+//! A library that knows OpenTelemetry's tracing API alone, in a service on `tracing`: its spans
+//! join the request's trace and go the same way.
 //!
 //! `cargo run -p crumbtrail-peers --example opentelemetry_api` prints what it sent.
 

@@ -1,5 +1,5 @@
-//! A service that keeps its traces in tracing-opentelemetry and the SDK, and takes exceptions and breadcrumbs from crumbtrail:
-//! the ids are those of its own pipeline.
+//! A service that keeps its traces in tracing-opentelemetry and the SDK, and takes exceptions and
+//! breadcrumbs from crumbtrail: the ids are those of its own pipeline.
 //!
 //! `cargo run -p crumbtrail-peers --example own_pipeline` prints both ids.
 

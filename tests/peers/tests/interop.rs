@@ -1,4 +1,5 @@
-//! Crates that know nothing of crumbtrail, with crumbtrail installed: ids agree, traces go through, nothing comes twice.
+//! Crates that know nothing of crumbtrail, with crumbtrail installed: ids agree, traces go through,
+//! nothing comes twice.
 
 use std::{sync::OnceLock, time::Duration};
 

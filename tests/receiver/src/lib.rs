@@ -1,6 +1,9 @@
-//! An OTLP receiver on loopback: HTTP with protobuf or JSON, and gRPC; all three signals; gzip and zstd. Keeps what arrives and lets a test or an example look at it. It can be told how to answer; a [`Proxy`] before it misbehaves as networks do.
+//! An OTLP receiver on loopback: HTTP with protobuf or JSON, and gRPC; all three signals; gzip and
+//! zstd. Keeps what arrives and lets a test or an example look at it. It can be told how to answer;
+//! a [`Proxy`] before it misbehaves as networks do.
 //!
-//! Its own threads, its own runtime: it works beside whatever the code under test does to its runtime.
+//! Its own threads, its own runtime: it works beside whatever the code under test does to its
+//! runtime.
 
 mod peer;
 #[cfg(feature = "proxy")]

@@ -12,7 +12,8 @@ pub enum Peer {
 }
 
 impl Peer {
-    /// Where its binary is: what its variable says, else the newest in the cache. `None`, loudly, if there is none.
+    /// Where its binary is: what its variable says, else the newest in the cache. `None`, loudly,
+    /// if there is none.
     ///
     /// # Panics
     /// There is none, and `CRUMBTRAIL_REQUIRE_COLLECTOR` is set.

@@ -1,4 +1,5 @@
-//! A TCP proxy that behaves as bad networks and sick receivers do, and as they do when they recover. With a certificate it also ends TLS.
+//! A TCP proxy that behaves as bad networks and sick receivers do, and as they do when they
+//! recover. With a certificate it also ends TLS.
 
 use std::{
     net::SocketAddr,
@@ -31,7 +32,8 @@ pub enum Mode {
     ResetInBody,
     /// The request arrives; instead of an answer the connection ends.
     CloseBeforeAnswer,
-    /// The request arrives; its connection is closed towards the sender only, and stays open the other way.
+    /// The request arrives; its connection is closed towards the sender only, and stays open the
+    /// other way.
     HalfClose,
 }
 
@@ -102,7 +104,8 @@ fn bound(address: SocketAddr) -> std::io::Result<TcpSocket> {
     Ok(socket)
 }
 
-/// Keeps the port while nobody listens: the next proxy would take it for free, and be sent what is this one's.
+/// Keeps the port while nobody listens: the next proxy would take it for free, and be sent what is
+/// this one's.
 fn hold_port(address: SocketAddr) -> std::io::Result<TcpSocket> {
     let socket = bound(address)?;
     // From now on nobody may share it.

@@ -1,4 +1,5 @@
-//! Boots, makes a TLS client as programs do, and gets an exception through TLS to a receiver that it is itself. Report 14.9.
+//! Boots, makes a TLS client as programs do, and gets an exception through TLS to a receiver that
+//! it is itself. Report 14.9.
 //!
 //! `cargo run --manifest-path tests/tls/Cargo.toml --features ring` (or `aws-lc`, or both).
 
@@ -25,7 +26,8 @@ fn main() {
     receive();
 }
 
-/// What a program does at its start. rustls panics here where it cannot tell which cryptography is meant.
+/// What a program does at its start. rustls panics here where it cannot tell which cryptography is
+/// meant.
 fn program() {
     #[cfg(all(feature = "ring", feature = "aws-lc"))]
     rustls::crypto::ring::default_provider().install_default().expect("nobody else has installed one");

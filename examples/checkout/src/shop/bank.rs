@@ -1,4 +1,5 @@
-//! The bank, behind gRPC. (What `tonic-build` would generate is written by hand, so that the example needs no `protoc`.)
+//! The bank, behind gRPC. (What `tonic-build` would generate is written by hand, so that the
+//! example needs no `protoc`.)
 
 use std::{
     convert::Infallible,

@@ -1,4 +1,5 @@
-//! The services. `checkout` keeps stock and orders in SQLite and asks `payment` over HTTP, which asks the bank over gRPC; all report to the same crumbtrail.
+//! The services. `checkout` keeps stock and orders in SQLite and asks `payment` over HTTP, which
+//! asks the bank over gRPC; all report to the same crumbtrail.
 
 mod bank;
 mod checkout;

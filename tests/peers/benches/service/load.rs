@@ -17,7 +17,8 @@ fn check(answer: &[u8]) {
     assert!(answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(answer));
 }
 
-/// Keeps every connection busy; how many answers there were. One thread, many connections: each has one request under way.
+/// Keeps every connection busy; how many answers there were. One thread, many connections: each has
+/// one request under way.
 pub(super) fn saturate(address: &str, duration: Duration) -> u64 {
     let (answers, over) = (AtomicU64::new(0), AtomicBool::new(false));
     std::thread::scope(|scope| {
@@ -43,7 +44,8 @@ pub(super) fn saturate(address: &str, duration: Duration) -> u64 {
     answers.into_inner()
 }
 
-/// So many requests a second, spread over the connections; each answer's time in nanoseconds, from when its request was sent. Who is late sends at once.
+/// So many requests a second, spread over the connections; each answer's time in nanoseconds, from
+/// when its request was sent. Who is late sends at once.
 pub(super) fn pace(address: &str, rate: u32, duration: Duration) -> Vec<u64> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let between = Duration::from_secs(1) / rate;

@@ -1,12 +1,19 @@
-//! What the middleware costs a real service, beside tower-http's `TraceLayer` with the stock OpenTelemetry pair, and axum-tracing-opentelemetry with the same: in one run, by turns. Everything is exported over OTLP/HTTP to a receiver that counts and says thanks.
+//! What the middleware costs a real service, beside tower-http's `TraceLayer` with the stock
+//! OpenTelemetry pair, and axum-tracing-opentelemetry with the same: in one run, by turns.
+//! Everything is exported over OTLP/HTTP to a receiver that counts and says thanks.
 //!
 //! `cargo bench --bench service` prints three tables and writes `target/bench/service.json`:
 //!
-//! - *Per request*: thread CPU of the caller, requests called one after the other without a network. The cost is what a contender takes more than the bare service.
-//! - *Saturated*: a hello-world axum service in a process of its own, one runtime thread, under a load generator on loopback. Requests a second; CPU of the whole process for each; records that arrived for each second of it; and of ours how many were left out (counted by it; the stock pair does not say). The share of the bare service's requests is the median of the rounds' shares. `crumbtrail_hundredth` has `with_worker_share(0.01)`.
-//! - *Paced*: so many requests a second, in [situations](paced) in which processors are short or are not:
-//!   CPU, latency, and what was lost and why; and one in which a receiver takes half of what is recorded.
-//!   `-- --paced` prints these only.
+//! - *Per request*: thread CPU of the caller, requests called one after the other without a
+//!   network. The cost is what a contender takes more than the bare service.
+//! - *Saturated*: a hello-world axum service in a process of its own, one runtime thread, under a
+//!   load generator on loopback. Requests a second; CPU of the whole process for each; records that
+//!   arrived for each second of it; and of ours how many were left out (counted by it; the stock
+//!   pair does not say). The share of the bare service's requests is the median of the rounds'
+//!   shares. `crumbtrail_hundredth` has `with_worker_share(0.01)`.
+//! - *Paced*: so many requests a second, in [situations](paced) in which processors are short or
+//!   are not: CPU, latency, and what was lost and why; and one in which a receiver takes half of
+//!   what is recorded. `-- --paced` prints these only.
 //!
 //! Every request has two nested spans and three INFO events besides what the middleware makes.
 
@@ -37,7 +44,8 @@ const ROUNDS: usize = 7;
 const LOAD: Duration = Duration::from_millis(2_500);
 /// Requests that are called in a row: their spans and logs fit into the queues of the stock pair.
 const BATCH: usize = 600;
-/// Requests at the start of a batch that are not measured: the thread has just slept, and its caches are cold.
+/// Requests at the start of a batch that are not measured: the thread has just slept, and its
+/// caches are cold.
 const LEAD: usize = 50;
 
 #[derive(Serialize)]
@@ -52,7 +60,8 @@ struct Report {
 #[derive(Clone, Copy, Serialize)]
 struct Saturated {
     requests_per_second: f64,
-    /// Of the bare service's of the same round: a machine that others share has minutes in which everything is slower.
+    /// Of the bare service's of the same round: a machine that others share has minutes in which
+    /// everything is slower.
     share: f64,
     process_us_per_request: f64,
     /// Records that arrived, for each second of the process's CPU time.
@@ -196,7 +205,8 @@ async fn hello(Path(name): Path<String>) -> String {
     .await
 }
 
-/// OpenTelemetry's own pair: spans by tracing-opentelemetry, logs by the appender, both in batches over OTLP/HTTP.
+/// OpenTelemetry's own pair: spans by tracing-opentelemetry, logs by the appender, both in batches
+/// over OTLP/HTTP.
 fn stock() -> Kept {
     use opentelemetry::trace::TracerProvider as _;
     use opentelemetry_sdk::{logs::SdkLoggerProvider, trace::SdkTracerProvider};
@@ -258,7 +268,8 @@ fn serve(contender: &str) {
     runtime.block_on(async { axum::serve(listener, router).await }).expect("served");
 }
 
-/// On a thread of its own, says how the process is whenever it is asked, and ends it when nobody asks any more.
+/// On a thread of its own, says how the process is whenever it is asked, and ends it when nobody
+/// asks any more.
 fn answer(telemetry: Kept) {
     std::thread::spawn(move || {
         for _ in std::io::stdin().lines() {

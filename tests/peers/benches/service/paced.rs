@@ -1,4 +1,5 @@
-//! So many requests a second where processors are idle, short or rationed: nothing may be lost as long as it can be carried, and requests are to be answered as fast as without.
+//! So many requests a second where processors are idle, short or rationed: nothing may be lost as
+//! long as it can be carried, and requests are to be answered as fast as without.
 
 use std::{
     path::PathBuf,
@@ -27,7 +28,8 @@ struct Situation {
     gzip: bool,
     /// So many records a second are all that the receiver takes.
     receiver: Option<u32>,
-    /// No service: a batch job of so many threads that log so many lines together; as many as they can, if the rate is 0.
+    /// No service: a batch job of so many threads that log so many lines together; as many as they
+    /// can, if the rate is 0.
     batch: u32,
 }
 

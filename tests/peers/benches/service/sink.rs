@@ -1,4 +1,5 @@
-//! A receiver that counts records and says thanks. It reads no further than it must for that: what it takes of the machine is not the contenders'.
+//! A receiver that counts records and says thanks. It reads no further than it must for that: what
+//! it takes of the machine is not the contenders'.
 
 use std::{
     sync::{
@@ -68,7 +69,8 @@ impl Sink {
     }
 }
 
-/// A request has its resources as field 1, those their scopes as field 2, those their records as field 2.
+/// A request has its resources as field 1, those their scopes as field 2, those their records as
+/// field 2.
 fn count(mut message: Bytes, depth: u32) -> u64 {
     let mut found = 0;
     while message.has_remaining() {
