@@ -72,7 +72,7 @@ impl FlushError {
         self.undelivered
     }
 
-    /// What became of the others.
+    /// The account of what became of the other records.
     pub fn report(&self) -> FlushReport {
         self.report
     }

@@ -298,12 +298,12 @@ impl RecordStats {
         self.accepted
     }
 
-    /// Of those accepted: records that another process had spooled and could not deliver.
+    /// The number of accepted records that another process had spooled and could not deliver.
     pub fn recovered(&self) -> u64 {
         self.recovered
     }
 
-    /// Records a receiver acknowledged.
+    /// The number of records that a receiver has acknowledged.
     pub fn delivered(&self) -> u64 {
         self.delivered
     }

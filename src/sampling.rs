@@ -29,12 +29,12 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    /// Every trace (`always_on`).
+    /// A sampler that exports every trace (`always_on`).
     pub fn always_on() -> Self {
         Self { threshold: u64::MAX, parent_based: false, remote_limit: REMOTE_LIMIT, keeps_errors: false, slow: u64::MAX }
     }
 
-    /// No trace (`always_off`).
+    /// A sampler that exports no trace (`always_off`).
     pub fn always_off() -> Self {
         Self { threshold: 0, ..Self::always_on() }
     }
@@ -97,8 +97,8 @@ impl Sampler {
         Self { keeps_errors: true, ..self }
     }
 
-    /// The same for traces whose root span, here, takes at least so long (`crumbtrail.kept` =
-    /// `slow`). Decided when the root ends.
+    /// Keeps this process's part of traces whose root span, here, takes at least so long
+    /// (`crumbtrail.kept` = `slow`). Decided when the root ends.
     #[must_use]
     pub fn keep_slower_than(self, duration: Duration) -> Self {
         Self { slow: u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX), ..self }

@@ -27,7 +27,7 @@ impl ServiceInfo {
         self
     }
 
-    /// The release (`service.version`).
+    /// Sets the release (`service.version`).
     #[must_use]
     pub fn with_version(mut self, version: impl Into<String>) -> Self {
         self.version = Some(version.into());

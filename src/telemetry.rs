@@ -291,7 +291,7 @@ impl TelemetryGuard {
         Self { telemetry }
     }
 
-    /// The telemetry it guards.
+    /// The telemetry that this guard keeps running.
     pub fn telemetry(&self) -> &Telemetry {
         &self.telemetry
     }

@@ -69,7 +69,7 @@ type UserHook = dyn Fn(&ServiceRequest) -> Option<User> + Send + Sync;
 type ErrorType = fn(&ActixError) -> Option<&(dyn Error + 'static)>;
 
 impl Middleware {
-    /// With the defaults.
+    /// A layer with the defaults.
     pub fn new() -> Self {
         Self::default()
     }
@@ -109,7 +109,7 @@ impl Middleware {
         self.with(|config| config.server.headers.extend(names))
     }
 
-    /// Who a request is for, told from its head. Authentication that runs further in calls
+    /// Tells who a request is for, from its head. Authentication that runs further in calls
     /// [`set_user`](crate::set_user) instead.
     #[must_use]
     pub fn with_user(self, user: impl Fn(&ServiceRequest) -> Option<User> + Send + Sync + 'static) -> Self {

@@ -97,36 +97,37 @@ impl Breadcrumb {
         }
     }
 
-    /// Another level.
+    /// Sets the breadcrumb's level; `INFO` by default.
     #[must_use]
     pub fn with_level(mut self, level: Level) -> Self {
         self.level = level;
         self
     }
 
-    /// A datum. At most 32; a later value of a key replaces an earlier one.
+    /// Adds a value to the breadcrumb under a key. At most 32; a later value of a key replaces an
+    /// earlier one.
     #[must_use]
     pub fn with_data(mut self, key: impl Into<String>, value: impl Into<AttributeValue>) -> Self {
         self.set_data(key, value);
         self
     }
 
-    /// When it happened.
+    /// The time at which it happened.
     pub fn time(&self) -> SystemTime {
         SystemTime::UNIX_EPOCH + Duration::from_nanos(self.time)
     }
 
-    /// What kind of thing happened.
+    /// The kind of thing that happened: `log`, `http`, `exception`, or one of your own.
     pub fn category(&self) -> &str {
         &self.category
     }
 
-    /// How much it matters.
+    /// The breadcrumb's level.
     pub fn level(&self) -> Level {
         self.level
     }
 
-    /// What happened.
+    /// The breadcrumb's message.
     pub fn message(&self) -> &str {
         &self.message
     }
@@ -141,12 +142,12 @@ impl Breadcrumb {
         self.data.iter().find(|(known, _)| known == key).map(|(_, value)| value)
     }
 
-    /// Another message.
+    /// Replaces the message.
     pub fn set_message(&mut self, message: impl Into<String>) {
         self.message = message.into();
     }
 
-    /// Another datum.
+    /// Sets a value of the breadcrumb, or replaces it.
     pub fn set_data(&mut self, key: impl Into<String>, value: impl Into<AttributeValue>) {
         let (key, value) = (key.into(), value.into());
         let has_room = self.data.len() < 32;
@@ -157,7 +158,7 @@ impl Breadcrumb {
         }
     }
 
-    /// Takes a datum out.
+    /// Removes a value from the breadcrumb and returns it.
     pub fn remove_data(&mut self, key: &str) -> Option<AttributeValue> {
         let index = self.data.iter().position(|(known, _)| known == key)?;
         Some(self.data.remove(index).1)
@@ -216,7 +217,7 @@ impl Breadcrumbs {
         self.0.retain_mut(keep);
     }
 
-    /// Changes them in place.
+    /// Iterates over the breadcrumbs, to change them in place.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Breadcrumb> {
         self.0.iter_mut()
     }

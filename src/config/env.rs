@@ -36,7 +36,7 @@ use crate::{
 pub struct EnvVars(BTreeMap<String, OsString>);
 
 impl EnvVars {
-    /// Those of this process.
+    /// The environment variables of this process.
     pub fn of_process() -> Self {
         std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value))).collect()
     }
@@ -80,7 +80,7 @@ impl Warning {
         Self { variable: variable.to_owned(), problem: problem.to_owned() }
     }
 
-    /// The variable's name.
+    /// The name of the variable; of a file, the place in it.
     pub fn variable(&self) -> &str {
         &self.variable
     }

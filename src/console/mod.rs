@@ -67,12 +67,12 @@ impl Console {
         Self { when: When::Auto, format: None, stdout: false }
     }
 
-    /// Text, wherever it goes.
+    /// Text on the console, wherever it goes.
     pub const fn always() -> Self {
         Self { when: When::Always, ..Self::auto() }
     }
 
-    /// Nothing.
+    /// No console: nothing is printed.
     pub const fn off() -> Self {
         Self { when: When::Off, ..Self::auto() }
     }

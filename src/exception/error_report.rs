@@ -35,7 +35,7 @@ pub struct ErrorReport<'a, E: ?Sized> {
 }
 
 impl<'a, E: ?Sized> ErrorReport<'a, E> {
-    /// Of everything that [`capture`](crate::capture) takes.
+    /// A report of an error, of any kind that [`capture`](crate::capture) takes.
     pub fn new(error: &'a E) -> Self {
         Self { error, said: Said::default(), attachments: Vec::new(), backtrace: None }
     }

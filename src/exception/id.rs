@@ -25,7 +25,7 @@ impl ErrorId {
         Self((millis << 80) | (crate::random::random_id() & ((1 << 80) - 1)))
     }
 
-    /// The 16 bytes, big-endian.
+    /// The id as 16 bytes, big-endian.
     pub fn to_bytes(self) -> [u8; 16] {
         self.0.to_be_bytes()
     }

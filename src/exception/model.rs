@@ -63,12 +63,12 @@ pub struct Cause {
 }
 
 impl Cause {
-    /// Its type's path without generic arguments; `None` where that is not known.
+    /// The path of the error's type without generic arguments; `None` where that is not known.
     pub fn type_name(&self) -> Option<&str> {
         Some(self.type_name.as_str()).filter(|name| !name.is_empty())
     }
 
-    /// What its `Display` says.
+    /// The text of the error, as its `Display` shows it.
     pub fn message(&self) -> &str {
         &self.message
     }
@@ -80,17 +80,18 @@ impl Exception {
         self.id
     }
 
-    /// When it happened.
+    /// The time at which it happened.
     pub fn time(&self) -> SystemTime {
         SystemTime::UNIX_EPOCH + Duration::from_nanos(self.time)
     }
 
-    /// How it came about.
+    /// The way the exception came about: an event, a capture, a panic.
     pub fn mechanism(&self) -> Mechanism {
         self.mechanism
     }
 
-    /// How bad it is: the event's level, that of the [report](crate::ErrorReport), else ERROR.
+    /// The severity of the exception: the event's level, that of the [report](crate::ErrorReport),
+    /// else ERROR.
     pub fn level(&self) -> tracing_core::Level {
         self.level
     }
@@ -110,7 +111,7 @@ impl Exception {
         self.causes.first().and_then(Cause::type_name).unwrap_or("error")
     }
 
-    /// Another type.
+    /// Replaces the type's name.
     pub fn set_type_name(&mut self, name: impl Into<String>) {
         if let Some(first) = self.causes.first_mut() {
             (first.type_name, first.exact) = (name.into(), true);
@@ -122,14 +123,14 @@ impl Exception {
         self.causes.first().map_or("", Cause::message)
     }
 
-    /// Another message.
+    /// Replaces the message.
     pub fn set_message(&mut self, message: impl Into<String>) {
         if let Some(first) = self.causes.first_mut() {
             first.message = message.into();
         }
     }
 
-    /// What the event said besides the error.
+    /// The text of the event, besides the error.
     pub fn body(&self) -> Option<&str> {
         self.body.as_deref()
     }
@@ -158,27 +159,27 @@ impl Exception {
         &self.frames
     }
 
-    /// What led up to it, oldest first.
+    /// The breadcrumbs that led up to the exception, oldest first.
     pub fn breadcrumbs(&self) -> &Breadcrumbs {
         &self.breadcrumbs
     }
 
-    /// The same, to be changed.
+    /// The breadcrumbs, to be changed by a hook.
     pub fn breadcrumbs_mut(&mut self) -> &mut Breadcrumbs {
         &mut self.breadcrumbs
     }
 
-    /// Who was served.
+    /// The user who was served, if known.
     pub fn user(&self) -> Option<&User> {
         self.user.as_ref()
     }
 
-    /// Somebody else, or nobody.
+    /// Replaces the user of the exception, or removes it.
     pub fn set_user(&mut self, user: Option<User>) {
         self.user = user;
     }
 
-    /// The session (`session.id`).
+    /// The id of the session (`session.id`) the exception belongs to.
     pub fn session(&self) -> Option<&str> {
         self.session.as_deref()
     }
@@ -188,12 +189,12 @@ impl Exception {
         self.attributes.iter().find(|(known, _)| known == key).map(|(_, value)| value)
     }
 
-    /// All of them.
+    /// All attributes, by name.
     pub fn attributes(&self) -> impl Iterator<Item = (&str, &AttributeValue)> {
         self.attributes.iter().map(|(key, value)| (&**key, value))
     }
 
-    /// Sets one.
+    /// Sets an attribute, or replaces it.
     pub fn set_attribute(&mut self, key: impl Into<String>, value: impl Into<AttributeValue>) {
         let (key, value) = (key.into(), value.into());
         match self.attributes.iter_mut().find(|(known, _)| *known == key) {
@@ -202,7 +203,7 @@ impl Exception {
         }
     }
 
-    /// Takes one out.
+    /// Removes an attribute and returns it.
     pub fn remove_attribute(&mut self, key: &str) -> Option<AttributeValue> {
         let index = self.attributes.iter().position(|(known, _)| known == key)?;
         Some(self.attributes.remove(index).1)
@@ -254,7 +255,7 @@ impl Exception {
         self.wraps
     }
 
-    /// Of one that was reported outside of any span: trace and span id of the root span that had
+    /// Trace and span id of the root span that had
     /// just ended in the same task, in lower-case hex (`crumbtrail.preceding.trace_id`,
     /// `crumbtrail.preceding.span_id`). It may be that one's, or of what the task has begun since;
     /// so it has neither its user nor its breadcrumbs.
@@ -267,12 +268,12 @@ impl Exception {
         &self.target
     }
 
-    /// Where in the source it was raised: file and line.
+    /// The place in the source that raised it: file and line.
     pub fn location(&self) -> Option<(&str, u32)> {
         self.place.as_ref().map(|place| (&*place.file, place.line))
     }
 
-    /// The thread's name.
+    /// The name of the thread it happened on.
     pub fn thread_name(&self) -> Option<&str> {
         self.thread_name.as_deref()
     }
@@ -287,7 +288,7 @@ impl Exception {
         Some(self.ids.span).filter(|id| *id != 0)
     }
 
-    /// How many of its group were only counted since the group's last record.
+    /// The number of exceptions of its group that were only counted since the group's last record.
     pub fn suppressed(&self) -> u64 {
         self.suppressed
     }

@@ -22,7 +22,7 @@ pub struct FlagEvaluation {
 }
 
 impl FlagEvaluation {
-    /// `feature_flag.key`.
+    /// An evaluation of the flag with this key (`feature_flag.key`).
     pub fn new(key: impl Into<String>) -> Self {
         Self { key: key.into(), attributes: Vec::new() }
     }
@@ -33,7 +33,7 @@ impl FlagEvaluation {
         self.with(VARIANT, variant.into())
     }
 
-    /// `feature_flag.result.value`: the result itself.
+    /// Sets the result itself (`feature_flag.result.value`).
     #[must_use]
     pub fn with_value(self, value: impl Into<AttributeValue>) -> Self {
         self.with(VALUE, value.into())
@@ -46,7 +46,7 @@ impl FlagEvaluation {
         self.with(REASON, reason.into())
     }
 
-    /// `feature_flag.provider.name`.
+    /// Names the system that holds the flag (`feature_flag.provider.name`).
     #[must_use]
     pub fn with_provider(self, name: impl Into<String>) -> Self {
         self.with(PROVIDER, name.into())
@@ -58,19 +58,19 @@ impl FlagEvaluation {
         self.with(CONTEXT, id.into())
     }
 
-    /// `feature_flag.set.id`.
+    /// Names the set the flag belongs to (`feature_flag.set.id`).
     #[must_use]
     pub fn with_set(self, id: impl Into<String>) -> Self {
         self.with(SET, id.into())
     }
 
-    /// `feature_flag.version`.
+    /// Sets the version of the flag's rules (`feature_flag.version`).
     #[must_use]
     pub fn with_version(self, version: impl Into<String>) -> Self {
         self.with(VERSION, version.into())
     }
 
-    /// The flag's key.
+    /// The key of the feature flag (`feature_flag.key`).
     pub fn key(&self) -> &str {
         &self.key
     }
@@ -80,7 +80,7 @@ impl FlagEvaluation {
         self.get(VARIANT)?.as_str()
     }
 
-    /// The result.
+    /// The value the flag was evaluated to.
     pub fn value(&self) -> Option<&AttributeValue> {
         self.get(VALUE)
     }

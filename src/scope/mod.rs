@@ -129,9 +129,9 @@ impl Scope {
         Self { of: Of::Process }
     }
 
-    /// Who is served. Replaces whom an earlier call named. Exceptions always carry it; logs and
-    /// spans where [`Builder::with_user_on_logs`](crate::Builder::with_user_on_logs) and
-    /// [`with_user_on_spans`](crate::Builder::with_user_on_spans) says so.
+    /// Sets the user who is served. Replaces whom an earlier call named. Exceptions always carry
+    /// it; logs and spans where [`Builder::with_user_on_logs`](crate::Builder::with_user_on_logs)
+    /// and [`with_user_on_spans`](crate::Builder::with_user_on_spans) says so.
     pub fn set_user(&self, user: User) {
         let Some(core) = recording() else { return };
         // The program's own rules run here: under none of our locks.
@@ -139,7 +139,7 @@ impl Scope {
         self.change(&core, |data| (data.user, data.user_by_hand) = (Some(user), true));
     }
 
-    /// Nobody, or nobody known.
+    /// Says that nobody is served, or nobody who is known.
     pub fn clear_user(&self) {
         let Some(core) = recording() else { return };
         self.change(&core, |data| (data.user, data.user_by_hand) = (None, true));
@@ -153,7 +153,7 @@ impl Scope {
         self.change(&core, |data| data.set_tag(key, value));
     }
 
-    /// Takes a tag back.
+    /// Removes a tag from the request or the process.
     pub fn remove_tag(&self, key: &str) {
         let Some(core) = recording() else { return };
         let key = clean_key(&core.scrubber, key);
@@ -189,7 +189,7 @@ impl Scope {
         });
     }
 
-    /// The session (`session.id`).
+    /// Sets the session's id (`session.id`).
     pub fn set_session(&self, id: &str) {
         let Some(core) = recording() else { return };
         let session = clean(&core.scrubber, "session.id", id);

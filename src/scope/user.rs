@@ -20,7 +20,7 @@ pub struct User {
 }
 
 impl User {
-    /// `user.id`.
+    /// A user with this id (`user.id`).
     pub fn new(id: impl Into<String>) -> Self {
         Self::default().with("user.id", id.into())
     }
@@ -31,19 +31,19 @@ impl User {
         self.with("user.name", name.into())
     }
 
-    /// `user.email`. Not sent by default.
+    /// Sets the e-mail address (`user.email`). Not sent by default.
     #[must_use]
     pub fn with_email(self, email: impl Into<String>) -> Self {
         self.with("user.email", email.into())
     }
 
-    /// `user.full_name`. Not sent by default.
+    /// Sets the full name (`user.full_name`). Not sent by default.
     #[must_use]
     pub fn with_full_name(self, name: impl Into<String>) -> Self {
         self.with("user.full_name", name.into())
     }
 
-    /// `user.roles`.
+    /// Sets the roles (`user.roles`).
     #[must_use]
     pub fn with_roles<R: Into<String>>(self, roles: impl IntoIterator<Item = R>) -> Self {
         self.with("user.roles", roles.into_iter().map(Into::into).collect::<Vec<String>>())
@@ -55,7 +55,7 @@ impl User {
         self.with(&format!("user.{key}"), value)
     }
 
-    /// The id.
+    /// The error id, by which the record is found (`crumbtrail.error.id`).
     pub fn id(&self) -> Option<&str> {
         self.get("user.id")?.as_str()
     }

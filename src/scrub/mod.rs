@@ -83,7 +83,7 @@ impl fmt::Debug for Scrubber {
 }
 
 impl Scrubber {
-    /// One that takes out only what it is told to. For receivers that scrub, and for tests.
+    /// A scrubber that takes out only what it is told to. For receivers that scrub, and for tests.
     pub fn none() -> Self {
         Self { built_in: false, personal: true, ..Self::default() }
     }

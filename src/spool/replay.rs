@@ -18,7 +18,7 @@ pub struct Replayed {
 }
 
 impl Replayed {
-    /// Records passed on.
+    /// The number of records that were passed on.
     pub fn records(self) -> u64 {
         self.records
     }

@@ -48,12 +48,12 @@ impl Frame {
         self.file.as_deref()
     }
 
-    /// The line in it.
+    /// The line in the source file.
     pub fn line(&self) -> Option<u32> {
         self.line
     }
 
-    /// Whether it is the service's own code, see
+    /// Whether the frame is the service's own code, see
     /// [`Builder::with_own_crates`](crate::Builder::with_own_crates).
     pub fn is_own(&self) -> bool {
         self.in_app

@@ -42,7 +42,7 @@ impl Collected {
         text
     }
 
-    /// The same as JSON: `{"exceptions": […], "logs": […], "spans": […]}`.
+    /// Everything that was collected, as JSON: `{"exceptions": […], "logs": […], "spans": […]}`.
     pub fn to_json(&self) -> Json {
         let logs = self
             .logs

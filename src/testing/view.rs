@@ -44,7 +44,7 @@ impl Collected {
         }
     }
 
-    /// Nothing failed.
+    /// Asserts that nothing failed.
     ///
     /// # Panics
     /// Something did; the message shows it.
@@ -151,7 +151,7 @@ impl Log {
         &self.event_name
     }
 
-    /// `INFO`, `WARN`, …
+    /// The severity as text: `INFO`, `WARN`, …
     pub fn severity(&self) -> &str {
         &self.severity
     }
@@ -166,7 +166,7 @@ impl Log {
         find(&self.attributes, key)
     }
 
-    /// All fields.
+    /// All attributes of the log record.
     pub fn attributes(&self) -> impl Iterator<Item = (&str, &AttributeValue)> {
         self.attributes.iter().map(|(key, value)| (&**key, value))
     }
@@ -225,7 +225,7 @@ impl Span {
         }
     }
 
-    /// Its name.
+    /// The name of the item.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -240,12 +240,12 @@ impl Span {
         find(&self.attributes, key)
     }
 
-    /// All fields.
+    /// All attributes of the log record.
     pub fn attributes(&self) -> impl Iterator<Item = (&str, &AttributeValue)> {
         self.attributes.iter().map(|(key, value)| (&**key, value))
     }
 
-    /// What its status says, if that is Error.
+    /// The text of the span's status, if that is Error.
     pub fn failure(&self) -> Option<&str> {
         self.failure.as_deref()
     }
@@ -260,7 +260,7 @@ impl Span {
         self.trace_id
     }
 
-    /// Its own id.
+    /// The span's own id.
     pub fn span_id(&self) -> Option<u64> {
         self.span_id
     }
@@ -316,17 +316,17 @@ impl Metric {
         Self { name: metric.name, unit: metric.unit, points }
     }
 
-    /// Its name.
+    /// The name of the item.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Its unit (UCUM).
+    /// The unit of the metric (UCUM).
     pub fn unit(&self) -> &str {
         &self.unit
     }
 
-    /// Its time series.
+    /// The time series of the metric.
     pub fn points(&self) -> &[Point] {
         &self.points
     }

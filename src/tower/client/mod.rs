@@ -41,7 +41,7 @@ use super::body::ObservedBody;
 pub struct ClientLayer {}
 
 impl ClientLayer {
-    /// With the defaults.
+    /// A layer with the defaults.
     pub fn new() -> Self {
         Self::default()
     }

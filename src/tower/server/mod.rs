@@ -144,7 +144,7 @@ impl ServerLayer {
         self.with(|config| config.headers.extend(names))
     }
 
-    /// Who a request is for, told from its head. Authentication that runs further in calls
+    /// Tells who a request is for, from its head. Authentication that runs further in calls
     /// [`set_user`](crate::set_user) instead.
     ///
     /// ```

@@ -29,17 +29,17 @@ impl<'a> RequestInfo<'a> {
         Self { method, uri, version, headers: request.headers(), extensions: request.extensions() }
     }
 
-    /// Its method.
+    /// The method of the request.
     pub fn method(&self) -> &'a Method {
         self.method
     }
 
-    /// What it asks for.
+    /// The URI the request asks for.
     pub fn uri(&self) -> &'a Uri {
         self.uri
     }
 
-    /// All headers.
+    /// All headers of the request.
     pub fn headers(&self) -> &'a HeaderMap {
         self.headers
     }
@@ -49,7 +49,7 @@ impl<'a> RequestInfo<'a> {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// What other layers have found out.
+    /// The request's extensions, in which other layers leave what they have found out.
     pub fn extensions(&self) -> &'a Extensions {
         self.extensions
     }
