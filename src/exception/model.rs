@@ -255,10 +255,10 @@ impl Exception {
         self.wraps
     }
 
-    /// Trace and span id of the root span that had
-    /// just ended in the same task, in lower-case hex (`crumbtrail.preceding.trace_id`,
-    /// `crumbtrail.preceding.span_id`). It may be that one's, or of what the task has begun since;
-    /// so it has neither its user nor its breadcrumbs.
+    /// The root span that had just ended in the same task, for an exception that was reported
+    /// outside of any span: its trace id and span id, in lower-case hex
+    /// (`crumbtrail.preceding.trace_id`, `crumbtrail.preceding.span_id`). It may be that one's
+    /// error, or of what the task has begun since; so it has neither its user nor its breadcrumbs.
     pub fn preceding(&self) -> Option<(String, String)> {
         self.preceding.map(|ids| (format!("{:032x}", ids.trace), format!("{:016x}", ids.span)))
     }
