@@ -27,7 +27,7 @@ use std::{
 
 use crate::{
     lock::lock,
-    state::{Command, Core, Link, Settled},
+    state::{Command, Core, Flushed, WorkerLink},
     unwind::guarded,
 };
 
@@ -89,8 +89,8 @@ fn flush_all() {
 
 /// A flush that is under way, and until when it is waited for.
 struct LastFlush {
-    link: Arc<Link>,
-    settled: mpsc::Receiver<Settled>,
+    link: Arc<WorkerLink>,
+    flushed: mpsc::Receiver<Flushed>,
     is_ending: bool,
     deadline: Instant,
 }
@@ -99,7 +99,7 @@ impl LastFlush {
     fn wait(self) {
         while Instant::now() < self.deadline {
             let is_done =
-                if self.is_ending { self.link.has_ended() } else { !matches!(self.settled.try_recv(), Err(mpsc::TryRecvError::Empty)) };
+                if self.is_ending { self.link.has_ended() } else { !matches!(self.flushed.try_recv(), Err(mpsc::TryRecvError::Empty)) };
             if is_done {
                 return;
             }
@@ -123,9 +123,9 @@ impl Core {
             return None;
         }
         let deadline = Instant::now() + self.exit_timeout.min(Duration::from_secs(365 * 86_400));
-        let (reply, settled) = mpsc::sync_channel(1);
+        let (reply, flushed) = mpsc::sync_channel(1);
         // One that is ending without a shutdown, because every handle is gone, takes no commands.
         let is_ending = self.is_closed() || link.commands.send(Command::Flush { deadline, reply }).is_err();
-        Some(LastFlush { link: link.clone(), settled, is_ending, deadline })
+        Some(LastFlush { link: link.clone(), flushed, is_ending, deadline })
     }
 }

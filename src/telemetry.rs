@@ -26,7 +26,7 @@ use crate::{
     layer::{self, PerLayerFilter},
     ledger::{FlushReport, RecordKind, Stats},
     lock::lock,
-    state::{self, Command, Core, CrumbtrailLayer, Settled, SoleSubscriber},
+    state::{self, Command, Core, CrumbtrailLayer, Flushed, SoleSubscriber},
 };
 
 /// A handle to running telemetry: cheap to clone, all clones are one. From
@@ -92,7 +92,7 @@ impl Telemetry {
     /// # Ok::<(), crumbtrail::InitError>(())
     /// ```
     ///
-    /// Its filters filter what it sees and nothing else: other layers keep their own filters, in
+    /// Its filters concern what it sees and nothing else: other layers keep their own filters, in
     /// any order. (That takes tracing-subscriber's per-layer filters, which cost every span a
     /// little; a subscriber made by [`install`](crate::Builder::install) does without.)
     pub fn layer<S>(&self) -> impl Layer<S> + Send + Sync + use<S>
@@ -139,7 +139,7 @@ impl Telemetry {
         exception::panic::install_hook(&self.inner.core);
     }
 
-    /// Exchanges the filter of a filter while the service runs, see
+    /// Exchanges a filter while the service runs, see
     /// [`Builder::with_filter`](crate::Builder::with_filter): more breadcrumbs for an hour, say. It
     /// counts for what happens from now on, on every thread; spans that are open go on as they
     /// began. What was turned off by `OTEL_SDK_DISABLED` or `OTEL_LOGS_EXPORTER=none` stays off.
@@ -199,7 +199,7 @@ impl Telemetry {
         if self.inner.core.is_closed() {
             return Ok(FlushReport::default());
         }
-        self.settle(timeout, |deadline, reply| Command::Flush { deadline, reply }).1
+        self.ask(timeout, |deadline, reply| Command::Flush { deadline, reply }).1
     }
 
     /// As [`flush`](Self::flush), and then ends: nothing is recorded any more. What is not
@@ -210,7 +210,7 @@ impl Telemetry {
     /// Something was lost.
     pub fn shutdown(&self, timeout: Duration) -> Result<FlushReport, FlushError> {
         if state::is_own_thread() {
-            return self.settle(Duration::ZERO, |deadline, reply| Command::Shutdown { deadline, reply }).1;
+            return self.ask(Duration::ZERO, |deadline, reply| Command::Shutdown { deadline, reply }).1;
         }
         let link = self.inner.core.link_here();
         let worker = lock(&link.worker).take();
@@ -218,7 +218,7 @@ impl Telemetry {
         // First: what is recorded from now on is not recorded, rather than lost between the last look and the end.
         self.inner.core.close();
         self.inner.core.ends();
-        let (answered, outcome) = self.settle(timeout, |deadline, reply| Command::Shutdown { deadline, reply });
+        let (answered, outcome) = self.ask(timeout, |deadline, reply| Command::Shutdown { deadline, reply });
         // Only a worker that has answered is waited for: it has nothing left to do. One that hangs must not hang us.
         if answered {
             let _ = worker.join();
@@ -243,10 +243,10 @@ impl Telemetry {
     }
 
     /// Whether the worker has answered, and what.
-    fn settle(
+    fn ask(
         &self,
         timeout: Duration,
-        command: impl FnOnce(Instant, mpsc::SyncSender<Settled>) -> Command,
+        command: impl FnOnce(Instant, mpsc::SyncSender<Flushed>) -> Command,
     ) -> (bool, Result<FlushReport, FlushError>) {
         // A hook of the program's runs on the worker, which cannot wait for itself.
         if state::is_own_thread() {
@@ -257,13 +257,13 @@ impl Telemetry {
         let timeout = timeout.min(Duration::from_secs(365 * 86_400));
         let link = self.inner.core.link_here();
         let before = self.stats();
-        let (reply, settled) = mpsc::sync_channel(1);
+        let (reply, flushed) = mpsc::sync_channel(1);
         // The worker answers somewhat before the time is up: it has to count what is left, and to get a processor for it.
         let early = (timeout / 10).min(Duration::from_millis(100));
         let sent = link.commands.send(command(Instant::now() + timeout - early, reply));
-        let answer = sent.ok().and_then(|()| settled.recv_timeout(timeout + Duration::from_millis(150)).ok());
+        let answer = sent.ok().and_then(|()| flushed.recv_timeout(timeout + Duration::from_millis(150)).ok());
         let undelivered = match answer {
-            Some(settled) => settled.undelivered,
+            Some(flushed) => flushed.undelivered,
             None => RecordKind::ALL.iter().map(|signal| self.stats().of(*signal).pending()).sum::<u64>().max(1),
         };
         let report = FlushReport::between(&before, &self.stats());

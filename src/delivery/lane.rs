@@ -121,7 +121,7 @@ impl Lane {
         let ticket = match (fresh, earlier) {
             (Some(fresh), Some(earlier)) => {
                 // Only now: at no moment is there none.
-                earlier.settle();
+                earlier.acknowledge();
                 Some(fresh)
             }
             (Some(fresh), None) => {
@@ -141,7 +141,7 @@ impl Lane {
         let moved = moved.and_then(|body| self.to_disk(Entry { payload: &body, records, written: ticket.written() }, true));
         let ticket = match moved {
             Some(moved) => {
-                ticket.settle();
+                ticket.acknowledge();
                 moved
             }
             None => ticket,
@@ -191,7 +191,7 @@ impl Lane {
             accounted -= known;
             match parcel.ticket {
                 // Parts of a load go in order, so these are the parcels that were accounted for.
-                Some(ticket) if known == parcel.records => ticket.settle(),
+                Some(ticket) if known == parcel.records => ticket.acknowledge(),
                 // What is on disk is the next process's.
                 Some(_) => {}
                 None => {
@@ -216,7 +216,7 @@ impl Lane {
                 Outcome::Done => {
                     self.accounted.set(0);
                     let done = self.queue.borrow_mut().finish();
-                    done.into_iter().filter_map(|parcel| parcel.ticket).for_each(Ticket::settle);
+                    done.into_iter().filter_map(|parcel| parcel.ticket).for_each(Ticket::acknowledge);
                     self.progress.notify_one();
                 }
                 Outcome::Again => {}
@@ -280,7 +280,7 @@ impl Lane {
             self.host.ledger().spooled(self.signal, records);
             if let Err(ticket) = self.queue.borrow_mut().is_on_disk(sequence, ticket) {
                 self.host.ledger().unspooled(self.signal, records);
-                ticket.settle();
+                ticket.acknowledge();
             }
             from = sequence + 1;
         }
@@ -305,7 +305,7 @@ impl Lane {
     fn lose(&self, parcel: Parcel, reason: LossReason) {
         if let Some(ticket) = parcel.ticket {
             self.host.ledger().unspooled(self.signal, parcel.records);
-            ticket.settle();
+            ticket.acknowledge();
         }
         self.host.ledger().lost(self.signal, reason, parcel.records);
     }

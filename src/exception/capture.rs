@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     ErrorId, Mechanism, chain,
-    draft::{CATEGORY, Link, MAX_MESSAGE, Place, Said, bounded},
+    draft::{CATEGORY, CauseDraft, MAX_MESSAGE, Place, Said, bounded},
     echo,
     group::Fnv,
     raise::raise,
@@ -121,7 +121,7 @@ impl<E: Error> Capture<StdError> for E {
 #[doc(hidden)]
 #[derive(Default)]
 pub struct CaptureParts {
-    links: Vec<Link>,
+    links: Vec<CauseDraft>,
     /// What of the first message is the same every time.
     template: Option<String>,
     /// A fingerprint of the error's `Debug` text.
@@ -226,7 +226,7 @@ impl CaptureParts {
         let mut template = self.core.as_ref().filter(|_| self.links.is_empty()).and_then(|core| core.statics.begin());
         let message = bounded(format_args!("{shown}"), template.as_mut());
         self.template = template.map(Template::finish).or(self.template.take());
-        self.links.push(Link { address, message, ..Link::default() });
+        self.links.push(CauseDraft { address, message, ..CauseDraft::default() });
     }
 }
 
@@ -274,7 +274,7 @@ fn capture_as<Kind>(
         return id;
     }
     if parts.links.is_empty() {
-        parts.links.push(Link { message: PANICKED.to_owned(), ..Link::default() });
+        parts.links.push(CauseDraft { message: PANICKED.to_owned(), ..CauseDraft::default() });
     }
     let texts = parts.links.iter_mut().map(|link| &mut link.message).chain(&mut parts.attachments);
     for text in texts {

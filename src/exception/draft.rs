@@ -58,7 +58,7 @@ impl Mechanism {
 
 /// An error or one of its causes.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Link {
+pub(crate) struct CauseDraft {
     /// Empty: not known.
     pub(crate) type_name: String,
     /// The type is certain, not guessed.
@@ -67,7 +67,7 @@ pub(crate) struct Link {
     pub(crate) message: String,
 }
 
-impl Link {
+impl CauseDraft {
     /// One of which there is only a text.
     pub(super) fn of_text(text: &str) -> Self {
         Self { message: kept(text), ..Self::default() }
@@ -98,7 +98,7 @@ pub(crate) struct Draft {
     /// What the event said besides the error.
     pub(crate) body: Option<String>,
     /// The error and its causes, outermost first. Never empty.
-    pub(crate) links: Vec<Link>,
+    pub(crate) links: Vec<CauseDraft>,
     /// What of the texts is the same every time: the event's, the error's.
     pub(crate) templates: [Option<String>; 2],
     /// Which of an enumeration's errors it is; see [`variant`].

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{
     ErrorId, Mechanism,
-    draft::{ERROR_FIELDS, Link, kept},
+    draft::{CauseDraft, ERROR_FIELDS, kept},
     echo::Echo,
     framework, group,
     raise::raise,
@@ -84,8 +84,11 @@ fn described<'a>(record: &Record<'_>, site: &Callsite) -> Raised<'a> {
         match value {
             Value::Str(text) | Value::Text(text) if name == "message" => body = Some(text),
             Value::Error { type_name, exact, links } if raised.links.is_empty() => {
-                let links =
-                    links.iter().map(|link| Link { address: TypeAddress(link.address), message: kept(link.message), ..Link::default() });
+                let links = links.iter().map(|link| CauseDraft {
+                    address: TypeAddress(link.address),
+                    message: kept(link.message),
+                    ..CauseDraft::default()
+                });
                 raised.links = links.collect();
                 if let Some(first) = raised.links.first_mut() {
                     (first.type_name, first.exact) = (type_name.to_owned(), exact);
@@ -107,7 +110,7 @@ fn described<'a>(record: &Record<'_>, site: &Callsite) -> Raised<'a> {
     raised.body = body.map(|body| kept(Report::parse(body).map_or(body, |report| report.message)));
     let said = text_error.or(body);
     if let Some(report) = said.filter(|_| raised.links.is_empty()).and_then(Report::parse) {
-        raised.links = std::iter::once(report.message).chain(report.causes.iter().map(String::as_str)).map(Link::of_text).collect();
+        raised.links = std::iter::once(report.message).chain(report.causes.iter().map(String::as_str)).map(CauseDraft::of_text).collect();
         raised.backtrace = report.stack.map(str::to_owned);
     }
     if raised.links.is_empty() {
@@ -115,7 +118,7 @@ fn described<'a>(record: &Record<'_>, site: &Callsite) -> Raised<'a> {
         let type_name = guess(&message).to_owned();
         // `DbError { code: 5 }` names its type; `Timeout` may be a message as well as a type.
         let type_name = if message.len() > type_name.len() { type_name } else { String::new() };
-        raised.links.push(Link { type_name, message, ..Link::default() });
+        raised.links.push(CauseDraft { type_name, message, ..CauseDraft::default() });
     }
     raised
 }

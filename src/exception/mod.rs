@@ -14,6 +14,8 @@ mod ecosystem;
 mod error_report;
 mod event;
 mod framework;
+#[cfg(any(feature = "tower", feature = "tracing-opentelemetry-0-34"))]
+mod from_text;
 pub(crate) mod group;
 mod id;
 mod model;
@@ -22,15 +24,13 @@ mod raise;
 mod raised;
 mod report;
 pub(crate) mod storm;
-#[cfg(any(feature = "tower", feature = "tracing-opentelemetry-0-34"))]
-mod told;
 mod type_name;
 pub(crate) mod variant;
 
 #[cfg(any(feature = "tower", feature = "tracing-opentelemetry-0-34"))]
 pub(crate) use self::capture::capture_for;
 #[cfg(any(feature = "tower", feature = "tracing-opentelemetry-0-34"))]
-pub(crate) use self::told::tell_text;
+pub(crate) use self::from_text::tell_text;
 pub use self::{
     capture::{Capture, CaptureParts, ResultExt, StdError, capture, last_error_id},
     draft::Mechanism,
@@ -41,7 +41,7 @@ pub use self::{
 };
 pub(crate) use self::{
     capture::{capture_at_the_end, capture_into},
-    draft::{CATEGORY, Draft, ERROR_FIELDS, Link, Place},
+    draft::{CATEGORY, CauseDraft, Draft, ERROR_FIELDS, Place},
     echo::Echo,
     event::raise_event,
     framework::SERVER_TARGET,

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    ErrorId, Link, Mechanism, Place,
+    CauseDraft, ErrorId, Mechanism, Place,
     draft::MAX_MESSAGE,
     group::{Fnv, standard_panic},
     raise::raise,
@@ -94,7 +94,8 @@ fn take(core: &Arc<Core>, info: &PanicHookInfo<'_>) {
         key.0
     };
     let state = state::current_state(core);
-    let mut raised = Raised::new(Mechanism::Panic, vec![Link { type_name: "panic".to_owned(), exact: true, message, ..Link::default() }]);
+    let mut raised =
+        Raised::new(Mechanism::Panic, vec![CauseDraft { type_name: "panic".to_owned(), exact: true, message, ..CauseDraft::default() }]);
     raised.place = info.location().map(Place::from);
     raised.templates[1] = literal.or_else(|| standard_panic(text)).map(str::to_owned);
     raised.unfinished = core.scrubber.has_rules();

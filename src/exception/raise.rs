@@ -188,7 +188,7 @@ fn send(core: &Arc<Core>, mut draft: Box<Draft>) {
     match kept {
         Some(Ok(())) => link.waker.wake(),
         Some(Err(ticket)) => {
-            ticket.settle();
+            ticket.acknowledge();
             link.ledger.dropped(RecordKind::Exceptions, LossReason::QueueOverflow, 1);
         }
         None => link.ledger.dropped(RecordKind::Exceptions, LossReason::QueueOverflow, 1),

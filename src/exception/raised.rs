@@ -6,7 +6,7 @@ use tracing_core::Level;
 
 use super::{
     ErrorId, Mechanism,
-    draft::{Link, Place, Said},
+    draft::{CauseDraft, Place, Said},
     group,
 };
 
@@ -20,7 +20,7 @@ pub(crate) struct Raised<'a> {
     /// The event's record.
     pub(super) event: &'a [u8],
     pub(super) body: Option<String>,
-    pub(super) links: Vec<Link>,
+    pub(super) links: Vec<CauseDraft>,
     pub(super) templates: [Option<String>; 2],
     pub(super) place: Option<Place>,
     pub(super) backtrace: Option<String>,
@@ -46,7 +46,7 @@ pub(crate) struct Raised<'a> {
 }
 
 impl Raised<'_> {
-    pub(super) fn new(mechanism: Mechanism, links: Vec<Link>) -> Self {
+    pub(super) fn new(mechanism: Mechanism, links: Vec<CauseDraft>) -> Self {
         Self {
             mechanism,
             at: 0,

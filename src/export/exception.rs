@@ -104,7 +104,7 @@ pub(crate) fn labels(exception: &Exception) -> Labels {
 
 /// The error and its causes, with the types that are known by now.
 fn causes(draft: &Draft, mut resolver: Option<&mut Resolver>) -> Vec<Cause> {
-    let mut named = |link: &crate::exception::Link| {
+    let mut named = |link: &crate::exception::CauseDraft| {
         let found = if link.exact { None } else { resolver.as_mut()?.type_of(link.address) };
         found.filter(|_| link.address != Default::default())
     };

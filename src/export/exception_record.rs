@@ -1,4 +1,4 @@
-//! An exception becomes its record: one OTLP log record with EventName `exception`, and the lean
+//! An exception becomes its record: one OTLP log record with EventName `exception`, and the span_event
 //! attributes for its span's event.
 
 use std::{borrow::Cow, fmt::Write as _};
@@ -32,7 +32,7 @@ pub(crate) struct Exported {
     pub(crate) scope: Cow<'static, str>,
     pub(crate) record: LogRecord,
     /// For the `exception` event of its span.
-    pub(crate) lean: Vec<KeyValue>,
+    pub(crate) span_event: Vec<KeyValue>,
 }
 
 /// Makes the record.
@@ -53,11 +53,11 @@ pub(crate) fn from_exception(exception: &Exception, observed: u64) -> Exported {
     let own = own_attributes(exception, message);
 
     let short = ["exception.type", "exception.message", "crumbtrail.error.id", "crumbtrail.group.id"];
-    let mut lean: Vec<KeyValue> = own.iter().filter(|attribute| short.contains(&&*attribute.key)).cloned().collect();
+    let mut span_event: Vec<KeyValue> = own.iter().filter(|attribute| short.contains(&&*attribute.key)).cloned().collect();
     if !exception.frames.is_empty() {
         let frames = || exception.frames.iter();
         let own_first = frames().filter(|frame| frame.in_app).chain(frames().filter(|frame| !frame.in_app));
-        lean.push(value::attribute("exception.stacktrace", value::string(stack_text(own_first, limit::LEAN_STACK))));
+        span_event.push(value::attribute("exception.stacktrace", value::string(stack_text(own_first, limit::LEAN_STACK))));
     }
 
     record.attributes = own;
@@ -67,7 +67,7 @@ pub(crate) fn from_exception(exception: &Exception, observed: u64) -> Exported {
     }
     add_attributes(&mut record, exception);
     add_breadcrumbs(&mut record, exception);
-    Exported { scope: Cow::Owned(exception.target.clone()), record, lean }
+    Exported { scope: Cow::Owned(exception.target.clone()), record, span_event }
 }
 
 /// Bytes that may be added.

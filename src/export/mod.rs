@@ -14,7 +14,6 @@ pub(crate) mod config;
 mod direct;
 mod exception;
 mod exception_record;
-mod lean;
 mod log;
 mod naming;
 mod outage;
@@ -22,6 +21,7 @@ mod overload;
 mod pace;
 pub(crate) mod resource;
 mod span;
+mod span_events;
 mod spares;
 pub(crate) mod thread;
 mod timestamp;
@@ -40,7 +40,7 @@ use opentelemetry_proto::tonic::{
 use prost::Message;
 
 pub(crate) use self::span::SpanLimits;
-use self::{attributes::Attributes, batch::Batch, callsites::Callsites, direct::Site, exception::Names, lean::LeanEvents};
+use self::{attributes::Attributes, batch::Batch, callsites::Callsites, direct::Site, exception::Names, span_events::SpanEvents};
 
 use crate::{
     Exception,
@@ -75,7 +75,7 @@ pub(crate) struct Exporter {
     /// `None` while it is at work elsewhere.
     resolver: Option<Resolver>,
     span_limits: SpanLimits,
-    lean: LeanEvents,
+    span_events: SpanEvents,
     bases: Arc<Bases>,
     hooks: Hooks,
     #[cfg(feature = "console")]
@@ -105,7 +105,7 @@ impl Exporter {
             resolver: Some(Resolver::new(own.clone())),
             own,
             span_limits,
-            lean: LeanEvents::new(exception_span_events),
+            span_events: SpanEvents::new(exception_span_events),
             bases,
             hooks,
             #[cfg(feature = "console")]
@@ -143,7 +143,7 @@ impl Exporter {
                 Ok(exception)
             }
             Err(reason) => {
-                self.lean.forget(draft.id);
+                self.span_events.forget(draft.id);
                 self.core.has_dropped(draft.id);
                 Err(reason)
             }
@@ -163,7 +163,7 @@ impl Exporter {
     /// Its request. Spans that close from now on carry the exception in this form.
     pub(crate) fn request(&mut self, exception: &Exception, resource: &Resource) -> ExportLogsServiceRequest {
         let exported = exception_record::from_exception(exception, now());
-        self.lean.remember(exception.id, exported.lean);
+        self.span_events.remember(exception.id, exported.span_event);
         batch::single(exported.scope, exported.record, resource, SCHEMA_URL)
     }
 
@@ -283,7 +283,7 @@ impl Exporter {
                 let scope = span::from_record(
                     record,
                     &site,
-                    (self.span_limits, &self.lean),
+                    (self.span_limits, &self.span_events),
                     self.core.span_limits.fields,
                     &mut self.attributes,
                     self.spans.next(),

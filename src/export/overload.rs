@@ -75,7 +75,7 @@ impl Overload {
         let is_said = self.ended.is_none_or(|ended| now.duration_since(ended) >= BETWEEN);
         self.begun = Some(Begun { at: now, last: now, is_said });
         is_said.then(|| {
-            "more is recorded than can be exported, so whole requests are left out, their spans and their logs below WARN; exceptions, warnings and traces that are kept are not. What is left out is counted (Telemetry::stats, otel.sdk.processor.*.processed). A sampler or a route that records less is the remedy, or a receiver that is faster".to_owned()
+            "more is recorded than can be exported, so whole requests are left out, their spans and their logs below WARN; exceptions, warnings and traces that are kept are not. What is left out is counted (Telemetry::stats, otel.sdk.processor.*.processed). A sampler or a filter that records less is the remedy, or a receiver that is faster".to_owned()
         })
     }
 

@@ -10,8 +10,8 @@ use opentelemetry_proto::tonic::trace::v1::{
 
 use super::{
     attributes::{Attributes, replace},
-    lean::LeanEvents,
     log::Source,
+    span_events::SpanEvents,
     value,
 };
 use crate::{
@@ -43,7 +43,7 @@ pub(super) const MARKS: u8 = flag::KEPT_ERROR | flag::KEPT_SLOW | flag::CUT_TRAI
 pub(crate) fn from_record(
     record: &Record<'_>,
     site: &Callsite,
-    (limits, lean): (SpanLimits, &LeanEvents),
+    (limits, span_events): (SpanLimits, &SpanEvents),
     limit: usize,
     attributes: &mut Attributes,
     span: &mut Span,
@@ -68,7 +68,7 @@ pub(crate) fn from_record(
             }
             (key::TRACE_STATE, Value::Str(text)) => replace(&mut span.trace_state, text),
             (key::SPAN_EVENT, Value::Str(text)) => add_event(span, text, limits),
-            (key::EXCEPTION, Value::Bytes(mark)) => add_exception(span, mark, limits, lean),
+            (key::EXCEPTION, Value::Bytes(mark)) => add_exception(span, mark, limits, span_events),
             (key::ERROR_STATUS, Value::Str(description)) => status.raised = Some((*description).to_owned()),
             (index, field) => {
                 if let Some(name) = site.fields.get(usize::from(index))
@@ -173,10 +173,10 @@ pub(super) fn kind(text: &str) -> SpanKind {
     }
 }
 
-fn add_exception(span: &mut Span, mark: &[u8], limits: SpanLimits, lean: &LeanEvents) {
+fn add_exception(span: &mut Span, mark: &[u8], limits: SpanLimits, span_events: &SpanEvents) {
     let Some((id, time)) = mark.split_first_chunk::<16>() else { return };
     let time = time.try_into().map(u64::from_le_bytes).unwrap_or_default();
-    let Some(attributes) = lean.attributes(ErrorId::from_bytes(*id)) else { return };
+    let Some(attributes) = span_events.attributes(ErrorId::from_bytes(*id)) else { return };
     let event = Event { time_unix_nano: time, name: EXCEPTION.to_owned(), attributes, dropped_attributes_count: 0 };
     if span.events.len() < limits.events {
         return span.events.push(event);

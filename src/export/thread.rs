@@ -21,7 +21,7 @@ use crate::{
     lock::lock,
     spool::Spool,
     stack::resolve::Bases,
-    state::{self, Core, Link},
+    state::{self, Core, WorkerLink},
 };
 
 /// Lost handles and layers are noticed by this: while there is one, the worker runs.
@@ -31,7 +31,7 @@ pub(crate) struct Alive;
 ///
 /// # Errors
 /// The operating system refuses the thread or what its runtime needs.
-pub(crate) fn start(core: &Arc<Core>, link: &Arc<Link>, config: &Arc<WorkerConfig>, alive: &Weak<Alive>) -> io::Result<()> {
+pub(crate) fn start(core: &Arc<Core>, link: &Arc<WorkerLink>, config: &Arc<WorkerConfig>, alive: &Weak<Alive>) -> io::Result<()> {
     let runtime = runtime()?;
     let resource = resource::of_this_process(&config.resource);
     let bases = Arc::new(Bases::of_this_process());
@@ -95,7 +95,7 @@ fn runtime() -> io::Result<tokio::runtime::Runtime> {
 }
 
 /// Opens the spool; without it everything works, in memory.
-fn open_spool(config: &SpoolConfig, core: &Arc<Core>, link: &Link, resource: &Resource, at_once: AtOnce) -> Option<Arc<Spool>> {
+fn open_spool(config: &SpoolConfig, core: &Arc<Core>, link: &WorkerLink, resource: &Resource, at_once: AtOnce) -> Option<Arc<Spool>> {
     let spool = Spool::open(&config.path, config.limits, RecordKind::ALL.map(|kind| config.keeps(kind))).map(Arc::new);
     let spool = spool.map_err(|problem| crate::diagnose(format_args!("{problem}"))).ok()?;
     let (writer, resource) = (spool.writer(), resource.clone());
@@ -109,7 +109,7 @@ fn open_spool(config: &SpoolConfig, core: &Arc<Core>, link: &Link, resource: &Re
 /// However the thread ends: nothing is recorded that nobody would send.
 struct Ended {
     core: Arc<Core>,
-    link: Arc<Link>,
+    link: Arc<WorkerLink>,
 }
 
 impl Drop for Ended {

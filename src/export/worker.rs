@@ -35,7 +35,7 @@ use crate::{
     scrub::Scrubber,
     spool::Spool,
     stack::resolve::Bases,
-    state::{Command, Core, Link},
+    state::{Command, Core, WorkerLink},
     trail::record::{Kind, Record},
 };
 
@@ -53,7 +53,7 @@ const KEEP_TAKEN: usize = 4 << 20;
 
 /// What one process's worker works with.
 pub(super) struct Ends {
-    pub(super) link: Arc<Link>,
+    pub(super) link: Arc<WorkerLink>,
     pub(super) commands: UnboundedReceiver<Command>,
     pub(super) spool: Option<Arc<Spool>>,
     pub(super) resource: Resource,
@@ -62,7 +62,7 @@ pub(super) struct Ends {
 
 pub(super) struct Worker {
     core: Arc<Core>,
-    link: Arc<Link>,
+    link: Arc<WorkerLink>,
     exporter: Exporter,
     config: Arc<WorkerConfig>,
     resource: Resource,
@@ -170,7 +170,7 @@ impl Worker {
             tokio::task::yield_now().await;
             self.send_due();
             self.clock.keep();
-            if self.settle() {
+            if self.answer() {
                 return self.finish_overload();
             }
             if self.alive.strong_count() == 0 && self.flushes.is_empty() {
@@ -358,7 +358,7 @@ impl Worker {
             Err(reason) => {
                 if let Some(earlier) = earlier {
                     self.link.ledger.unspooled(RecordKind::Exceptions, 1);
-                    earlier.settle();
+                    earlier.acknowledge();
                 }
                 self.link.ledger.lost(RecordKind::Exceptions, reason, 1);
             }

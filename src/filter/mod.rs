@@ -16,7 +16,7 @@ use tracing_subscriber::filter::Targets;
 
 use crate::{fork::Mutex, scope, service::is_within_workspace, trail::callsite::feeds};
 
-/// Where an event or span may go. Each has a filter of its own, see
+/// What an event or span may become. Each has a filter, set by
 /// [`Builder::with_filter`](crate::Builder::with_filter).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -127,7 +127,7 @@ impl Filters {
         exchanged.map_or(Cow::Borrowed(&self.initial), Cow::Owned)
     }
 
-    /// Looks at the filter of one filter.
+    /// Looks at the directives of one filter.
     pub(super) fn with<T>(&self, filter: Filter, look: impl FnOnce(&Targets) -> T) -> T {
         let filters = self.filters();
         look(match filter {

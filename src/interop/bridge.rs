@@ -49,8 +49,8 @@ pub(crate) struct Bridge {
     answers: OnceLock<OpenTelemetryLayer<Bridge, OtelTracer>>,
     /// The subscriber that the layer is part of; of several, the last.
     dispatch: Mutex<Option<WeakDispatch>>,
-    /// Entries that have not been told of yet, see [`needs_settling`](Self::needs_settling).
-    unsettled: AtomicUsize,
+    /// Entries that have not been told of yet, see [`has_unapplied`](Self::has_unapplied).
+    unapplied: AtomicUsize,
     /// Entries of spans that are open.
     open: AtomicUsize,
     /// Entries of spans that have closed.
@@ -71,7 +71,7 @@ impl Bridge {
             shadow: Registry::default().with(quiet),
             answers: OnceLock::new(),
             dispatch: Mutex::default(),
-            unsettled: AtomicUsize::new(0),
+            unapplied: AtomicUsize::new(0),
             open: AtomicUsize::new(0),
             closed: Mutex::default(),
         };
@@ -99,8 +99,8 @@ impl Bridge {
 
     /// Whether a span may have been given a parent that it does not have yet.
     #[inline]
-    pub(crate) fn needs_settling(&self) -> bool {
-        self.unsettled.load(Ordering::Relaxed) > 0
+    pub(crate) fn has_unapplied(&self) -> bool {
+        self.unapplied.load(Ordering::Relaxed) > 0
     }
 
     /// Whether any open span has been asked for.
@@ -109,11 +109,11 @@ impl Bridge {
     }
 
     /// Lets what was said of a span by span extensions take effect: a parent, attributes, links.
-    pub(crate) fn settle(&self, id: u64, state: &SpanState) {
-        if state.entries.ids[SHADOW].load(Ordering::Relaxed) == 0 || state.entries.settled[SHADOW].swap(true, Ordering::Relaxed) {
+    pub(crate) fn apply(&self, id: u64, state: &SpanState) {
+        if state.entries.ids[SHADOW].load(Ordering::Relaxed) == 0 || state.entries.applied[SHADOW].swap(true, Ordering::Relaxed) {
             return;
         }
-        self.unsettled.fetch_sub(1, Ordering::Relaxed);
+        self.unapplied.fetch_sub(1, Ordering::Relaxed);
         let dispatch = self.dispatch.lock().as_ref().and_then(WeakDispatch::upgrade);
         if let Some(dispatch) = dispatch {
             // Makes `tracing-opentelemetry` start the span, which asks our tracer for it.
@@ -123,7 +123,7 @@ impl Bridge {
 
     /// A span closes. Its data is let go of later.
     pub(crate) fn close(&self, id: u64, state: &SpanState) {
-        self.settle(id, state);
+        self.apply(id, state);
         let shadow = state.entries.ids[SHADOW].swap(0, Ordering::Relaxed);
         if shadow != 0 {
             self.open.fetch_sub(1, Ordering::Relaxed);
@@ -150,7 +150,7 @@ impl Bridge {
         let fresh = self.enter_in_shadow(state.tracing_id);
         Some(match state.entries.ids[SHADOW].compare_exchange(0, fresh, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => {
-                self.unsettled.fetch_add(1, Ordering::Relaxed);
+                self.unapplied.fetch_add(1, Ordering::Relaxed);
                 self.open.fetch_add(1, Ordering::Relaxed);
                 fresh
             }

@@ -87,11 +87,11 @@ struct OpenTelemetry {
 }
 
 impl OtherApi for OpenTelemetry {
-    fn settle(&self, core: &Core, id: u64) {
-        if let Some(bridges) = self.bridges.as_ref().filter(|bridges| bridges.needs_settling())
+    fn apply(&self, core: &Core, id: u64) {
+        if let Some(bridges) = self.bridges.as_ref().filter(|bridges| bridges.has_unapplied())
             && let Some(handle) = core.spans.get(id)
         {
-            bridges.settle(id, &handle.state);
+            bridges.apply(id, &handle.state);
         }
     }
 
@@ -205,8 +205,8 @@ impl Bridges {
 
     /// Whether a span may have been given a parent that it does not have yet.
     #[inline]
-    pub(crate) fn needs_settling(&self) -> bool {
-        for_each!(self, |bridge| if bridge.needs_settling() {
+    pub(crate) fn has_unapplied(&self) -> bool {
+        for_each!(self, |bridge| if bridge.has_unapplied() {
             return true;
         });
         false
@@ -221,8 +221,8 @@ impl Bridges {
     }
 
     /// Lets what was said of a span take effect.
-    pub(crate) fn settle(&self, id: u64, state: &SpanState) {
-        for_each!(self, |bridge| bridge.settle(id, state));
+    pub(crate) fn apply(&self, id: u64, state: &SpanState) {
+        for_each!(self, |bridge| bridge.apply(id, state));
     }
 
     /// A span closes.

@@ -75,7 +75,7 @@ impl CrumbtrailLayer {
             instance.keep(trail, flag::KEPT_SLOW, core);
         }
         // Behind the root there is no later.
-        if is_root && let Some(missing) = trail.settle() {
+        if is_root && let Some(missing) = trail.finish() {
             return Fate::None { missing };
         }
         match trail.kept() {

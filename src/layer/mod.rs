@@ -268,7 +268,7 @@ impl CrumbtrailLayer {
         // A span that is not recorded passes its enclosing span on to what is in it, as no span would.
         if !self.core.is_closed() || self.core.filters.passes_on() {
             if let (Some(other), Some(parent)) = (self.other_api(), attributes.parent()) {
-                other.settle(&self.core, parent.into_u64());
+                other.apply(&self.core, parent.into_u64());
             }
             let _ = thread::with(|thread| self.new_span(thread, attributes, id, site));
         }
@@ -328,7 +328,7 @@ impl CrumbtrailLayer {
     #[inline]
     pub(super) fn entered(&self, id: &Id) {
         if let Some(other) = self.other_api() {
-            other.settle(&self.core, id.into_u64());
+            other.apply(&self.core, id.into_u64());
             other.activate(&self.core, id.into_u64(), None);
         }
         thread::at(|thread| {
@@ -393,7 +393,7 @@ impl CrumbtrailLayer {
     }
 }
 
-/// The filters as a per-layer filter: for a subscriber with other layers, which must not lose what
+/// Our filters as a per-layer filter: for a subscriber with other layers, which must not lose what
 /// only they want.
 #[derive(Clone)]
 pub(crate) struct PerLayerFilter(pub(crate) Arc<Core>);

@@ -71,7 +71,7 @@ impl Ticket {
         match self.0 {}
     }
 
-    pub(crate) fn settle(self) {
+    pub(crate) fn acknowledge(self) {
         match self.0 {}
     }
 }

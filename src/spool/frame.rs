@@ -3,7 +3,7 @@
 //! ```text
 //! offset  bytes
 //!      0      4  magic "CtF2"
-//!      4      4  state: 0 while it waits, the complement of the checksum once it is settled
+//!      4      4  state: 0 while it waits, the complement of the checksum once it is acknowledged
 //!      8      4  CRC-32C of the bytes from 12 on
 //!     12      4  length of the payload
 //!     16      1  signal: 0 exceptions, 1 logs, 2 spans, 3 metrics
@@ -18,7 +18,7 @@
 //! Numbers are little-endian. What is not a valid frame is skipped up to the next one that is, and
 //! reported; zeros (room that was reserved and never written) are skipped silently, and so is a
 //! frame of which only whole pages were written: its writer was killed meanwhile, and it never was
-//! a frame. No single byte turns a waiting frame into a settled one.
+//! a frame. No single byte turns a waiting frame into a acknowledged one.
 
 use crc::{CRC_32_ISCSI, Crc, Table};
 
@@ -42,7 +42,7 @@ pub(crate) enum Found<'a> {
     /// A request that waits.
     Waiting(Frame<'a>),
     /// One that has been delivered, or given up.
-    Settled,
+    Acknowledged,
     /// Bytes that are no frame.
     Damaged { bytes: usize },
 }
@@ -75,8 +75,8 @@ pub(crate) fn encode(signal: RecordKind, records: u32, written: Moment, payload:
     frame
 }
 
-/// The state of a settled frame.
-pub(crate) fn settled(checksum: u32) -> [u8; 4] {
+/// The state of a acknowledged frame.
+pub(crate) fn acknowledged(checksum: u32) -> [u8; 4] {
     (!checksum).to_le_bytes()
 }
 
@@ -106,7 +106,7 @@ impl<'a> Iterator for Frames<'a> {
         }
         if let Some((frame, state)) = read(self.segment, self.at) {
             self.at += HEADER + frame.payload.len();
-            return Some(if state == settled(frame.checksum) { Found::Settled } else { Found::Waiting(frame) });
+            return Some(if state == acknowledged(frame.checksum) { Found::Acknowledged } else { Found::Waiting(frame) });
         }
         let from = self.at;
         self.at = (from + 1..self.segment.len()).find(|at| read(self.segment, *at).is_some()).unwrap_or(self.segment.len());
@@ -247,11 +247,11 @@ mod tests {
         }
 
         #[test]
-        fn settled_frames_stay_settled(payloads in payloads(), which in any::<prop::sample::Index>()) {
+        fn acknowledged_frames_stay_so(payloads in payloads(), which in any::<prop::sample::Index>()) {
             let mut bytes = segment(&payloads);
             let which = which.index(payloads.len());
             let offset: usize = payloads[..which].iter().map(|payload| HEADER + payload.len()).sum();
-            let state = settled(checksum(&bytes[offset..]));
+            let state = acknowledged(checksum(&bytes[offset..]));
             bytes[offset + 4..offset + 8].copy_from_slice(&state);
             prop_assert_eq!(waiting(&bytes).len(), payloads.len() - 1);
             let damaged = frames(&bytes).any(|found| matches!(found, Found::Damaged { .. }));

@@ -61,12 +61,12 @@ pub fn replay(directory: &Path, mut take: impl FnMut(&[u8]) -> io::Result<()>) -
         Adopted::Request(ticket, records) if refused.is_none() => {
             let Some(line) = ticket.read().and_then(|body| json::from_protobuf(signal, &body).ok()) else {
                 replayed.damaged += 1;
-                return ticket.settle();
+                return ticket.acknowledge();
             };
             match take(&line) {
                 Ok(()) => {
                     replayed.records += records;
-                    ticket.settle();
+                    ticket.acknowledge();
                 }
                 Err(error) => refused = Some(error),
             }

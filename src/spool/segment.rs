@@ -113,7 +113,7 @@ impl Segment {
         let mut content = vec![0; self.tail.load(Ordering::Relaxed) as usize];
         self.file.read_exact_at(&mut content, 0)?;
         let waits = |found: &frame::Found<'_>| matches!(found, frame::Found::Waiting(_));
-        // All are counted before the first is passed on: one that is settled at once must not take the file from under the others.
+        // All are counted before the first is passed on: one that is acknowledged at once must not take the file from under the others.
         self.waiting.store(frame::frames(&content).filter(waits).count() as u64, Ordering::SeqCst);
         if self.waiting.load(Ordering::SeqCst) == 0 {
             self.remove();
@@ -132,7 +132,7 @@ impl Segment {
                     };
                     take(frame.signal, Adopted::Request(ticket, u64::from(frame.records)));
                 }
-                frame::Found::Settled => {}
+                frame::Found::Acknowledged => {}
                 frame::Found::Damaged { .. } => take(of_file, Adopted::Damaged(1)),
             }
         }
@@ -179,7 +179,7 @@ impl Segment {
     }
 }
 
-/// A place on disk where a request waits. What is dropped without being settled waits for the next
+/// A place on disk where a request waits. What is dropped without being acknowledged waits for the next
 /// process.
 pub(crate) struct Ticket {
     segment: Arc<Segment>,
@@ -220,12 +220,12 @@ impl Ticket {
     }
 
     /// The request is delivered or given up: nobody is to send it again.
-    pub(crate) fn settle(self) {
-        step("spool::settle::before");
+    pub(crate) fn acknowledge(self) {
+        step("spool::acknowledge::before");
         if self.segment.is_still_ours().is_ok() {
-            let _ = self.segment.file.write_all_at(&frame::settled(self.checksum), self.offset + frame::STATE);
+            let _ = self.segment.file.write_all_at(&frame::acknowledged(self.checksum), self.offset + frame::STATE);
         }
-        step("spool::settle::after");
+        step("spool::acknowledge::after");
         self.segment.one_less();
     }
 }

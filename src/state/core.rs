@@ -26,7 +26,7 @@ use crate::{
     scope::ScopeCell,
     scrub::Scrubber,
     stack::statics::Statics,
-    state::{Enrichment, Link, link::Links, open_spans::OpenSpans, slab::Slab},
+    state::{Enrichment, WorkerLink, link::Links, open_spans::OpenSpans, slab::Slab},
     trail::{callsite::CallsiteTable, encode::Limits, pool::Pool},
 };
 
@@ -105,7 +105,7 @@ pub(crate) struct Core {
 }
 
 /// Starts a worker. Fails where the operating system refuses a thread or what its runtime needs.
-pub(crate) type Start = Box<dyn Fn(&Arc<Core>, &Arc<Link>) -> io::Result<()> + Send + Sync>;
+pub(crate) type Start = Box<dyn Fn(&Arc<Core>, &Arc<WorkerLink>) -> io::Result<()> + Send + Sync>;
 
 /// Makes what looks spans up in a [`Core`].
 pub(crate) type MakeOtherApi = Box<dyn FnOnce(&Weak<Core>) -> Box<dyn OtherApi>>;
@@ -163,7 +163,7 @@ impl Core {
             slab: Slab::new(),
             pool: Arc::new(Pool::new(config.trail_bytes)),
             outbox_bytes: config.outbox_bytes,
-            links: Links::new(Link::new(config.outbox_bytes)),
+            links: Links::new(WorkerLink::new(config.outbox_bytes)),
             start: config.start,
             faults: AtomicU64::new(0),
             #[cfg(feature = "tower")]

@@ -25,14 +25,14 @@ use crate::{
 /// A request to the worker.
 pub(crate) enum Command {
     /// Send everything recorded so far; answer when it is delivered or the time is up.
-    Flush { deadline: Instant, reply: std::sync::mpsc::SyncSender<Settled> },
+    Flush { deadline: Instant, reply: std::sync::mpsc::SyncSender<Flushed> },
     /// The same, then end.
-    Shutdown { deadline: Instant, reply: std::sync::mpsc::SyncSender<Settled> },
+    Shutdown { deadline: Instant, reply: std::sync::mpsc::SyncSender<Flushed> },
 }
 
 /// The answer to a flush.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Settled {
+pub(crate) struct Flushed {
     /// Records still on their way at the deadline, in memory only (for a shutdown: lost).
     pub(crate) undelivered: u64,
 }
@@ -40,7 +40,7 @@ pub(crate) struct Settled {
 pub(crate) type Keep = Box<dyn Fn(&Draft) -> Option<Ticket> + Send + Sync>;
 
 /// See the [module](self).
-pub(crate) struct Link {
+pub(crate) struct WorkerLink {
     /// The process it belongs to, as the system calls it, and as [`fork`] counts it.
     process: u32,
     pub(super) generation: u32,
@@ -59,7 +59,7 @@ pub(crate) struct Link {
     /// What is to be done with it in a forked child.
     pub(super) on_fork: OnceLock<Box<dyn Fn() + Send + Sync>>,
     /// A forked child's.
-    pub(super) next: OnceLock<Arc<Link>>,
+    pub(super) next: OnceLock<Arc<WorkerLink>>,
     pub(super) started: Once,
     pub(crate) has_ended: AtomicBool,
 }
@@ -69,7 +69,7 @@ const EXPRESS: (usize, usize) = (1024, 16 << 20);
 /// Those that may wait on disk meanwhile.
 const KEPT: usize = 8 * 1024;
 
-impl Link {
+impl WorkerLink {
     pub(crate) fn new(outbox_bytes: usize) -> Arc<Self> {
         let (commands, receiver) = unbounded_channel();
         Arc::new(Self {
@@ -122,18 +122,18 @@ impl Link {
 
 /// A process's link, and its forked children's.
 pub(crate) struct Links {
-    first: Arc<Link>,
+    first: Arc<WorkerLink>,
     /// The newest's, see [`fork::generation`].
     pub(super) generation: AtomicU32,
 }
 
 impl Links {
-    pub(crate) fn new(first: Arc<Link>) -> Self {
+    pub(crate) fn new(first: Arc<WorkerLink>) -> Self {
         let generation = AtomicU32::new(first.generation);
         Self { first, generation }
     }
 
-    pub(crate) fn newest(&self) -> &Arc<Link> {
+    pub(crate) fn newest(&self) -> &Arc<WorkerLink> {
         let mut newest = &self.first;
         while let Some(next) = newest.next.get() {
             newest = next;

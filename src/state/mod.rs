@@ -29,7 +29,7 @@ pub(crate) use self::{
     active::{CrumbtrailLayer, SoleSubscriber, active_core, current_ids, current_state},
     core::Core,
     enrichment::Enrichment,
-    link::{Command, Link, Settled},
+    link::{Command, Flushed, WorkerLink},
     span::{SharedSpan, SpanState},
     thread::{is_own_thread, mark_own_thread},
 };

@@ -14,7 +14,7 @@ use crate::trail::record::SpanIds;
 pub(crate) trait OtherApi: fmt::Debug + Send + Sync {
     /// What it has said of an open span takes effect, before the span is entered or becomes a
     /// parent.
-    fn settle(&self, core: &Core, id: u64);
+    fn apply(&self, core: &Core, id: u64);
 
     /// Its current context follows a span that is entered here; looked up by its id, where the
     /// state is not at hand.

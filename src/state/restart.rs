@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use super::{Core, Link};
+use super::{Core, WorkerLink};
 use crate::fork;
 
 impl Core {
@@ -18,7 +18,7 @@ impl Core {
 
     /// The link of this process. Asks the system which process this is; in a forked child it starts
     /// afresh.
-    pub(crate) fn link_here(self: &Arc<Self>) -> &Arc<Link> {
+    pub(crate) fn link_here(self: &Arc<Self>) -> &Arc<WorkerLink> {
         let link = self.links.newest();
         if link.is_of_this_process() {
             return link;
@@ -30,13 +30,13 @@ impl Core {
     }
 
     #[cold]
-    fn restart<'a>(self: &'a Arc<Self>, parents: &'a Link) -> &'a Arc<Link> {
+    fn restart<'a>(self: &'a Arc<Self>, parents: &'a WorkerLink) -> &'a Arc<WorkerLink> {
         let link = parents.next.get_or_init(|| {
             if let Some(run) = parents.on_fork.get() {
                 run();
             }
             self.storm.begin_anew();
-            Link::new(self.outbox_bytes)
+            WorkerLink::new(self.outbox_bytes)
         });
         self.links.generation.store(link.generation, Ordering::Relaxed);
         // When it can be found: the worker looks for it, too.

@@ -56,7 +56,7 @@ pub(crate) struct Entries {
     /// Their ids where it keeps them; 0: nobody has asked for one.
     pub(crate) ids: [AtomicU64; VERSIONS],
     /// What was said of the span there has taken effect.
-    pub(crate) settled: [AtomicBool; VERSIONS],
+    pub(crate) applied: [AtomicBool; VERSIONS],
 }
 
 /// Bytes of what an error status says.
@@ -109,7 +109,7 @@ impl SpanState {
             trail_above: self.trail_above,
             entries: Entries {
                 ids: self.entries.ids.each_ref().map(|id| AtomicU64::new(id.load(Ordering::Relaxed))),
-                settled: self.entries.settled.each_ref().map(|settled| AtomicBool::new(settled.load(Ordering::Relaxed))),
+                applied: self.entries.applied.each_ref().map(|applied| AtomicBool::new(applied.load(Ordering::Relaxed))),
             },
             closed: AtomicBool::new(false),
             holders: AtomicU32::new(self.holders.load(Ordering::Relaxed)),

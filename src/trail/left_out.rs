@@ -13,7 +13,7 @@ pub(crate) struct LeftOut {
     /// Spans that have ended, and are sent if the trace is kept; else they are missing.
     held: AtomicU64,
     /// The root has ended: the trace is not kept any more.
-    is_settled: AtomicBool,
+    is_final: AtomicBool,
 }
 
 impl LeftOut {
@@ -42,13 +42,13 @@ impl LeftOut {
 
     /// The root has ended, and the trace is not kept. Returns how many spans are missing, itself
     /// among them.
-    pub(super) fn settle(&self) -> u64 {
-        self.is_settled.store(self.is_set(), Ordering::Relaxed);
+    pub(super) fn finish(&self) -> u64 {
+        self.is_final.store(self.is_set(), Ordering::Relaxed);
         self.held.load(Ordering::Relaxed) + self.of_one()
     }
 
     /// It is left out for good: a span that ends is missing.
-    pub(super) fn is_settled(&self) -> bool {
-        self.is_settled.load(Ordering::Relaxed)
+    pub(super) fn is_final(&self) -> bool {
+        self.is_final.load(Ordering::Relaxed)
     }
 }

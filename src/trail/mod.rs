@@ -101,7 +101,7 @@ impl Trail {
     pub(crate) fn hold(&self, record: &[u8]) -> bool {
         // Under the lock under which it is decided: a span is held before that, and found, or not at all.
         self.push_if(record, || {
-            let is_open = self.kept() == 0 && !self.left_out.is_settled();
+            let is_open = self.kept() == 0 && !self.left_out.is_final();
             if is_open {
                 self.left_out.hold();
             }
@@ -152,7 +152,7 @@ impl Trail {
     /// From now on the trace's spans are kept. `false`: they were already, or it is too late.
     pub(crate) fn keep(&self, why: u8) -> bool {
         let _one_writer = self.store();
-        if self.left_out.is_settled() {
+        if self.left_out.is_final() {
             return false;
         }
         self.kept.compare_exchange(0, why | record::flag::SAMPLED, Ordering::Relaxed, Ordering::Relaxed).is_ok()
@@ -171,9 +171,9 @@ impl Trail {
 
     /// The root has ended. Returns how many spans are missing because the trace is not kept; `None`
     /// if it is.
-    pub(crate) fn settle(&self) -> Option<u64> {
+    pub(crate) fn finish(&self) -> Option<u64> {
         let _one_writer = self.store();
-        (self.kept() == 0).then(|| self.left_out.settle())
+        (self.kept() == 0).then(|| self.left_out.finish())
     }
 
     /// Whether it has not held all that it was given.

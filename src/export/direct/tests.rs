@@ -11,7 +11,7 @@ use tracing_core::Level;
 
 use super::*;
 use crate::{
-    export::{attributes::Attributes, lean::LeanEvents, span::SpanLimits},
+    export::{attributes::Attributes, span::SpanLimits, span_events::SpanEvents},
     trail::{
         encode::{Encoder, Limits},
         record::{append_u64, flag, seal, stamp_ids},
@@ -96,7 +96,7 @@ fn records_of(kind: Kind) -> impl Strategy<Value = (Callsite, Vec<u8>)> {
 fn by_message(record: &Record<'_>, site: &Callsite, limit: usize) -> Vec<u8> {
     let mut attributes = Attributes::default();
     if record.kind == Kind::Span {
-        let (mut span, limits) = (Span::default(), (SpanLimits::default(), &LeanEvents::new(true)));
+        let (mut span, limits) = (Span::default(), (SpanLimits::default(), &SpanEvents::new(true)));
         crate::export::span::from_record(record, site, limits, limit, &mut attributes, &mut span);
         return span.encode_to_vec();
     }

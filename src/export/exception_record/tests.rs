@@ -8,7 +8,7 @@ use tracing_core::{Interest, Level, Metadata, callsite, metadata};
 use super::*;
 use crate::{
     exception::{
-        Draft, ErrorId, Link, Mechanism, Place,
+        CauseDraft, Draft, ErrorId, Mechanism, Place,
         storm::{ExceptionRate, Storm},
     },
     export::{
@@ -100,7 +100,7 @@ prop_compose! {
             mechanism: Mechanism::Panic,
             ids: SpanIds { trace: 1, span: 2, parent: 0, flags },
             body,
-            links: links.into_iter().map(|(type_name, message)| Link { type_name, exact, message: message.repeat(repeat), ..Link::default() }).collect(),
+            links: links.into_iter().map(|(type_name, message)| CauseDraft { type_name, exact, message: message.repeat(repeat), ..CauseDraft::default() }).collect(),
             templates: [None, None],
             variant: String::new(),
             event,

@@ -7,7 +7,7 @@ use std::{sync::mpsc::SyncSender, time::Instant};
 use super::Worker;
 use crate::{
     delivery::Watermark,
-    state::{Command, Settled},
+    state::{Command, Flushed},
 };
 
 /// One that waits for its answer.
@@ -21,7 +21,7 @@ pub(super) struct Flush {
     exceptions: u64,
     /// Up to where, as soon as all that was recorded before is on its way.
     pub(super) watermark: Option<Watermark>,
-    reply: SyncSender<Settled>,
+    reply: SyncSender<Flushed>,
     pub(super) last: bool,
 }
 
@@ -48,7 +48,7 @@ impl Worker {
     }
 
     /// Answers the flushes that are done or out of time. `true`: the last one was a shutdown.
-    pub(super) fn settle(&mut self) -> bool {
+    pub(super) fn answer(&mut self) -> bool {
         let now = Instant::now();
         if self.flushes.iter().any(|flush| flush.last && now >= flush.deadline) {
             // What raced the closing is accounted for, too.
@@ -83,7 +83,7 @@ impl Worker {
                 ended = true;
             }
             // Nobody waits any more: fine.
-            let _ = flush.reply.try_send(Settled { undelivered });
+            let _ = flush.reply.try_send(Flushed { undelivered });
             false
         });
         ended

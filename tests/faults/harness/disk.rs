@@ -29,8 +29,8 @@ const STEPS: [&str; 12] = [
     "spool::hook::after",
     "spool::append::before",
     "spool::append::after",
-    "spool::settle::before",
-    "spool::settle::after",
+    "spool::acknowledge::before",
+    "spool::acknowledge::after",
     "spool::segment::remove",
     "spool::adopt",
 ];
@@ -63,7 +63,7 @@ pub fn cases() -> Vec<Case> {
 /// panic whose hook had returned, is delivered by the next one.
 fn killed_at(step: &'static str) -> String {
     let is_first = ["::run::", "segment::", "adopt"].iter().any(|part| step.contains(part));
-    let needs_receiver = ["settle", "remove"].iter().any(|part| step.contains(part));
+    let needs_receiver = ["acknowledge", "remove"].iter().any(|part| step.contains(part));
     // Steps that a process passes once, and those it passes with every record.
     let occasions: &[u64] = if is_first { &[1] } else { &[1, 3] };
     let mut outcomes = Vec::new();

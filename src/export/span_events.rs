@@ -1,4 +1,4 @@
-//! The lean form of recent exceptions: what their spans carry as an `exception` span event, because
+//! The short form of recent exceptions: what their spans carry as an `exception` span event, because
 //! Jaeger, Tempo and SigNoz read those.
 
 use std::collections::{HashMap, VecDeque};
@@ -11,14 +11,14 @@ use crate::exception::ErrorId;
 const MAX_RECENT: usize = 1024;
 
 /// The attributes of recent exceptions' span events, by error id; the oldest are forgotten first.
-pub(crate) struct LeanEvents {
+pub(crate) struct SpanEvents {
     /// `OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN=logs` turns span events off.
     enabled: bool,
     recent: HashMap<ErrorId, Vec<KeyValue>>,
     order: VecDeque<ErrorId>,
 }
 
-impl LeanEvents {
+impl SpanEvents {
     pub(crate) fn new(enabled: bool) -> Self {
         Self { enabled, recent: HashMap::new(), order: VecDeque::new() }
     }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{ErrorId, Link, Mechanism, draft::MAX_MESSAGE, group::Fnv, raise::raise, raised::Raised};
+use super::{CauseDraft, ErrorId, Mechanism, draft::MAX_MESSAGE, group::Fnv, raise::raise, raised::Raised};
 use crate::{
     clock::now,
     ledger::{LossReason, RecordKind},
@@ -28,11 +28,11 @@ pub(crate) fn tell_text(
         core.ledger().dropped(RecordKind::Exceptions, LossReason::ScrubberFailed, 1);
         return core.storm.count_other();
     };
-    let link = Link {
+    let link = CauseDraft {
         type_name: type_name.to_owned(),
         exact: !type_name.is_empty(),
         message: cut(&message, MAX_MESSAGE).to_owned(),
-        ..Link::default()
+        ..CauseDraft::default()
     };
     let mut raised = Raised::new(mechanism, vec![link]);
     raised.stackless = true;
