@@ -59,8 +59,8 @@ pub struct Builder {
     code: Settings,
     /// What the environment says, if it is read.
     read: Read,
-    /// The first thing that code said and that cannot be.
-    mistake: Option<Mistake>,
+    /// What was said and cannot be.
+    mistakes: Vec<Mistake>,
     credentials: Option<Credentials>,
     own_crates: Vec<String>,
     /// Beginnings of functions' paths that are own code, and that are not.
@@ -91,6 +91,12 @@ enum Mistake {
     NoConfigFiles,
 }
 
+impl Mistake {
+    fn is_of_file(&self) -> bool {
+        !matches!(self, Self::Endpoint | Self::Header(_))
+    }
+}
+
 impl From<Mistake> for InitError {
     fn from(mistake: Mistake) -> Self {
         match mistake {
@@ -111,7 +117,7 @@ pub fn builder(service: ServiceInfo) -> Builder {
         service,
         code: Settings::default(),
         read: Read::default(),
-        mistake: None,
+        mistakes: Vec::new(),
         credentials: None,
         own_crates: Vec::new(),
         in_app: Default::default(),
@@ -167,15 +173,18 @@ impl Builder {
     #[cfg(feature = "config-file")]
     fn read_file(mut self, path: &std::path::Path, environment: &EnvVars) -> Self {
         match config::file::read(path, environment) {
-            Ok(read) => self.read = read,
-            Err(problem) => _ = self.mistake.get_or_insert(Mistake::ConfigFile { path: path.to_owned(), problem }),
+            Ok(read) => {
+                self.mistakes.retain(|mistake| !mistake.is_of_file());
+                self.read = read;
+            }
+            Err(problem) => self.mistakes.push(Mistake::ConfigFile { path: path.to_owned(), problem }),
         }
         self
     }
 
     #[cfg(not(feature = "config-file"))]
     fn read_file(mut self, _: &std::path::Path, _: &EnvVars) -> Self {
-        self.mistake.get_or_insert(Mistake::NoConfigFiles);
+        self.mistakes.push(Mistake::NoConfigFiles);
         self
     }
 
@@ -271,8 +280,8 @@ impl Builder {
 
     /// What code and what was read come to. Once.
     pub(crate) fn config(&mut self) -> Result<Config, InitError> {
-        if let Some(mistake) = self.mistake.take() {
-            return Err(mistake.into());
+        if let Some(mistake) = self.mistakes.iter().find(|mistake| mistake.is_of_file()) {
+            return Err(mistake.clone().into());
         }
         #[cfg_attr(not(feature = "tracing-opentelemetry-0-34"), expect(unused_mut))]
         let mut filters = Filters::new(self.own_crates.iter().chain(&self.service.own_crates), self.service.workspace.is_some());
@@ -280,7 +289,13 @@ impl Builder {
         if self.interop.span_extensions {
             filters.add_span_extensions();
         }
-        Config::resolve(&self.service, filters, std::mem::take(&mut self.code), std::mem::take(&mut self.read))
+        let config = Config::resolve(&self.service, filters, std::mem::take(&mut self.code), std::mem::take(&mut self.read))?;
+        // A receiver's address is of no account where nothing is sent.
+        let sends = Signal::ALL.iter().any(|signal| matches!(config.destinations.get(*signal), Destination::Otlp(_)));
+        match self.mistakes.pop().filter(|_| sends) {
+            Some(mistake) => Err(mistake.into()),
+            None => Ok(config),
+        }
     }
 
     /// `output`: what is printed of the exceptions that are no events.

@@ -90,6 +90,8 @@
 //! | where it ends up | `spool` (undelivered exceptions wait on disk), `console` (events and captured errors on standard error: text on a terminal, JSON lines otherwise) | `cli` (the program `crumbtrail`) |
 //! | and | | `config-file` (a file instead of the environment), `testing` (the test kit), `shutdown` (a graceful end) |
 
+// docs.rs says of each item which feature it needs.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, clippy::print_stderr))]
 
 #[cfg(feature = "actix-web-4")]

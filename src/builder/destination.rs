@@ -14,9 +14,11 @@ impl Builder {
     /// The receiver, `http://localhost:4318` by default (`:4317` for gRPC). For HTTP each signal's
     /// path (`v1/logs`, …) is appended. `unix:/path` is a Unix socket, for either protocol.
     pub fn with_endpoint(mut self, endpoint: impl Into<String>) -> Self {
+        // The last one counts.
+        self.mistakes.retain(|mistake| !matches!(mistake, Mistake::Endpoint));
         match address(&endpoint.into()) {
             Ok(address) => self.code.every.endpoint = Some(Endpoint { address, is_whole: false }),
-            Err(_) => _ = self.mistake.get_or_insert(Mistake::Endpoint),
+            Err(_) => self.mistakes.push(Mistake::Endpoint),
         }
         self
     }
@@ -53,7 +55,7 @@ impl Builder {
                 headers.retain(|(other, _)| *other != name);
                 headers.push((name, value));
             }
-            _ => _ = self.mistake.get_or_insert(Mistake::Header(name)),
+            _ => self.mistakes.push(Mistake::Header(name)),
         }
         self
     }

@@ -1,5 +1,5 @@
 //! The environment, as data: what the OpenTelemetry variables say, without touching the process. A
-//! bad value gives one [`Warning`] and the default, never a failure.
+//! bad value gives one [`Warning`] and the default. What cannot work at all shows when it is resolved.
 
 mod platform;
 mod proxies;
@@ -164,10 +164,13 @@ pub(crate) fn read(environment: &EnvVars) -> Read {
     }
 }
 
-/// What some detectors find, of those that [`platform`] has.
+/// What a detector finds, of those that [`platform`] has; `service` finds `OTEL_SERVICE_NAME`.
 #[cfg(feature = "config-file")]
 pub(crate) fn detected(environment: &EnvVars, detectors: &str) -> Result<Vec<(String, String)>, String> {
-    Ok(platform::detect(environment, Path::new("/"), platform::parse(detectors)?))
+    let name = environment.get("OTEL_SERVICE_NAME").filter(|name| detectors == "service" && !name.is_empty());
+    let mut found = platform::detect(environment, Path::new("/"), platform::parse(detectors)?);
+    found.extend(name.map(|name| ("service.name".to_owned(), name)));
+    Ok(found)
 }
 
 /// Looks variables up and notes what is wrong with them.

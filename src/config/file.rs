@@ -10,7 +10,7 @@ use std::{collections::HashSet, path::Path};
 use serde::Deserialize;
 
 use self::{schema::File, yaml::Document};
-use super::{EnvVars, Read, Warning};
+use super::{EnvVars, Proxies, Read, Warning};
 
 /// Bytes of a file at most.
 const MAX_FILE: u64 = 1 << 20;
@@ -28,7 +28,12 @@ pub(crate) fn read(path: &Path, environment: &EnvVars) -> Result<Read, String> {
     let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
     let (settings, unknown) = parse(&text, environment)?;
     let warning = |((line, column), problem): Remark| Warning::new(&format!("{}:{line}:{column}", path.display()), &problem);
-    Ok(Read { settings, warnings: unknown.into_iter().map(warning).collect(), ..Read::default() })
+    Ok(Read {
+        settings,
+        warnings: unknown.into_iter().map(warning).collect(),
+        proxies: Some(Proxies::read(environment)),
+        ..Read::default()
+    })
 }
 
 /// Line and column, and what is wrong there.
@@ -44,7 +49,7 @@ fn parse(text: &str, environment: &EnvVars) -> Result<(super::Settings, Vec<Rema
     let file = file.map_err(|error| {
         let path = yaml::keys_at(&track.path());
         let (line, column) = document.place(&path);
-        format!("{line}:{column} ({}): {error}", path.join("."))
+        format!("{line}:{column} ({}): {}", path.join("."), yaml::without_values(&error))
     })?;
     let mut said = HashSet::new();
     let mut remarks: Vec<Remark> = unknown
@@ -55,6 +60,12 @@ fn parse(text: &str, environment: &EnvVars) -> Result<(super::Settings, Vec<Rema
     let settings = file.into_settings(environment, &mut |path, problem| {
         let path: Vec<String> = path.split('.').map(str::to_owned).collect();
         remarks.push((document.place(&path), format!("{}: {problem}", path.join("."))));
+    });
+    let settings = settings.map_err(|problem| {
+        // It begins with the keys that lead there.
+        let path: Vec<String> = problem.split(": ").next().unwrap_or_default().split('.').map(str::to_owned).collect();
+        let (line, column) = document.place(&path);
+        format!("{line}:{column} {problem}")
     })?;
     remarks.sort();
     Ok((settings, remarks))

@@ -51,6 +51,9 @@ pub(super) fn destination(
         _ if is_whole && socket.is_none() => address.uri,
         _ => appended(&address.uri, path(signal)),
     };
+    if endpoint.scheme_str() == Some("https") && cfg!(not(feature = "tls")) {
+        return Err(InitError::Unsupported { what: "an https endpoint", feature: "tls" });
+    }
     let proxy = match &settings.proxy {
         Some(proxy) => {
             let address = self::address(proxy).map_err(|_| InitError::Proxy)?.uri;
@@ -269,6 +272,7 @@ mod tests {
             ("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "http/json", "json", cfg!(feature = "json")),
             ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip", "gzip", cfg!(feature = "gzip")),
             ("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "zstd", "zstd", cfg!(feature = "zstd")),
+            ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "https://collector", "tls", cfg!(feature = "tls")),
         ];
         for (variable, value, needed, is_built) in cases {
             match builder(&[(variable, value)]).config() {

@@ -6,6 +6,8 @@ mod modules;
 pub(crate) mod resolve;
 pub(crate) mod statics;
 pub(crate) mod symbols;
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+mod trim;
 mod vtable;
 
 pub(crate) use self::vtable::TypeAddress;

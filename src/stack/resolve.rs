@@ -234,9 +234,11 @@ impl Resolver {
 
     /// Closes what has not been used for a while.
     pub(crate) fn sweep(&mut self) {
-        if self.used.elapsed() > IDLE {
-            self.loaded.clear();
+        if self.used.elapsed() > IDLE && !(self.loaded.is_empty() && self.constants.is_none()) {
+            self.loaded = HashMap::new();
             self.constants = None;
+            #[cfg(all(target_os = "linux", target_env = "gnu"))]
+            super::trim::give_back();
         }
     }
 

@@ -30,7 +30,7 @@ impl Proxies {
         Self::read(&EnvVars::of_process())
     }
 
-    pub(super) fn read(environment: &EnvVars) -> Self {
+    pub(crate) fn read(environment: &EnvVars) -> Self {
         let text = |name: &str| Some(environment.0.get(name)?.to_str()?.to_owned()).filter(|text| !text.is_empty());
         let either = |large: &str, small: &str| text(small).or_else(|| text(large));
         // In a CGI program HTTP_PROXY is a header of the client's.

@@ -27,36 +27,36 @@ type Known = Value;
 pub(super) struct File {
     file_format: String,
     disabled: Option<bool>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     resource: Resource,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     attribute_limits: Limits,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     propagator: Propagation,
     #[serde(default)]
-    logger_provider: Option<Provider<Processor>>,
+    logger_provider: Option<Provider>,
     #[serde(default)]
-    tracer_provider: Option<Provider<Processor>>,
+    tracer_provider: Option<Provider>,
     #[serde(default)]
     meter_provider: Option<MeterProvider>,
     /// Ours go to stderr.
     #[serde(default, rename = "log_level")]
     _log_level: Known,
-    #[serde(default, rename = "crumbtrail/filters")]
+    #[serde(default, rename = "crumbtrail/filters", deserialize_with = "or_default")]
     filters: Filters,
-    #[serde(default, rename = "crumbtrail/sampler")]
+    #[serde(default, rename = "crumbtrail/sampler", deserialize_with = "or_default")]
     keeping: Keeping,
-    #[serde(default, rename = "crumbtrail/records")]
+    #[serde(default, rename = "crumbtrail/records", deserialize_with = "or_default")]
     records: Records,
-    #[serde(default, rename = "crumbtrail/spool")]
+    #[serde(default, rename = "crumbtrail/spool", deserialize_with = "or_default")]
     spool: Spool,
-    #[serde(default, rename = "crumbtrail/memory")]
+    #[serde(default, rename = "crumbtrail/memory", deserialize_with = "or_default")]
     memory: Memory,
-    #[serde(default, rename = "crumbtrail/worker")]
+    #[serde(default, rename = "crumbtrail/worker", deserialize_with = "or_default")]
     worker: Worker,
-    #[serde(default, rename = "crumbtrail/ending")]
+    #[serde(default, rename = "crumbtrail/ending", deserialize_with = "or_default")]
     ending: Ending,
-    #[serde(default, rename = "crumbtrail/connection")]
+    #[serde(default, rename = "crumbtrail/connection", deserialize_with = "or_default")]
     connection: Connection,
     #[serde(rename = "crumbtrail/console")]
     console: Option<String>,
@@ -91,10 +91,10 @@ struct Attribute {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Limits {
-    attribute_value_length_limit: Option<usize>,
-    attribute_count_limit: Option<usize>,
-    event_count_limit: Option<usize>,
-    link_count_limit: Option<usize>,
+    attribute_value_length_limit: Option<Number<usize>>,
+    attribute_count_limit: Option<Number<usize>>,
+    event_count_limit: Option<Number<usize>>,
+    link_count_limit: Option<Number<usize>>,
     #[serde(rename = "event_attribute_count_limit")]
     _event_attributes: Known,
     #[serde(rename = "link_attribute_count_limit")]
@@ -110,12 +110,12 @@ struct Propagation {
 
 /// Of logs, or of traces.
 #[derive(Deserialize)]
-struct Provider<P> {
-    #[serde(default = "Vec::new")]
-    processors: Vec<P>,
-    #[serde(default)]
+struct Provider {
+    #[serde(default, deserialize_with = "or_default")]
+    processors: Vec<Processor>,
+    #[serde(default, deserialize_with = "or_default")]
     limits: Limits,
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default)]
     sampler: Option<SamplerOf>,
 }
 
@@ -127,8 +127,9 @@ struct Processor {
 
 #[derive(Deserialize)]
 struct Batch {
-    schedule_delay: Option<u64>,
-    max_export_batch_size: Option<u64>,
+    schedule_delay: Option<Number<u64>>,
+    max_export_batch_size: Option<Number<u64>>,
+    #[serde(default, deserialize_with = "or_default")]
     exporter: ExporterOf,
     /// Queues are bounded in bytes, and a record has an age.
     #[serde(default, rename = "export_timeout")]
@@ -139,7 +140,7 @@ struct Batch {
 
 #[derive(Deserialize)]
 struct MeterProvider {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     readers: Vec<Reader>,
     #[serde(default, rename = "exemplar_filter")]
     _exemplar_filter: Known,
@@ -152,7 +153,8 @@ struct Reader {
 
 #[derive(Deserialize)]
 struct Periodic {
-    interval: Option<u64>,
+    interval: Option<Number<u64>>,
+    #[serde(default, deserialize_with = "or_default")]
     exporter: ExporterOf,
     #[serde(default, rename = "timeout")]
     _timeout: Known,
@@ -186,7 +188,7 @@ struct Otlp {
     headers: Option<Vec<Header>>,
     headers_list: Option<String>,
     compression: Option<String>,
-    timeout: Option<u64>,
+    timeout: Option<Number<u64>>,
     encoding: Option<String>,
     temporality_preference: Option<String>,
     default_histogram_aggregation: Option<String>,
@@ -204,7 +206,8 @@ struct Tls {
 #[derive(Deserialize)]
 struct Header {
     name: String,
-    value: Option<String>,
+    #[serde(default)]
+    value: Value,
 }
 
 #[derive(Default, Deserialize)]
@@ -226,7 +229,7 @@ struct Nothing {}
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Ratio {
-    ratio: Option<f64>,
+    ratio: Option<Number<f64>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -252,7 +255,7 @@ struct Filters {
 #[serde(default)]
 struct Keeping {
     keep_errors: Option<bool>,
-    keep_slower_than: Option<u64>,
+    keep_slower_than: Option<Number<u64>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -263,9 +266,11 @@ struct Records {
     default_pii: Option<bool>,
     user_on_logs: Option<bool>,
     user_on_spans: Option<bool>,
+    #[serde(deserialize_with = "or_default")]
     span_fields_on_logs: Vec<String>,
     events_on_spans: Option<bool>,
     span_timings: Option<bool>,
+    #[serde(deserialize_with = "or_default")]
     baggage: Vec<String>,
     process_arguments: Option<bool>,
 }
@@ -274,8 +279,8 @@ struct Records {
 #[serde(default)]
 struct Spool {
     directory: Option<PathBuf>,
-    limit: Option<u64>,
-    age: Option<u64>,
+    limit: Option<Number<u64>>,
+    age: Option<Number<u64>>,
     logs: Option<bool>,
     spans: Option<bool>,
     metrics: Option<bool>,
@@ -284,22 +289,22 @@ struct Spool {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Memory {
-    trails: Option<usize>,
-    outbox: Option<usize>,
+    trails: Option<Number<usize>>,
+    outbox: Option<Number<usize>>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Worker {
-    share: Option<f64>,
-    niceness: Option<i32>,
+    share: Option<Number<f64>>,
+    niceness: Option<Number<i32>>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Ending {
-    shutdown_timeout: Option<u64>,
-    exit_timeout: Option<u64>,
+    shutdown_timeout: Option<Number<u64>>,
+    exit_timeout: Option<Number<u64>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -315,8 +320,39 @@ fn present<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(deserialize
     Option::<T>::deserialize(deserializer).map(|value| Some(value.unwrap_or_default()))
 }
 
-fn millis(millis: Option<u64>) -> Option<Duration> {
-    millis.map(Duration::from_millis)
+fn millis(millis: Option<Number<u64>>) -> Option<Duration> {
+    millis.map(|Number(millis)| Duration::from_millis(millis))
+}
+
+/// A number, of which the file has the text.
+#[derive(Clone, Copy)]
+struct Number<T>(T);
+
+impl<'de, T: std::str::FromStr> Deserialize<'de> for Number<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        // A value is never shown: it may be a key.
+        text.parse().map(Self).map_err(|_| serde::de::Error::custom("not a number that can be here; expected a number"))
+    }
+}
+
+/// Its value, where there is one.
+fn of<T>(number: Option<Number<T>>) -> Option<T> {
+    number.map(|Number(number)| number)
+}
+
+/// A scalar as it is written; null is none.
+fn text(value: Value) -> Option<String> {
+    match value {
+        Value::Null => None,
+        Value::String(text) => Some(text),
+        other => Some(other.to_string()),
+    }
+}
+
+/// A section with nothing in it is one that is not there.
+fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(deserializer: D) -> Result<T, D::Error> {
+    Option::<T>::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
 impl File {
@@ -326,12 +362,15 @@ impl File {
         if self.file_format.split('.').next() != Some("1") {
             return Err(format!("file_format is {:?}; 1.x is known here", self.file_format));
         }
+        if self.connection.bundled_roots == Some(true) && cfg!(not(feature = "tls-bundled-roots")) {
+            return Err("crumbtrail/connection.bundled_roots: needs crumbtrail's feature \"tls-bundled-roots\"".to_owned());
+        }
         let logs = provider(self.logger_provider, &self.attribute_limits, "logger_provider", say)?;
         let limits_of_spans = self.tracer_provider.as_ref().map(|provider| &provider.limits);
         let (span_events, span_links) =
-            (limits_of_spans.and_then(|it| it.event_count_limit), limits_of_spans.and_then(|it| it.link_count_limit));
+            (limits_of_spans.and_then(|it| of(it.event_count_limit)), limits_of_spans.and_then(|it| of(it.link_count_limit)));
         let sampler = self.tracer_provider.as_ref().and_then(|provider| provider.sampler.as_ref());
-        let sampler = sampler.map(|sampler| sampler.sampler("tracer_provider.sampler", say)).transpose()?;
+        let sampler = sampler.map(|sampler| sampler.sampler("tracer_provider.sampler", say)).transpose()?.flatten();
         let traces = provider(self.tracer_provider, &self.attribute_limits, "tracer_provider", say)?;
         let (metrics, metric_settings) = meter_provider(self.meter_provider, say)?;
         Ok(Settings {
@@ -359,11 +398,11 @@ impl File {
             span_events,
             span_links,
             metrics: metric_settings,
-            spool: SpoolSettings { directory: self.spool.directory, bytes: self.spool.limit, age: millis(self.spool.age) },
-            trail_memory: self.memory.trails,
-            outbox_memory: self.memory.outbox,
-            worker_share: self.worker.share,
-            worker_niceness: self.worker.niceness,
+            spool: SpoolSettings { directory: self.spool.directory, bytes: of(self.spool.limit), age: millis(self.spool.age) },
+            trail_memory: of(self.memory.trails),
+            outbox_memory: of(self.memory.outbox),
+            worker_share: of(self.worker.share),
+            worker_niceness: of(self.worker.niceness),
             shutdown_timeout: millis(self.ending.shutdown_timeout),
             exit_timeout: millis(self.ending.exit_timeout),
             console: self.console.map(|text| at("crumbtrail/console", crate::console::parse(&text))).transpose()?,
@@ -378,10 +417,10 @@ fn at<T>(path: &str, result: Result<T, String>) -> Result<T, String> {
 }
 
 /// The specification: what there is no provider for is not sent.
-fn provider(provider: Option<Provider<Processor>>, general: &Limits, path: &str, say: Say<'_>) -> Result<SignalSettings, String> {
+fn provider(provider: Option<Provider>, general: &Limits, path: &str, say: Say<'_>) -> Result<SignalSettings, String> {
     let Some(provider) = provider else { return Ok(SignalSettings { exporter: Some(Exporter::None), ..SignalSettings::default() }) };
-    let own = LimitSettings { count: provider.limits.attribute_count_limit, length: provider.limits.attribute_value_length_limit };
-    let limits = own.over(LimitSettings { count: general.attribute_count_limit, length: general.attribute_value_length_limit });
+    let own = LimitSettings { count: of(provider.limits.attribute_count_limit), length: of(provider.limits.attribute_value_length_limit) };
+    let limits = own.over(LimitSettings { count: of(general.attribute_count_limit), length: of(general.attribute_value_length_limit) });
     let mut batches = provider.processors.into_iter().enumerate().filter_map(|(index, processor)| Some((index, processor.batch?)));
     let Some((index, batch)) = batches.next() else {
         say(path, "has no processor that is known here; nothing is sent");
@@ -390,11 +429,11 @@ fn provider(provider: Option<Provider<Processor>>, general: &Limits, path: &str,
     if let Some((other, _)) = batches.next() {
         say(&format!("{path}.processors.{other}"), "only the first processor is used");
     }
-    if batch.max_export_batch_size == Some(0) {
+    if of(batch.max_export_batch_size) == Some(0) {
         return Err(format!("{path}.processors.{index}.batch.max_export_batch_size: 0 is too small"));
     }
     let exporter = batch.exporter.settings(&format!("{path}.processors.{index}.batch.exporter"), say)?.0;
-    Ok(SignalSettings { delay: millis(batch.schedule_delay), max_batch: batch.max_export_batch_size, limits, ..exporter })
+    Ok(SignalSettings { delay: millis(batch.schedule_delay), max_batch: of(batch.max_export_batch_size), limits, ..exporter })
 }
 
 fn meter_provider(provider: Option<MeterProvider>, say: Say<'_>) -> Result<(SignalSettings, MetricSettings), String> {
@@ -408,7 +447,7 @@ fn meter_provider(provider: Option<MeterProvider>, say: Say<'_>) -> Result<(Sign
     if let Some((other, _)) = readers.next() {
         say(&format!("meter_provider.readers.{other}"), "only the first reader is used");
     }
-    if reader.interval == Some(0) {
+    if of(reader.interval) == Some(0) {
         return Err(format!("meter_provider.readers.{index}.periodic.interval: 0 is too small"));
     }
     let (exporter, form) = reader.exporter.settings(&format!("meter_provider.readers.{index}.periodic.exporter"), say)?;
@@ -445,7 +484,7 @@ impl Otlp {
         let headers = self.headers_list.map(|list| at(&key("headers_list"), parse::headers(&list))).transpose()?;
         let mut headers = headers.unwrap_or_default();
         for Header { name, value } in self.headers.unwrap_or_default() {
-            let Some(value) = value else { continue };
+            let Some(value) = text(value) else { continue };
             let invalid = || format!("{}: {name:?} is not a valid header", key("headers"));
             let known = HeaderName::from_bytes(name.as_bytes()).map_err(|_| invalid())?;
             let mut value = HeaderValue::from_str(&value).map_err(|_| invalid())?;
@@ -488,20 +527,17 @@ impl Resource {
     fn pairs(self, environment: &EnvVars, say: Say<'_>) -> Result<Vec<(String, String)>, String> {
         let detectors: Vec<String> =
             self.detection.into_iter().flat_map(|it| it.detectors).flatten().flatten().map(|(name, _)| name).collect();
-        let found = if detectors.is_empty() { Ok(Vec::new()) } else { env::detected(environment, &detectors.join(",")) };
-        let mut pairs = found.unwrap_or_else(|problem| {
-            say("resource.detection/development.detectors", &problem);
-            Vec::new()
-        });
+        let mut pairs = Vec::new();
+        for detector in detectors {
+            match env::detected(environment, &detector) {
+                Ok(found) => pairs.extend(found),
+                Err(_) => say("resource.detection/development.detectors", "only container, k8s, cloud and service are known here"),
+            }
+        }
         let list = self.attributes_list.map(|list| at("resource.attributes_list", parse::resource_attributes(&list))).transpose()?;
         pairs.extend(list.unwrap_or_default());
         for Attribute { name, value, .. } in self.attributes.unwrap_or_default() {
-            let text = match value {
-                Value::Null => continue,
-                Value::String(text) => text,
-                other => other.to_string(),
-            };
-            pairs.push((name, text));
+            pairs.extend(text(value).map(|value| (name, value)));
         }
         Ok(pairs)
     }
@@ -519,30 +555,35 @@ impl Propagation {
             say("propagator", &format!("{name:?} is not known here (tracecontext, baggage, b3, b3multi, jaeger, none); ignored"));
         }
         let known: Vec<Propagator> = names.iter().filter_map(|name| Propagator::named(name)).collect();
-        (!known.is_empty()).then(|| known.into_iter().collect())
+        // The schema: none, where nothing is said.
+        Some(if known.is_empty() { Propagators::NONE } else { known.into_iter().collect() })
     }
 }
 
 impl SamplerOf {
-    fn sampler(&self, path: &str, say: Say<'_>) -> Result<Sampler, String> {
+    /// `None`: the default.
+    fn sampler(&self, path: &str, say: Say<'_>) -> Result<Option<Sampler>, String> {
         if let Some(parent) = &self.parent_based {
             parent.remark(path, say);
             let root = parent.root.as_ref().map(|root| root.sampler(&format!("{path}.parent_based.root"), say)).transpose()?;
-            return Ok(root.unwrap_or_else(Sampler::always_on).parent_based());
+            return Ok(Some(root.flatten().unwrap_or_else(Sampler::always_on).parent_based()));
         }
         if let Some(Ratio { ratio }) = &self.trace_id_ratio_based {
-            let ratio = ratio.unwrap_or(1.0);
+            let ratio = of(*ratio).unwrap_or(1.0);
             let is_ratio = (0.0..=1.0).contains(&ratio);
-            return is_ratio.then(|| Sampler::ratio(ratio)).ok_or_else(|| format!("{path}: {ratio} is not from 0 to 1"));
+            return is_ratio.then(|| Some(Sampler::ratio(ratio))).ok_or_else(|| format!("{path}: {ratio} is not from 0 to 1"));
         }
-        Ok(if self.always_off.is_some() {
-            Sampler::always_off()
-        } else {
-            if self.always_on.is_none() {
-                say(path, "no sampler is known here (always_on, always_off, trace_id_ratio_based, parent_based); always_on is used");
-            }
-            Sampler::always_on()
-        })
+        if self.always_off.is_some() {
+            return Ok(Some(Sampler::always_off()));
+        }
+        if self.always_on.is_some() {
+            return Ok(Some(Sampler::always_on()));
+        }
+        say(
+            path,
+            "no sampler is known here (always_on, always_off, trace_id_ratio_based, parent_based); the default is used: parent_based, always_on",
+        );
+        Ok(None)
     }
 }
 

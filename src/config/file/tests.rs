@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::{super::Settings, *};
 use crate::{
     config::{Compression, Exporter, MetricTemporality, Protocol, per_signal::Signal},
+    propagation::Propagators,
     sampling::Sampler,
 };
 
@@ -87,9 +88,10 @@ fn what_cannot_be_is_refused_where_it_is() {
         ("resource:\n  attributes:\n    - value: 1", "4:7", "name"),
         ("a: b: c", "2:", ""),
         ("disabled: ${1X}", "2:11", "no name of a variable"),
+        ("attribute_limits:\n  attribute_count_limit: many", "3:3", "expected a number"),
         ("disabled: ${RATIO", "2:11", "has no end"),
         ("disabled: true\ndisabled: false", "3:", "uplicate"),
-        ("tracer_provider:\n  sampler:\n    trace_id_ratio_based:\n      ratio: 2", "", "not from 0 to 1"),
+        ("tracer_provider:\n  sampler:\n    trace_id_ratio_based:\n      ratio: 2", "3:3 tracer_provider.sampler", "not from 0 to 1"),
         (
             "logger_provider:\n  processors:\n    - batch:\n        exporter:\n          otlp_http:\n            endpoint: ftp://x",
             "",
@@ -111,8 +113,52 @@ fn a_signal_without_a_provider_is_not_sent() {
     assert_eq!(exporters, [Some(Exporter::Otlp), Some(Exporter::None), Some(Exporter::None)]);
 }
 
+/// A text is what was written, whatever it looks like.
+#[test]
+fn what_looks_like_a_number_stays_a_text() {
+    for version in ["1.10", "12e4567", "007", "0x10", "true"] {
+        let (settings, _) = read(&format!("resource:\n  attributes:\n    - {{name: service.version, value: {version}}}"));
+        assert_eq!(settings.resource, [("service.version".to_owned(), version.to_owned())]);
+    }
+    let headers = "logger_provider:\n  processors:\n    - batch:\n        exporter:\n          otlp_http:\n            headers:\n              - {name: api-key, value: 12345678}";
+    let (settings, remarks) = read(headers);
+    assert!(remarks.is_empty() && settings.signal(Signal::Logs).headers.is_some_and(|headers| headers[0].1 == "12345678"));
+}
+
+/// A section whose keys are all commented out is one that says nothing.
+#[test]
+fn an_empty_section_is_none() {
+    let (settings, remarks) = read(
+        "resource:\nattribute_limits:\npropagator:\ncrumbtrail/filters:\ncrumbtrail/records:\ntracer_provider:\n  processors:\n  limits:\n  sampler:\nmeter_provider:\n  readers:",
+    );
+    assert_eq!((settings.sampler, settings.filters.len(), settings.resource.len()), (None, 0, 0));
+    assert_eq!(settings.propagators, Some(Propagators::NONE), "the schema: where nothing is said there is none");
+    assert_eq!(remarks.len(), 2, "nothing is sent: {remarks:?}");
+    let (settings, remarks) = read("tracer_provider:\n  sampler: {jaeger_remote/development: {endpoint: x}}");
+    assert_eq!((settings.sampler, remarks.len()), (None, 3), "{remarks:?}");
+}
+
+#[test]
+fn deep_nesting_is_refused_before_it_is_read() {
+    assert!(
+        refused(&format!("a: {}x", "- ".repeat(100_000))).contains("nested too deeply")
+            || refused(&format!("{}x", "- ".repeat(100_000))).contains("nested too deeply")
+    );
+    assert!(refused(&format!("a: {}", "[".repeat(100_000))).contains("2:"));
+}
+
 #[test]
 fn keys_are_not_shown() {
+    for mistaken in [
+        "logger_provider:\n  processors:\n    - batch:\n        exporter:\n          otlp_http:\n            headers: api-key=hunter2",
+        "crumbtrail/connection: http://user:hunter2@proxy",
+        "crumbtrail/memory: {trails: hunter2}",
+        "disabled: ${KEY:hunter2}",
+        "disabled: hunter2",
+    ] {
+        let problem = refused(mistaken);
+        assert!(!problem.contains("hunter2"), "{problem}");
+    }
     let text = "logger_provider:\n  processors:\n    - batch:\n        exporter:\n          otlp_http:\n            headers:\n              - name: api-key\n                value: hunter2";
     let (settings, remarks) = read(text);
     assert!(!format!("{settings:?} {remarks:?}").contains("hunter2"));

@@ -23,6 +23,9 @@ impl Document {
     /// # Errors
     /// What is wrong, and where.
     pub(super) fn read(text: &str, variables: Variables<'_>) -> Result<Self, String> {
+        if let Some((line, _)) = text.lines().enumerate().find(|(_, line)| nested_by(line) > MAX_DEPTH) {
+            return Err(format!("{}: nested too deeply", shown((line + 1, 1))));
+        }
         let mut loader = YamlLoader::<MarkedYaml<'_>>::default();
         // Whether a text is a number shows when its variables have values.
         loader.early_parse(false);
@@ -55,10 +58,15 @@ impl Document {
         match &node.data {
             YamlData::Representation(text, style, tag) => {
                 let text = substituted(text, variables).map_err(|problem| format!("{}: {problem}", shown(here)))?;
-                let scalar = Scalar::parse_from_cow_and_metadata(text.into(), *style, tag.as_ref());
-                scalar.map(json).ok_or_else(|| format!("{}: not what its tag says", shown(here)))
+                let scalar = Scalar::parse_from_cow_and_metadata(text.as_str().into(), *style, tag.as_ref());
+                let value = match scalar.ok_or_else(|| format!("{}: not what its tag says", shown(here)))? {
+                    Scalar::Null => Value::Null,
+                    Scalar::Boolean(value) => value.into(),
+                    // As it is written: `1.10` may be a version. Who wants a number reads one.
+                    Scalar::Integer(_) | Scalar::FloatingPoint(_) | Scalar::String(_) => text.into(),
+                };
+                Ok(value)
             }
-            YamlData::Value(scalar) => Ok(json(scalar.clone())),
             YamlData::Sequence(items) => {
                 let mut values = Vec::new();
                 for (index, item) in items.iter().enumerate() {
@@ -82,7 +90,7 @@ impl Document {
                 Ok(Value::Object(values))
             }
             YamlData::Tagged(_, node) => self.converted(node, path, variables),
-            YamlData::Alias(_) | YamlData::BadValue => Err(format!("{}: an alias of nothing", shown(here))),
+            YamlData::Value(_) | YamlData::Alias(_) | YamlData::BadValue => Err(format!("{}: an alias of nothing", shown(here))),
         }
     }
 }
@@ -104,7 +112,9 @@ fn substituted(text: &str, variables: Variables<'_>) -> Result<String, String> {
             let is_name = name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
                 && name.chars().all(|char| char.is_ascii_alphanumeric() || char == '_');
             if !is_name {
-                return Err(format!("{name:?} is no name of a variable"));
+                // What follows may be a value.
+                let known: String = name.chars().take_while(|char| char.is_ascii_alphanumeric() || *char == '_').collect();
+                return Err(format!("what begins with {known:?} is no name of a variable; a default is written ${{NAME:-default}}"));
             }
             // Empty is unset.
             out.push_str(&variables(name).filter(|value| !value.is_empty()).unwrap_or_else(|| default.to_owned()));
@@ -117,13 +127,22 @@ fn substituted(text: &str, variables: Variables<'_>) -> Result<String, String> {
     Ok(out)
 }
 
-fn json(scalar: Scalar<'_>) -> Value {
-    match scalar {
-        Scalar::Null => Value::Null,
-        Scalar::Boolean(value) => value.into(),
-        Scalar::Integer(value) => value.into(),
-        Scalar::FloatingPoint(value) => value.into_inner().into(),
-        Scalar::String(text) => text.into_owned().into(),
+/// How many levels one line opens: `- - - x`. (The parser recurses by them, and limits only those of braces.)
+fn nested_by(line: &str) -> usize {
+    let (mut rest, mut levels) = (line.trim_start(), 0);
+    while let Some(after) = ["- ", "? ", ": "].iter().find_map(|indicator| rest.strip_prefix(indicator)) {
+        (rest, levels) = (after.trim_start(), levels + 1);
+    }
+    levels
+}
+
+/// What was expected, without what is there: that may be a key.
+pub(super) fn without_values(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    match text.rsplit_once("expected ") {
+        Some((_, expected)) => format!("expected {expected}"),
+        None if text.starts_with("missing field") => text,
+        None => "it has another form here".to_owned(),
     }
 }
 
