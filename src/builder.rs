@@ -150,13 +150,10 @@ impl Builder {
     }
 
     /// Reads variables from data, see [`with_env`](Self::with_env).
-    pub fn with_env_vars(mut self, environment: &EnvVars) -> Self {
+    pub fn with_env_vars(self, environment: &EnvVars) -> Self {
         match environment.config_file() {
             Some(path) => self.read_file(&path, environment),
-            None => {
-                self.read = config::env::read(environment);
-                self
-            }
+            None => self.with_read(config::env::read(environment)),
         }
     }
 
@@ -173,12 +170,16 @@ impl Builder {
     #[cfg(feature = "config-file")]
     fn read_file(mut self, path: &std::path::Path, environment: &EnvVars) -> Self {
         match config::file::read(path, environment) {
-            Ok(read) => {
-                self.mistakes.retain(|mistake| !mistake.is_of_file());
-                self.read = read;
-            }
+            Ok(read) => return self.with_read(read),
             Err(problem) => self.mistakes.push(Mistake::ConfigFile { path: path.to_owned(), problem }),
         }
+        self
+    }
+
+    /// The last one read counts, and with it whether it could be.
+    fn with_read(mut self, read: config::Read) -> Self {
+        self.mistakes.retain(|mistake| !mistake.is_of_file());
+        self.read = read;
         self
     }
 

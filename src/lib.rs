@@ -152,18 +152,18 @@ pub use crate::{
     ending::exit,
     error::InitError,
     exception::{ErrorId, ErrorReport, Exception, ResultExt, capture, last_error_id},
-    main_error::MainError,
     sampling::Sampler,
     scope::{FlagEvaluation, Scope, User, clear_user, flag_evaluated, set_context, set_session, set_tag, set_user},
     scrub::Scrubber,
     telemetry::{Telemetry, TelemetryGuard},
 };
 
-/// What can be captured, and what an [`Exception`] is made of.
+/// What can be captured, what `main` can return, and what an [`Exception`] is made of.
 pub mod errors {
     pub use crate::{
         breadcrumb::Breadcrumbs,
         exception::{Capture, CaptureParts, Cause, DynError, Mechanism, ParseErrorIdError, Reported, StdError},
+        main_error::MainError,
         stack::resolve::Frame,
     };
 

@@ -18,7 +18,7 @@ use crate::{exception, state::active_core};
 /// before there was a guard is printed and not reported.
 ///
 /// ```
-/// use crumbtrail::{errors::Mechanism, testing, MainError};
+/// use crumbtrail::{errors::{MainError, Mechanism}, testing};
 ///
 /// fn serve() -> Result<(), MainError> {
 ///     let _port: u16 = "eighty".parse()?;
@@ -34,7 +34,7 @@ use crate::{exception, state::active_core};
 ///
 /// ```no_run
 /// # fn serve() -> Result<(), std::io::Error> { Ok(()) }
-/// fn main() -> Result<(), crumbtrail::MainError> {
+/// fn main() -> Result<(), crumbtrail::errors::MainError> {
 ///     let _telemetry = crumbtrail::init(crumbtrail::service!())?;
 ///     serve()?;
 ///     Ok(())

@@ -535,7 +535,7 @@ impl std::error::Error for NoConfiguration {}
 
 /// What `fn main() -> Result<(), MainError>` does.
 fn returns_an_error() {
-    fn main() -> Result<(), crumbtrail::MainError> {
+    fn main() -> Result<(), crumbtrail::errors::MainError> {
         let _telemetry = init();
         let _run = tracing::info_span!("run").entered();
         tracing::info!("about to start");

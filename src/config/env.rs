@@ -7,7 +7,7 @@ mod proxies;
 use std::{
     collections::BTreeMap,
     ffi::OsString,
-    fmt,
+    fmt::{self, Display},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -151,7 +151,7 @@ pub(crate) fn read(environment: &EnvVars) -> Read {
         span_events: reader.count("OTEL_SPAN_EVENT_COUNT_LIMIT"),
         span_links: reader.count("OTEL_SPAN_LINK_COUNT_LIMIT"),
         spool: SpoolSettings { directory: state_dir(environment), ..SpoolSettings::default() },
-        console: reader.parsed("CRUMBTRAIL_CONSOLE", crate::console::parse),
+        console: reader.parsed("CRUMBTRAIL_CONSOLE", parse::console),
         filters: filters(&mut reader),
         exception_span_events: reader.parsed("OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN", parse::exception_signal),
         ..Settings::default()
@@ -190,9 +190,9 @@ impl Reader<'_> {
         Some(text.trim().to_owned()).filter(|text| !text.is_empty())
     }
 
-    fn parsed<T>(&mut self, name: &str, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
+    fn parsed<T, E: Display>(&mut self, name: &str, parse: impl FnOnce(&str) -> Result<T, E>) -> Option<T> {
         let text = self.text(name)?;
-        parse(&text).map_err(|problem| self.warn(name, &problem)).ok()
+        parse(&text).map_err(|problem| self.warn(name, &problem.to_string())).ok()
     }
 
     fn boolean(&mut self, name: &str) -> Option<bool> {

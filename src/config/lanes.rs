@@ -284,6 +284,25 @@ mod tests {
         assert_eq!(by_code.is_ok(), cfg!(feature = "grpc"));
     }
 
+    #[cfg(feature = "tls-bundled-roots")]
+    #[test]
+    fn bundled_roots_are_off_by_default() {
+        assert!(!logs(&[], |builder| builder).tls.bundled_roots);
+        assert!(logs(&[], |builder| builder.with_bundled_roots(true)).tls.bundled_roots);
+    }
+
+    #[test]
+    fn a_bad_address_or_header_in_code_counts_where_something_is_sent() {
+        let nowhere = [("OTEL_LOGS_EXPORTER", "none"), ("OTEL_TRACES_EXPORTER", "none"), ("OTEL_METRICS_EXPORTER", "none")];
+        let bad = |variables: &[(&str, &str)]| builder(variables).with_endpoint("ftp://collector");
+        assert!(matches!(bad(&[]).config(), Err(InitError::Endpoint)));
+        assert!(bad(&nowhere).config().is_ok());
+        assert!(bad(&nowhere[..2]).config().is_err(), "metrics are sent");
+        assert!(bad(&[]).with_endpoint("http://collector:4318").config().is_ok(), "the last one counts");
+        assert!(matches!(builder(&[]).with_header("no name", "x").config(), Err(InitError::Header { .. })));
+        assert!(builder(&nowhere).with_header("no name", "x").config().is_ok());
+    }
+
     /// What code says of all signals wins over what the environment says of one.
     #[test]
     fn code_wins_over_a_signals_own_variable() {

@@ -1,32 +1,52 @@
-//! What texts mean, wherever they are written. An error says what is wrong and what is done
-//! instead; never a value that may be secret.
+//! What texts mean, in variables as in files. No error shows a value that may be secret.
 
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf};
 
 use http::{HeaderName, HeaderValue, Uri};
 use percent_encoding::percent_decode_str;
 
-use super::{Address, Exporter};
+use super::{Address, Console, ConsoleFormat, Exporter};
 use crate::{
     delivery::{Compression, Protocol},
     metrics::MetricTemporality,
 };
 
-/// 0 … 2³¹ − 1.
-pub(crate) fn integer(text: &str) -> Result<u64, String> {
-    match text.parse::<i64>() {
-        Ok(number) if (0..=i64::from(i32::MAX)).contains(&number) => Ok(number as u64),
-        _ => Err(format!("{text:?} is not a whole number from 0 to {}; the default is used", i32::MAX)),
+/// What is wrong with a text. A variable's is told as a whole; a file with such a text is refused,
+/// so that nothing is done instead.
+#[cfg_attr(test, derive(Debug))]
+pub(crate) struct Problem {
+    pub(crate) what: String,
+    instead: &'static str,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; {}", self.what, self.instead)
     }
 }
 
-pub(crate) fn positive(text: &str) -> Result<u64, String> {
-    integer(text).and_then(|number| if number == 0 { Err("0 is too small; the default is used".to_owned()) } else { Ok(number) })
+fn problem<T>(what: impl Into<String>, instead: &'static str) -> Result<T, Problem> {
+    Err(Problem { what: what.into(), instead })
+}
+
+const DEFAULT: &str = "the default is used";
+const IGNORED: &str = "the whole variable is ignored";
+
+/// 0 … 2³¹ − 1.
+pub(crate) fn integer(text: &str) -> Result<u64, Problem> {
+    match text.parse::<i64>() {
+        Ok(number) if (0..=i64::from(i32::MAX)).contains(&number) => Ok(number as u64),
+        _ => problem(format!("{text:?} is not a whole number from 0 to {}", i32::MAX), DEFAULT),
+    }
+}
+
+pub(crate) fn positive(text: &str) -> Result<u64, Problem> {
+    integer(text).and_then(|number| if number == 0 { problem("0 is too small", DEFAULT) } else { Ok(number) })
 }
 
 /// `key=value,key=value`, percent-encoded; any error discards the whole value. A comma too many is
 /// none.
-pub(crate) fn resource_attributes(text: &str) -> Result<Vec<(String, String)>, String> {
+pub(crate) fn resource_attributes(text: &str) -> Result<Vec<(String, String)>, Problem> {
     text.split(',')
         .filter(|pair| !pair.trim().is_empty())
         .map(|pair| {
@@ -35,7 +55,7 @@ pub(crate) fn resource_attributes(text: &str) -> Result<Vec<(String, String)>, S
             if key.is_empty() { Err("a key is empty") } else { Ok((key, value)) }
         })
         .collect::<Result<_, &str>>()
-        .map_err(|problem| format!("{problem}; the whole variable is ignored"))
+        .or_else(|what| problem(what, IGNORED))
 }
 
 pub(crate) fn decoded(text: &str) -> Result<String, &'static str> {
@@ -48,61 +68,62 @@ pub(crate) fn decoded(text: &str) -> Result<String, &'static str> {
     percent_decode_str(text).decode_utf8().map(Into::into).map_err(|_| "a percent-encoded part is not UTF-8")
 }
 
-pub(crate) fn temporality(text: &str) -> Result<MetricTemporality, String> {
+pub(crate) fn temporality(text: &str) -> Result<MetricTemporality, Problem> {
     match text.to_ascii_lowercase().as_str() {
         "cumulative" => Ok(MetricTemporality::Cumulative),
         "delta" => Ok(MetricTemporality::Delta),
         "lowmemory" => Ok(MetricTemporality::LowMemory),
-        _ => Err(format!("{text:?} is none of cumulative, delta, lowmemory; cumulative is used")),
+        _ => problem(format!("{text:?} is none of cumulative, delta, lowmemory"), "cumulative is used"),
     }
 }
 
 /// Whether it is the exponential one.
-pub(crate) fn histogram_aggregation(text: &str) -> Result<bool, String> {
+pub(crate) fn histogram_aggregation(text: &str) -> Result<bool, Problem> {
     match text.to_ascii_lowercase().as_str() {
         "explicit_bucket_histogram" => Ok(false),
         "base2_exponential_bucket_histogram" => Ok(true),
-        _ => Err(format!("{text:?} is neither explicit_bucket_histogram nor base2_exponential_bucket_histogram; the first is used")),
+        _ => problem(format!("{text:?} is neither explicit_bucket_histogram nor base2_exponential_bucket_histogram"), "the first is used"),
     }
 }
 
-pub(crate) fn exception_signal(text: &str) -> Result<bool, String> {
+pub(crate) fn exception_signal(text: &str) -> Result<bool, Problem> {
     match text {
         "logs" => Ok(false),
         "logs/dup" => Ok(true),
-        other => Err(format!("{other:?} is neither logs nor logs/dup; exceptions are sent as logs and as span events")),
+        other => problem(format!("{other:?} is neither logs nor logs/dup"), "exceptions are sent as logs and as span events"),
     }
 }
 
-pub(crate) fn exporter_name(text: &str) -> Result<Exporter, String> {
+pub(crate) fn exporter_name(text: &str) -> Result<Exporter, Problem> {
     match text.to_ascii_lowercase().as_str() {
         "otlp" => Ok(Exporter::Otlp),
         "console" => Ok(Exporter::Console),
         "none" => Ok(Exporter::None),
-        other => Err(format!("{other:?} is not an exporter known here (otlp, console, none); otlp is used")),
+        other => problem(format!("{other:?} is not an exporter known here (otlp, console, none)"), "otlp is used"),
     }
 }
 
-pub(crate) fn protocol(text: &str) -> Result<Protocol, String> {
+pub(crate) fn protocol(text: &str) -> Result<Protocol, Problem> {
     match text.to_ascii_lowercase().as_str() {
         "http/protobuf" => Ok(Protocol::HttpProtobuf),
         // Whether it is built in is looked at where it is used.
         "http/json" => Ok(Protocol::HttpJson),
         "grpc" => Ok(Protocol::Grpc),
-        other => Err(format!("{other:?} is not a protocol known here (http/protobuf, http/json, grpc); http/protobuf is used")),
+        other => problem(format!("{other:?} is not a protocol known here (http/protobuf, http/json, grpc)"), "http/protobuf is used"),
     }
 }
 
 /// An absolute URL; an address without a scheme is taken as http. `unix:/path` and `unix:///path`
 /// are sockets of this machine.
-pub(crate) fn address(text: &str) -> Result<Address, String> {
+pub(crate) fn address(text: &str) -> Result<Address, Problem> {
     if let Some(path) = text.strip_prefix("unix:") {
         let path = path.strip_prefix("//").unwrap_or(path);
         let socket = Some(PathBuf::from(path)).filter(|path| cfg!(unix) && path.is_absolute());
         let local = Address { uri: Uri::from_static("http://localhost"), has_scheme: true, socket };
-        return Some(local)
-            .filter(|local| local.socket.is_some())
-            .ok_or_else(|| "not the absolute path of a Unix socket, as in unix:/run/otel.sock; the default is used".to_owned());
+        return match local.socket {
+            Some(_) => Ok(local),
+            None => problem("not the absolute path of a Unix socket, as in unix:/run/otel.sock", DEFAULT),
+        };
     }
     let has_scheme = text.contains("://");
     // `http:/host` is no host called http.
@@ -126,12 +147,12 @@ pub(crate) fn address(text: &str) -> Result<Address, String> {
             Ok(Address { uri, has_scheme, socket: None })
         }
         // The text is not shown: it may hold credentials.
-        _ => Err("not an http:// or https:// URL with a port from 0 to 65535; the default is used".to_owned()),
+        _ => problem("not an http:// or https:// URL with a port from 0 to 65535", DEFAULT),
     }
 }
 
 /// `key=value,key=value`, values percent-encoded, as baggage without metadata.
-pub(crate) fn headers(text: &str) -> Result<Vec<(HeaderName, HeaderValue)>, String> {
+pub(crate) fn headers(text: &str) -> Result<Vec<(HeaderName, HeaderValue)>, Problem> {
     text.split(',')
         .map(str::trim)
         .filter(|pair| !pair.is_empty())
@@ -143,15 +164,37 @@ pub(crate) fn headers(text: &str) -> Result<Vec<(HeaderName, HeaderValue)>, Stri
             Ok((name, value))
         })
         .collect::<Result<_, &str>>()
-        .map_err(|problem| format!("{problem}; the whole variable is ignored"))
+        .or_else(|what| problem(what, IGNORED))
 }
 
-pub(crate) fn compression(text: &str) -> Result<Compression, String> {
+pub(crate) fn compression(text: &str) -> Result<Compression, Problem> {
     match text.to_ascii_lowercase().as_str() {
         "none" => Ok(Compression::None),
         // Whether it is built in is looked at where it is used.
         "gzip" => Ok(Compression::Gzip),
         "zstd" => Ok(Compression::Zstd),
-        other => Err(format!("{other:?} is not a compression known here (gzip, zstd, none); requests are not compressed")),
+        other => problem(format!("{other:?} is not a compression known here (gzip, zstd, none)"), "requests are not compressed"),
+    }
+}
+
+pub(crate) fn console(text: &str) -> Result<Console, Problem> {
+    match text.to_ascii_lowercase().as_str() {
+        "auto" => Ok(Console::auto()),
+        "always" | "text" => Ok(Console::always()),
+        "compact" => Ok(Console::auto().with_format(ConsoleFormat::Compact)),
+        "json" => Ok(Console::auto().with_format(ConsoleFormat::Json)),
+        "off" | "none" => Ok(Console::off()),
+        _ => problem(format!("{text:?} is none of auto, always, text, compact, json, off"), "auto is used"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_console_is_known_by_its_name() {
+        assert_eq!(console("JSON").ok(), Some(Console::auto().with_format(ConsoleFormat::Json)));
+        assert_eq!(console("loud").unwrap_err().to_string(), "\"loud\" is none of auto, always, text, compact, json, off; auto is used");
     }
 }

@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// Of all processors.
-pub(crate) const WORKER_SHARE: f64 = 1.0;
+const WORKER_SHARE: f64 = 1.0;
 /// A request waits for no more records than this.
 const MAX_BATCH: u64 = 4096;
 const MAX_INTERVAL: Duration = Duration::from_secs(365 * 86_400);

@@ -124,18 +124,6 @@ pub(crate) struct Output {
     terminal: bool,
 }
 
-/// `CRUMBTRAIL_CONSOLE`.
-pub(crate) fn parse(text: &str) -> Result<Console, String> {
-    match text.to_ascii_lowercase().as_str() {
-        "auto" => Ok(Console::auto()),
-        "always" | "text" => Ok(Console::always()),
-        "compact" => Ok(Console::auto().with_format(ConsoleFormat::Compact)),
-        "json" => Ok(Console::auto().with_format(ConsoleFormat::Json)),
-        "off" | "none" => Ok(Console::off()),
-        _ => Err(format!("{text:?} is none of auto, always, text, compact, json, off; auto is used")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -148,7 +136,5 @@ mod tests {
             assert_eq!(format(Console::auto().with_format(ConsoleFormat::Compact)), Some(ConsoleFormat::Compact));
         }
         assert_eq!(format(Console::off().with_format(ConsoleFormat::Json)), None);
-        assert_eq!(parse("JSON"), Ok(Console::auto().with_format(ConsoleFormat::Json)));
-        assert!(parse("loud").is_err());
     }
 }

@@ -153,4 +153,12 @@ mod rustls_impl {
     pub(super) fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
         PrivateKeyDer::from_pem_slice(pem).map_err(|_| "there is no private key in it (PEM: PKCS#8, PKCS#1 or SEC1)".to_owned())
     }
+
+    /// The feature alone changes nobody's trust.
+    #[cfg(all(test, feature = "tls-bundled-roots", any(feature = "http", feature = "grpc")))]
+    #[test]
+    fn bundled_roots_are_trusted_where_they_are_asked_for() {
+        let trusted = |bundled_roots| Tls { bundled_roots, ..Tls::default() }.roots().map_or(0, |roots| roots.len());
+        assert_eq!(trusted(true), trusted(false) + webpki_roots::TLS_SERVER_ROOTS.len());
+    }
 }

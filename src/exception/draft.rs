@@ -39,7 +39,7 @@ pub enum Mechanism {
     Panic,
     /// A response that says that the service has failed, where nothing else says why.
     Response,
-    /// An error that `main` returned, see [`MainError`](crate::MainError).
+    /// An error that `main` returned, see [`MainError`](crate::errors::MainError).
     Main,
 }
 

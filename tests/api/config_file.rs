@@ -77,6 +77,8 @@ fn a_file_that_cannot_be_used_is_an_error_that_says_where() {
     let nowhere = EnvVars::from_iter([("OTEL_EXPERIMENTAL_CONFIG_FILE", "/nonexistent/otel.yaml")]);
     let error = crumbtrail::builder(crumbtrail::service!()).with_env_vars(&nowhere).build().map(drop).expect_err("no file");
     assert!(error.to_string().contains("/nonexistent/otel.yaml"), "{error}");
+    let otherwise = crumbtrail::builder(crumbtrail::service!()).with_env_vars(&nowhere).with_env_vars(&EnvVars::default());
+    assert!(otherwise.build().is_ok(), "the last one read counts");
 }
 
 #[test]

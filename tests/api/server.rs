@@ -263,6 +263,21 @@ fn check_errors(pipeline: &Pipeline, ((status, unexplained, _), (_, explained, s
     }
 }
 
+/// Features only add: that axum is built in changes no name by itself.
+#[test]
+fn axums_route_is_the_requests_where_it_is_asked_for() {
+    let pipeline = Pipeline::new(|builder, _| builder);
+    run(&pipeline, async {
+        for (path, layer) in [("/any/{id}", ServerLayer::new()), ("/axum/{id}", ServerLayer::for_axum())] {
+            let app = Router::new().route(path, get(|| async {})).layer(layer);
+            answer(&app, request(&path.replace("{id}", "7"))).await;
+        }
+    });
+    let spans = pipeline.received().spans;
+    let names: Vec<_> = spans.iter().map(|span| (&*span.name, span.attributes.contains_key("http.route"))).collect();
+    assert_eq!(names, [("GET", false), ("GET /axum/{id}", true)]);
+}
+
 #[test]
 fn unexplained_statuses_are_grouped_by_route_and_status() {
     let pipeline = Pipeline::new(|builder, _| builder);
