@@ -19,7 +19,7 @@ use crate::{
     delivery::Credentials,
     error::InitError,
     export::{
-        config::{Destination, WorkerConfig},
+        config::{Destination, WorkerParts},
         resource,
         thread::{self, Alive},
     },
@@ -33,7 +33,7 @@ use crate::{
     stack::in_app::OwnCrates,
     state::{
         Core,
-        core::{CoreConfig, Start},
+        core::{CoreParts, Start},
     },
     telemetry::{Extras, Telemetry, TelemetryGuard},
 };
@@ -292,7 +292,7 @@ impl Builder {
         }
         let config = Config::resolve(&self.service, filters, std::mem::take(&mut self.code), std::mem::take(&mut self.read))?;
         // A receiver's address is of no account where nothing is sent.
-        let sends = Signal::ALL.iter().any(|signal| matches!(config.destinations.get(*signal), Destination::Otlp(_)));
+        let sends = Signal::ALL.iter().any(|signal| matches!(config.worker.destinations.get(*signal), Destination::Otlp(_)));
         match self.mistakes.pop().filter(|_| sends) {
             Some(mistake) => Err(mistake.into()),
             None => Ok(config),
@@ -302,7 +302,7 @@ impl Builder {
     /// `output`: what is printed of the exceptions that are no events.
     fn build_with(
         self,
-        config: Config,
+        mut config: Config,
         #[cfg_attr(not(feature = "console"), expect(unused_variables))] output: Option<Output>,
     ) -> Result<Telemetry, InitError> {
         for warning in &config.warnings {
@@ -319,15 +319,13 @@ impl Builder {
             let buckets = self.buckets.into_iter().map(|(name, bounds)| crate::metrics::recorder::Buckets { name, bounds });
             crate::metrics::recorder::MetricsRecorder::new(&meters, buckets.collect(), scrubber.clone())
         };
-        let exports_spans = !matches!(config.destinations.traces, Destination::Nowhere);
         let has_hooks = !self.hooks.is_empty();
-        let mut destinations = config.destinations;
         for signal in Signal::ALL {
-            if let Destination::Otlp(lane) = destinations.get_mut(signal) {
+            if let Destination::Otlp(lane) = config.worker.destinations.get_mut(signal) {
                 lane.credentials.clone_from(&self.credentials);
             }
         }
-        let worker = Arc::new(WorkerConfig {
+        let worker = Arc::new(WorkerParts {
             own: {
                 let [include, exclude] = self.in_app;
                 OwnCrates::new(self.own_crates.iter().chain(&self.service.own_crates).cloned())
@@ -339,40 +337,18 @@ impl Builder {
             printer: output.and_then(crate::console::Printer::new),
             #[cfg(feature = "testing")]
             sink: self.sink.clone(),
-            span_limits: config.span_limits,
-            niceness: config.worker_niceness,
-            share: config.worker_share,
-            exception_span_events: config.exception_span_events,
-            spool: config.spool,
             resource: resource::resource(&config.resource, config.process_arguments, &scrubber),
-            destinations,
-            logs: config.logs,
-            spans: config.spans,
-            metric_interval: config.metric_interval,
+            config: config.worker,
         });
         let alive = Arc::new(Alive);
         let start: Start = {
             let alive = Arc::downgrade(&alive);
             Box::new(move |core, link| thread::start(core, link, &worker, &alive))
         };
-        let core_config = CoreConfig {
-            filters: config.filters,
-            sampler: config.sampler,
-            event_limits: config.log_limits,
-            span_limits: config.attribute_limits_of_spans,
-            propagators: config.propagators,
-            stacktraces: config.stacktraces,
-            trail_bytes: config.trail_memory,
-            outbox_bytes: config.outbox_memory,
-            exports_spans,
+        let parts = CoreParts {
             scrubber,
-            baggage: config.baggage,
-            user_on_logs: config.user_on_logs,
-            user_on_spans: config.user_on_spans,
-            enrichment: config.enrichment,
             rate: self.rate,
             has_hooks,
-            exit_timeout: config.exit_timeout,
             #[cfg(feature = "testing")]
             takes_scoped_panics: self.sink.is_some(),
             meters,
@@ -382,7 +358,7 @@ impl Builder {
             other_api: None,
             start,
         };
-        let core = Arc::new_cyclic(|this| Core::new(core_config, this));
+        let core = Arc::new_cyclic(|this| Core::new(config.caller, parts, this));
         #[cfg(feature = "metrics-0-24")]
         recorder.counts_for(&core);
         core.meters.read_around(around(

@@ -119,10 +119,10 @@ impl Core {
 
     fn begin_last_flush(&self) -> Option<LastFlush> {
         let link = self.links.newest();
-        if self.exit_timeout.is_zero() || crate::state::is_own_thread() || !link.is_of_this_process() {
+        if self.config.exit_timeout.is_zero() || crate::state::is_own_thread() || !link.is_of_this_process() {
             return None;
         }
-        let deadline = Instant::now() + self.exit_timeout.min(Duration::from_secs(365 * 86_400));
+        let deadline = Instant::now() + self.config.exit_timeout.min(Duration::from_secs(365 * 86_400));
         let (reply, flushed) = mpsc::sync_channel(1);
         // One that is ending without a shutdown, because every handle is gone, takes no commands.
         let is_ending = self.is_closed() || link.commands.send(Command::Flush { deadline, reply }).is_err();

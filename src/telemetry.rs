@@ -160,8 +160,8 @@ impl Telemetry {
     /// ```
     pub fn reload(&self, filter: Filter, targets: Targets) {
         let core = &self.inner.core;
-        core.filters.exchange(filter, targets);
-        core.callsites.decide_anew(|metadata| core.filters.feeds(metadata));
+        core.config.filters.exchange(filter, targets);
+        core.callsites.decide_anew(|metadata| core.config.filters.feeds(metadata));
         layer::ask_everyone();
     }
 
@@ -183,7 +183,7 @@ impl Telemetry {
     /// [`opentelemetry::global::set_text_map_propagator`].
     #[cfg(feature = "tracing-opentelemetry-0-34")]
     pub fn text_map_propagator(&self) -> crate::interop::OtelPropagator {
-        crate::interop::OtelPropagator::new(self.inner.core.propagators)
+        crate::interop::OtelPropagator::new(self.inner.core.config.propagators)
     }
 
     /// Waits until everything recorded before the call is delivered, at most `timeout`. Blocks the

@@ -204,7 +204,7 @@ mod tests {
     }
 
     fn logs(variables: &[(&str, &str)], change: impl FnOnce(Builder) -> Builder) -> LaneConfig {
-        match change(builder(variables)).config().expect("a configuration").destinations.logs {
+        match change(builder(variables)).config().expect("a configuration").worker.destinations.logs {
             Destination::Otlp(config) => *config,
             _ => panic!("logs go elsewhere"),
         }

@@ -1,10 +1,10 @@
 //! Defaults, below the environment or a file, below code: resolved once. Comes in: what each says.
 //! Goes out: one [`Config`], in which nothing is open.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use super::{
-    Exporter, LimitSettings, Settings, Warning,
+    Exporter, LimitSettings, Settings, SignalSettings, Warning,
     env::Proxies,
     lanes,
     per_signal::{PerSignal, Signal},
@@ -14,16 +14,14 @@ use crate::{
     error::InitError,
     export::{
         SpanLimits,
-        config::{Batching, Destination, SpoolConfig},
+        config::{Batching, Destination, SpoolConfig, WorkerConfig},
     },
     filter::{Filter, Filters},
     metrics::MetricForm,
-    propagation::Propagators,
     random,
-    sampling::Sampler,
     service::ServiceInfo,
     spool,
-    state::Enrichment,
+    state::{CallerConfig, Enrichment},
     trail::encode::Limits,
 };
 
@@ -51,32 +49,12 @@ pub(crate) struct Config {
     /// Of one name the last counts.
     pub(crate) resource: Vec<(String, String)>,
     pub(crate) process_arguments: bool,
-    pub(crate) destinations: PerSignal<Destination>,
-    pub(crate) sampler: Sampler,
-    pub(crate) propagators: Propagators,
-    pub(crate) baggage: Vec<String>,
-    pub(crate) filters: Filters,
-    pub(crate) stacktraces: bool,
-    pub(crate) exception_span_events: bool,
     pub(crate) default_pii: Option<bool>,
-    pub(crate) enrichment: Enrichment,
-    pub(crate) user_on_logs: bool,
-    pub(crate) user_on_spans: bool,
-    pub(crate) log_limits: Limits,
-    pub(crate) attribute_limits_of_spans: Limits,
-    pub(crate) span_limits: SpanLimits,
-    pub(crate) logs: Batching,
-    pub(crate) spans: Batching,
-    pub(crate) metric_interval: Duration,
     pub(crate) metric_form: MetricForm,
-    pub(crate) spool: Option<SpoolConfig>,
-    pub(crate) trail_memory: usize,
-    pub(crate) outbox_memory: usize,
-    pub(crate) worker_share: f64,
-    pub(crate) worker_niceness: i32,
     pub(crate) shutdown_timeout: Duration,
-    pub(crate) exit_timeout: Duration,
     pub(crate) console: Console,
+    pub(crate) caller: CallerConfig,
+    pub(crate) worker: WorkerConfig,
     pub(crate) warnings: Vec<Warning>,
     pub(crate) unused: Vec<&'static str>,
 }
@@ -93,67 +71,19 @@ impl Config {
         let disabled = settings.disabled.unwrap_or(false);
         let exporters = PerSignal::of(|signal| exporter(&settings, signal));
         let destinations = PerSignal::try_of(|signal| lanes::destination(&settings, signal, *exporters.get(signal), proxies.as_ref()))?;
-        let defaults = SpanLimits::default();
         Ok(Self {
             disabled,
             resource: resource(service, &settings),
             process_arguments: settings.process_arguments.unwrap_or(false),
-            sampler: settings.sampler.unwrap_or_default(),
-            propagators: settings.propagators.unwrap_or_default(),
-            filters: set(filters, &settings, exporters.logs),
-            stacktraces: settings.stacktraces.unwrap_or(true),
-            exception_span_events: settings.exception_span_events.unwrap_or(true),
             default_pii: settings.default_pii,
-            enrichment: Enrichment {
-                span_fields: settings.span_fields,
-                events_on_spans: settings.events_on_spans.unwrap_or(false),
-                span_timings: settings.span_timings.unwrap_or(false),
-            },
-            user_on_logs: settings.signals.logs.with_user.unwrap_or(false),
-            user_on_spans: settings.signals.traces.with_user.unwrap_or(false),
-            log_limits: limits(settings.signals.logs.limits),
-            attribute_limits_of_spans: limits(settings.signals.traces.limits),
-            span_limits: SpanLimits {
-                events: settings.span_events.unwrap_or(defaults.events),
-                links: settings.span_links.unwrap_or(defaults.links),
-            },
-            logs: Batching {
-                delay: settings.signals.logs.delay.unwrap_or(Duration::from_secs(1)),
-                max: settings.signals.logs.max_batch.unwrap_or(MAX_BATCH),
-            },
-            spans: Batching {
-                delay: settings.signals.traces.delay.unwrap_or(Duration::from_secs(5)),
-                max: settings.signals.traces.max_batch.unwrap_or(MAX_BATCH),
-            },
-            metric_interval: settings.metrics.interval.unwrap_or(Duration::from_secs(60)).clamp(Duration::from_millis(10), MAX_INTERVAL),
             metric_form: MetricForm {
                 temporality: settings.metrics.temporality.unwrap_or_default(),
                 exponential: settings.metrics.exponential.unwrap_or(false),
             },
-            // Only where exceptions are sent at all.
-            spool: settings.spool.directory.clone().filter(|_| !disabled && matches!(destinations.logs, Destination::Otlp(_))).map(
-                |path: PathBuf| {
-                    let limits = spool::Limits::default();
-                    SpoolConfig {
-                        path,
-                        limits: spool::Limits {
-                            bytes: settings.spool.bytes.unwrap_or(limits.bytes).max(1 << 20),
-                            age: settings.spool.age.unwrap_or(limits.age),
-                        },
-                        signals: PerSignal::of(|signal| settings.signals.get(signal).spooled.unwrap_or(false)),
-                    }
-                },
-            ),
-            baggage: settings.baggage,
-            trail_memory: settings.trail_memory.unwrap_or(16 << 20),
-            outbox_memory: settings.outbox_memory.unwrap_or(1 << 20).max(64 << 10),
-            // NaN, too, is the default.
-            worker_share: settings.worker_share.filter(|share| !share.is_nan()).map_or(WORKER_SHARE, |share| share.clamp(0.000_1, 1.0)),
-            worker_niceness: settings.worker_niceness.unwrap_or(0).clamp(0, 19),
             shutdown_timeout: settings.shutdown_timeout.unwrap_or(Duration::from_secs(2)),
-            exit_timeout: settings.exit_timeout.unwrap_or(Duration::from_secs(2)),
             console: settings.console.unwrap_or_default(),
-            destinations,
+            worker: worker(&settings, destinations),
+            caller: caller(settings, filters, &exporters),
             warnings,
             unused,
         })
@@ -164,6 +94,67 @@ impl Config {
         let release = self.resource.iter().filter(|(key, _)| matches!(&**key, "service.version" | "vcs.ref.head.revision"));
         release.cloned().collect::<BTreeMap<_, _>>().into_iter().collect()
     }
+}
+
+fn caller(settings: Settings, filters: Filters, exporters: &PerSignal<Exporter>) -> CallerConfig {
+    let PerSignal { logs, traces, .. } = &settings.signals;
+    CallerConfig {
+        filters: set(filters, &settings, exporters.logs),
+        event_limits: limits(logs.limits),
+        span_limits: limits(traces.limits),
+        stacktraces: settings.stacktraces.unwrap_or(true),
+        exports_spans: exporters.traces != Exporter::None,
+        trail_memory: settings.trail_memory.unwrap_or(16 << 20),
+        outbox_memory: settings.outbox_memory.unwrap_or(1 << 20).max(64 << 10),
+        user_on_logs: logs.with_user.unwrap_or(false),
+        user_on_spans: traces.with_user.unwrap_or(false),
+        enrichment: Enrichment {
+            span_fields: settings.span_fields,
+            events_on_spans: settings.events_on_spans.unwrap_or(false),
+            span_timings: settings.span_timings.unwrap_or(false),
+        },
+        exit_timeout: settings.exit_timeout.unwrap_or(Duration::from_secs(2)),
+        sampler: settings.sampler.unwrap_or_default(),
+        propagators: settings.propagators.unwrap_or_default(),
+        baggage: settings.baggage,
+    }
+}
+
+fn worker(settings: &Settings, destinations: PerSignal<Destination>) -> WorkerConfig {
+    let defaults = SpanLimits::default();
+    let batching = |signal: &SignalSettings, delay| Batching {
+        delay: signal.delay.unwrap_or(Duration::from_secs(delay)),
+        max: signal.max_batch.unwrap_or(MAX_BATCH),
+    };
+    WorkerConfig {
+        span_limits: SpanLimits {
+            events: settings.span_events.unwrap_or(defaults.events),
+            links: settings.span_links.unwrap_or(defaults.links),
+        },
+        niceness: settings.worker_niceness.unwrap_or(0).clamp(0, 19),
+        // NaN, too, is the default.
+        share: settings.worker_share.filter(|share| !share.is_nan()).map_or(WORKER_SHARE, |share| share.clamp(0.000_1, 1.0)),
+        exception_span_events: settings.exception_span_events.unwrap_or(true),
+        spool: spool(settings, &destinations),
+        logs: batching(&settings.signals.logs, 1),
+        spans: batching(&settings.signals.traces, 5),
+        metric_interval: settings.metrics.interval.unwrap_or(Duration::from_secs(60)).clamp(Duration::from_millis(10), MAX_INTERVAL),
+        destinations,
+    }
+}
+
+/// Only where exceptions are sent at all.
+fn spool(settings: &Settings, destinations: &PerSignal<Destination>) -> Option<SpoolConfig> {
+    let path = settings.spool.directory.clone().filter(|_| matches!(destinations.logs, Destination::Otlp(_)))?;
+    let defaults = spool::Limits::default();
+    Some(SpoolConfig {
+        path,
+        limits: spool::Limits {
+            bytes: settings.spool.bytes.unwrap_or(defaults.bytes).max(1 << 20),
+            age: settings.spool.age.unwrap_or(defaults.age),
+        },
+        signals: PerSignal::of(|signal| settings.signals.get(signal).spooled.unwrap_or(false)),
+    })
 }
 
 fn exporter(settings: &Settings, signal: Signal) -> Exporter {

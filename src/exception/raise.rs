@@ -42,7 +42,7 @@ pub(super) fn raise(core: &Arc<Core>, state: Option<&SpanState>, id: ErrorId, ti
     }
     let is_reported_outside = state.is_none() && matches!(raised.mechanism, Mechanism::Event | Mechanism::Capture);
     let preceding = is_reported_outside.then(|| preceding_root(core, time)).flatten();
-    if is_failure && core.sampler.keeps_errors() {
+    if is_failure && core.config.sampler.keeps_errors() {
         state.into_iter().for_each(|state| thread::keep_failed(core, state));
     }
     let admission = core.storm.admit(raised.at, raised.key, time);
@@ -150,7 +150,7 @@ fn draft(core: &Arc<Core>, state: Option<&SpanState>, id: ErrorId, time: u64, ra
         preceding: None,
         event: raised.event.to_vec(),
         place: raised.place,
-        frames: if core.stacktraces && !lean && !raised.stackless { stack::capture() } else { Box::default() },
+        frames: if core.config.stacktraces && !lean && !raised.stackless { stack::capture() } else { Box::default() },
         backtrace: raised.backtrace,
         attachments: raised.attachments,
         level: raised.level,

@@ -18,9 +18,8 @@ pub(crate) enum Destination {
     Nowhere,
 }
 
-/// How often, how much, and to where.
+/// How often, how much, and to where. The callers' is [`CallerConfig`](crate::state::CallerConfig).
 pub(crate) struct WorkerConfig {
-    pub(crate) own: OwnCrates,
     pub(crate) span_limits: SpanLimits,
     /// Of the worker's thread, on top of the program's, where the system has such a thing for
     /// threads.
@@ -28,6 +27,17 @@ pub(crate) struct WorkerConfig {
     /// Of all processors, where they are short.
     pub(crate) share: f64,
     pub(crate) exception_span_events: bool,
+    pub(crate) spool: Option<SpoolConfig>,
+    /// Exceptions go where logs go.
+    pub(crate) destinations: PerSignal<Destination>,
+    pub(crate) logs: Batching,
+    pub(crate) spans: Batching,
+    pub(crate) metric_interval: Duration,
+}
+
+/// What every process's worker works with, besides its configuration.
+pub(crate) struct WorkerParts {
+    pub(crate) own: OwnCrates,
     pub(crate) hooks: Hooks,
     /// Prints exceptions that were no events.
     #[cfg(feature = "console")]
@@ -35,13 +45,8 @@ pub(crate) struct WorkerConfig {
     /// Takes everything instead of the destinations.
     #[cfg(feature = "testing")]
     pub(crate) sink: Option<Arc<crate::testing::Sink>>,
-    pub(crate) spool: Option<SpoolConfig>,
     pub(crate) resource: Resource,
-    /// Exceptions go where logs go.
-    pub(crate) destinations: PerSignal<Destination>,
-    pub(crate) logs: Batching,
-    pub(crate) spans: Batching,
-    pub(crate) metric_interval: Duration,
+    pub(crate) config: WorkerConfig,
 }
 
 impl WorkerConfig {

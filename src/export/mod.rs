@@ -258,8 +258,8 @@ impl Exporter {
     fn meet(&mut self, record: &Record<'_>) -> Option<()> {
         let site = self.callsites.get(record.callsite)?;
         let known = match record.kind {
-            Kind::Event => Site::new(&site, record.kind, self.core.event_limits.fields, |target| self.logs.scope(target)),
-            Kind::Span => Site::new(&site, record.kind, self.core.span_limits.fields, |target| self.spans.scope(target)),
+            Kind::Event => Site::new(&site, record.kind, self.core.config.event_limits.fields, |target| self.logs.scope(target)),
+            Kind::Span => Site::new(&site, record.kind, self.core.config.span_limits.fields, |target| self.spans.scope(target)),
             Kind::SpanOpen | Kind::SpanClose | Kind::Crumb => None,
         };
         let index = record.callsite as usize;
@@ -276,7 +276,8 @@ impl Exporter {
         let Some(site) = known.or_else(|| (record.callsite == NO_CALLSITE).then(|| Arc::new(Callsite::none()))) else { return false };
         match record.kind {
             Kind::Event => {
-                let scope = log::from_event(record, &site, observed, self.core.event_limits.fields, &mut self.attributes, self.logs.next());
+                let scope =
+                    log::from_event(record, &site, observed, self.core.config.event_limits.fields, &mut self.attributes, self.logs.next());
                 self.logs.push(scope);
             }
             Kind::Span => {
@@ -284,7 +285,7 @@ impl Exporter {
                     record,
                     &site,
                     (self.span_limits, &self.span_events),
-                    self.core.span_limits.fields,
+                    self.core.config.span_limits.fields,
                     &mut self.attributes,
                     self.spans.next(),
                 );

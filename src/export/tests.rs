@@ -9,7 +9,7 @@ use crate::{
     filter::Filters,
     sampling::Sampler,
     scrub::Scrubber,
-    state::core::CoreConfig,
+    state::{CallerConfig, core::CoreParts},
     trail::{
         encode::{Encoder, Limits},
         record::stamp_ids,
@@ -17,32 +17,33 @@ use crate::{
 };
 
 pub(super) fn core() -> Arc<Core> {
-    let config = CoreConfig {
-        exit_timeout: std::time::Duration::ZERO,
+    let config = CallerConfig {
         filters: Filters::new([&"test".to_owned()], false),
         sampler: Sampler::default(),
         event_limits: Limits::default(),
         span_limits: Limits::default(),
         propagators: Default::default(),
-        #[cfg(feature = "tower")]
-        meters: Arc::new(crate::metrics::Meters::new(Default::default())),
         stacktraces: true,
         exports_spans: true,
-        trail_bytes: 1 << 16,
-        outbox_bytes: 1 << 16,
-        scrubber: Arc::new(Scrubber::default()),
+        trail_memory: 1 << 16,
+        outbox_memory: 1 << 16,
         baggage: Vec::new(),
         user_on_logs: false,
         user_on_spans: false,
         enrichment: Default::default(),
+        exit_timeout: std::time::Duration::ZERO,
+    };
+    let parts = CoreParts {
+        scrubber: Arc::new(Scrubber::default()),
         rate: ExceptionRate::default(),
         has_hooks: false,
         #[cfg(feature = "testing")]
         takes_scoped_panics: false,
+        meters: Arc::new(crate::metrics::Meters::new(Default::default())),
         other_api: None,
         start: Box::new(|_, _| Ok(())),
     };
-    Arc::new_cyclic(|this| Core::new(config, this))
+    Arc::new_cyclic(|this| Core::new(config, parts, this))
 }
 
 struct TestCallsite(&'static Metadata<'static>);

@@ -12,9 +12,9 @@ use opentelemetry_proto::tonic::resource::v1::Resource;
 
 use super::{
     AtOnce,
-    config::{SpoolConfig, WorkerConfig},
+    config::{SpoolConfig, WorkerParts},
     keep_at_once, resource,
-    worker::{Ends, Worker},
+    worker::{OfProcess, Worker},
 };
 use crate::{
     ledger::RecordKind,
@@ -31,26 +31,26 @@ pub(crate) struct Alive;
 ///
 /// # Errors
 /// The operating system refuses the thread or what its runtime needs.
-pub(crate) fn start(core: &Arc<Core>, link: &Arc<WorkerLink>, config: &Arc<WorkerConfig>, alive: &Weak<Alive>) -> io::Result<()> {
+pub(crate) fn start(core: &Arc<Core>, link: &Arc<WorkerLink>, parts: &Arc<WorkerParts>, alive: &Weak<Alive>) -> io::Result<()> {
     let runtime = runtime()?;
-    let resource = resource::of_this_process(&config.resource);
-    let bases = Arc::new(Bases::of_this_process());
-    let spool = config.spool.as_ref().and_then(|spool| {
-        let at_once = AtOnce { bases: bases.clone(), own: config.own.clone(), withholds: !config.hooks.is_empty() };
+    let resource = resource::of_this_process(&parts.resource);
+    let modules = Arc::new(Bases::of_this_process());
+    let spool = parts.config.spool.as_ref().and_then(|spool| {
+        let at_once = AtOnce { bases: modules.clone(), own: parts.own.clone(), withholds: !parts.hooks.is_empty() };
         open_spool(spool, core, link, &resource, at_once)
     });
     let Some(commands) = link.take_receiver() else { return Err(io::Error::other("it has been started already")) };
     let ended = Ended { core: core.clone(), link: link.clone() };
-    let ends = Ends { link: link.clone(), commands, spool, resource, bases };
-    let (core, config, alive) = (core.clone(), config.clone(), alive.clone());
+    let of_process = OfProcess { link: link.clone(), commands, spool, resource, modules };
+    let (core, parts, alive) = (core.clone(), parts.clone(), alive.clone());
     let thread = std::thread::Builder::new().name("crumbtrail".to_owned()).spawn(move || {
         state::mark_own_thread();
         // There, it is of the calling thread alone. Where it is refused, the worker is as important as others.
         #[cfg(target_os = "linux")]
-        let _ = (config.niceness != 0).then(|| rustix::process::nice(config.niceness));
+        let _ = (parts.config.niceness != 0).then(|| rustix::process::nice(parts.config.niceness));
         let ended = ended;
         let worker_runtime = WorkerRuntime { local: tokio::task::LocalSet::new(), runtime };
-        let mut worker = worker_runtime.local.block_on(&worker_runtime.runtime, async { Worker::new(core, ends, config, alive) });
+        let mut worker = worker_runtime.local.block_on(&worker_runtime.runtime, async { Worker::new(core, of_process, parts, alive) });
         worker_runtime.work(&mut worker, &ended.core);
     })?;
     *lock(&link.worker) = Some(thread);

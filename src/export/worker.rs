@@ -18,7 +18,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use self::flush::Flush;
 use super::{
     Exporter,
-    config::{Destination, WorkerConfig},
+    config::{Destination, WorkerParts},
     naming::{Naming, Next},
     overload::Overload,
     pace::Pace,
@@ -52,19 +52,19 @@ const HOLD: Duration = Duration::from_secs(1);
 const KEEP_TAKEN: usize = 4 << 20;
 
 /// What one process's worker works with.
-pub(super) struct Ends {
+pub(super) struct OfProcess {
     pub(super) link: Arc<WorkerLink>,
     pub(super) commands: UnboundedReceiver<Command>,
     pub(super) spool: Option<Arc<Spool>>,
     pub(super) resource: Resource,
-    pub(super) bases: Arc<Bases>,
+    pub(super) modules: Arc<Bases>,
 }
 
 pub(super) struct Worker {
     core: Arc<Core>,
     link: Arc<WorkerLink>,
     exporter: Exporter,
-    config: Arc<WorkerConfig>,
+    parts: Arc<WorkerParts>,
     resource: Resource,
     /// The same, encoded.
     of_resource: Vec<u8>,
@@ -95,34 +95,35 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn new(core: Arc<Core>, ends: Ends, config: Arc<WorkerConfig>, alive: Weak<Alive>) -> Self {
+    pub(super) fn new(core: Arc<Core>, of_process: OfProcess, parts: Arc<WorkerParts>, alive: Weak<Alive>) -> Self {
+        let config = &parts.config;
         let lane = |destination: &Destination| match destination {
             Destination::Otlp(lane) => Some((**lane).clone()),
             Destination::Console | Destination::Nowhere => None,
         };
-        let delivery = Delivery::new(core.clone(), RecordKind::ALL.map(|kind| lane(config.destination(kind))), ends.spool.as_deref());
-        let (own, hooks) = (config.own.clone(), config.hooks.clone());
+        let delivery = Delivery::new(core.clone(), RecordKind::ALL.map(|kind| lane(config.destination(kind))), of_process.spool.as_deref());
+        let (own, hooks) = (parts.own.clone(), parts.hooks.clone());
         #[cfg_attr(not(any(feature = "console", feature = "testing")), expect(unused_mut))]
-        let mut exporter = Exporter::new(core.clone(), own, ends.bases, hooks, config.span_limits, config.exception_span_events);
+        let mut exporter = Exporter::new(core.clone(), own, of_process.modules, hooks, config.span_limits, config.exception_span_events);
         #[cfg(feature = "console")]
         {
-            exporter.printer = config.printer;
+            exporter.printer = parts.printer;
         }
         #[cfg(feature = "testing")]
-        if config.sink.is_some() {
+        if parts.sink.is_some() {
             exporter.share_names();
         }
         let now = Instant::now();
         Self {
             core,
-            link: ends.link,
+            link: of_process.link,
             exporter,
-            of_resource: ends.resource.encode_to_vec(),
-            resource: ends.resource,
+            of_resource: of_process.resource.encode_to_vec(),
+            resource: of_process.resource,
             delivery,
-            spool: ends.spool,
+            spool: of_process.spool,
             alive,
-            commands: ends.commands,
+            commands: of_process.commands,
             naming: Naming::default(),
             overload: Overload::default(),
             pace: Pace::new(config.share),
@@ -137,7 +138,7 @@ impl Worker {
             next_housekeeping: now + HOUSEKEEPING,
             flushes: Vec::new(),
             clock: Keeper::new(),
-            config,
+            parts,
         }
     }
 
@@ -294,17 +295,17 @@ impl Worker {
                 }
                 waits
             };
-            rest = self.exporter.records(rest, observed, [self.config.logs.max, self.config.spans.max], hold);
+            rest = self.exporter.records(rest, observed, [self.parts.config.logs.max, self.parts.config.spans.max], hold);
             if rest.len() == before {
                 // Not a record: cannot be, and must not keep us here.
                 self.link.ledger.dropped(RecordKind::Logs, LossReason::InternalError, 1);
                 rest = &[];
                 break;
             }
-            if self.exporter.logs.is_full(self.config.logs.max) {
+            if self.exporter.logs.is_full(self.parts.config.logs.max) {
                 self.send_logs();
             }
-            if self.exporter.spans.is_full(self.config.spans.max) {
+            if self.exporter.spans.is_full(self.parts.config.spans.max) {
                 self.send_spans();
             }
         }
@@ -344,13 +345,13 @@ impl Worker {
         match made {
             Ok((exception, request)) => {
                 #[cfg(feature = "testing")]
-                if let Some(sink) = &self.config.sink {
+                if let Some(sink) = &self.parts.sink {
                     sink.exception(exception);
                     return self.link.ledger.delivered(RecordKind::Exceptions, 1);
                 }
                 drop(exception);
                 let request = request.encode_to_vec().into();
-                match self.config.destination(RecordKind::Exceptions) {
+                match self.parts.config.destination(RecordKind::Exceptions) {
                     Destination::Otlp(_) => self.delivery.submit(RecordKind::Exceptions, request, 1, earlier),
                     Destination::Console | Destination::Nowhere => self.send(RecordKind::Exceptions, 1, request, exporter::print_logs),
                 }

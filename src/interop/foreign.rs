@@ -36,7 +36,7 @@ pub(crate) fn export_span(core: &Arc<Core>, enclosing: Option<&SpanState>, ids: 
         record::add_flags(span, flag::NO_CRUMB);
         thread::at(|thread| {
             thread.instance(core, |instance| {
-                if core.sampler.may_keep() {
+                if core.config.sampler.may_keep() {
                     instance.hold(trail, span, core);
                 } else {
                     instance.miss(RecordKind::Spans, trail.left_out().of_one(), core);

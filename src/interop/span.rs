@@ -99,11 +99,12 @@ impl Own {
     /// Its record goes the way of all spans.
     fn end(self, end: u64) {
         let core = &self.core;
-        if !core.exports_spans || core.is_closed() {
+        if !core.config.exports_spans || core.is_closed() {
             return;
         }
         let mut buf = Vec::with_capacity(512);
-        let mut encoder = Encoder::new(&mut buf, Kind::Span, NO_CALLSITE, self.start, core.span_limits).with_scrubber(&core.scrubber);
+        let mut encoder =
+            Encoder::new(&mut buf, Kind::Span, NO_CALLSITE, self.start, core.config.span_limits).with_scrubber(&core.scrubber);
         encoder.str(key::CATEGORY, &self.scope);
         encoder.str(key::MESSAGE, &self.name);
         write_named(&mut encoder, core, "otel.kind", kind_name(&self.kind).into());
@@ -162,7 +163,7 @@ impl OtelSpan {
         let Some(state) = self.state() else { return };
         let mut buf = Vec::new();
         let mut encoder =
-            Encoder::new(&mut buf, Kind::SpanOpen, NO_CALLSITE, 0, Limits { ..core.span_limits }).with_scrubber(&core.scrubber);
+            Encoder::new(&mut buf, Kind::SpanOpen, NO_CALLSITE, 0, Limits { ..core.config.span_limits }).with_scrubber(&core.scrubber);
         write(&mut encoder, core);
         if encoder.failed() {
             return core.fault_of_rule();
@@ -305,7 +306,7 @@ fn link_text(core: &Core, context: &SpanContext, attributes: &[KeyValue]) -> Str
 fn attribute_map(core: &Core, attributes: &[KeyValue]) -> Map<String, Json> {
     let attributes = attributes.iter().take(MAX_PARTS).map(|KeyValue { key, value, .. }| {
         let value = clean_value(&core.scrubber, key.as_str(), attribute_value(value.clone()));
-        (clean_name(core, key.as_str()), value.shortened(core.span_limits.value.min(1_024)).to_json())
+        (clean_name(core, key.as_str()), value.shortened(core.config.span_limits.value.min(1_024)).to_json())
     });
     attributes.collect()
 }

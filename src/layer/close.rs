@@ -60,18 +60,18 @@ impl CrumbtrailLayer {
 
     fn fate(&self, instance: &mut Instance, state: &SpanState, end: u64) -> Fate {
         let core = &self.core;
-        if !core.exports_spans || core.is_closed() {
+        if !core.config.exports_spans || core.is_closed() {
             return Fate::None { missing: 0 };
         }
         if state.ids.flags & flag::SAMPLED != 0 {
             return Fate::Exported(0);
         }
         let Some(trail) = state.trail() else { return Fate::None { missing: 0 } };
-        if !core.sampler.may_keep() {
+        if !core.config.sampler.may_keep() {
             return Fate::None { missing: trail.left_out().of_one() };
         }
         let is_root = state.parent.is_none();
-        if is_root && core.sampler.is_slow(end.saturating_sub(state.started())) {
+        if is_root && core.config.sampler.is_slow(end.saturating_sub(state.started())) {
             instance.keep(trail, flag::KEPT_SLOW, core);
         }
         // Behind the root there is no later.
@@ -94,10 +94,10 @@ fn complete(state: &SpanState, core: &Core, flags: u8, end: u64) {
         let text = if flags & KEPT == 0 { Cow::Borrowed(text) } else { Cow::Owned(without_threshold(text)) };
         state.append(|body| record::append_str(body, record::key::TRACE_STATE, &text));
     }
-    if core.user_on_spans && state.feeds & feeds::SCOPE == 0 {
+    if core.config.user_on_spans && state.feeds & feeds::SCOPE == 0 {
         state.append(|body| user::append_to(body, core, trail));
     }
-    if core.enrichment.span_timings {
+    if core.config.enrichment.span_timings {
         enrich::add_timings(state, end);
     }
 }

@@ -15,7 +15,7 @@ use crate::{
 pub(super) fn add_span_fields(buf: &mut Vec<u8>, core: &Core, state: &SpanState, callsite: u32) {
     let site = core.callsites.by_id(callsite);
     let is_own = |name: &String| site.as_ref().is_some_and(|site| site.fields.contains(&name.as_str()));
-    let mut wanted: Vec<&str> = core.enrichment.span_fields.iter().filter(|name| !is_own(name)).map(String::as_str).collect();
+    let mut wanted: Vec<&str> = core.config.enrichment.span_fields.iter().filter(|name| !is_own(name)).map(String::as_str).collect();
     let mut span = Some(state);
     while let Some(state) = span.filter(|_| !wanted.is_empty()) {
         let names = core.callsites.by_id(state.callsite);
@@ -42,7 +42,7 @@ pub(super) fn add_span_fields(buf: &mut Vec<u8>, core: &Core, state: &SpanState,
 /// name. Only where the span is exported, or may yet be.
 #[cold]
 pub(super) fn add_to_span(state: &SpanState, record: &[u8], core: &Core, callsite: u32) {
-    let is_exported = core.exports_spans && (state.ids.flags & flag::SAMPLED != 0 || core.sampler.may_keep());
+    let is_exported = core.config.exports_spans && (state.ids.flags & flag::SAMPLED != 0 || core.config.sampler.may_keep());
     let (true, Some((record, _)), Some(site)) = (is_exported, Record::split_first(record), core.callsites.by_id(callsite)) else { return };
     let (mut name, mut attributes) = (None, Map::new());
     for (index, value) in record.fields() {

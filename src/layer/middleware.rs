@@ -44,7 +44,8 @@ pub(crate) fn recording() -> Option<Recording> {
 pub(crate) fn open_written<T>(core: &Core, write: impl FnOnce(&mut Encoder<'_>), open: impl FnOnce() -> T) -> T {
     thread::at(|thread| {
         let mut buf = thread.take_scratch();
-        let mut encoder = Encoder::new(&mut buf, Kind::SpanOpen, record::NO_CALLSITE, 0, core.span_limits).with_scrubber(&core.scrubber);
+        let mut encoder =
+            Encoder::new(&mut buf, Kind::SpanOpen, record::NO_CALLSITE, 0, core.config.span_limits).with_scrubber(&core.scrubber);
         write(&mut encoder);
         let length = encoder.finish();
         thread.put_written(buf, length);

@@ -54,7 +54,7 @@ pub(crate) use self::interest::{ask_everyone, registered};
 impl CrumbtrailLayer {
     #[inline]
     fn look_up(&self, metadata: &'static Metadata<'static>) -> (u32, u8) {
-        self.core.callsites.get(metadata, || self.core.filters.feeds(metadata))
+        self.core.callsites.get(metadata, || self.core.config.filters.feeds(metadata))
     }
 
     fn interest(&self, metadata: &'static Metadata<'static>) -> Interest {
@@ -77,7 +77,7 @@ impl CrumbtrailLayer {
         core.notice_fork();
         let site = self.looked_at(callsite, feeds);
         let mut buf = thread.take_scratch();
-        let mut encoder = Encoder::new(&mut buf, Kind::Event, callsite, time, core.event_limits).with_scrubber(&core.scrubber);
+        let mut encoder = Encoder::new(&mut buf, Kind::Event, callsite, time, core.config.event_limits).with_scrubber(&core.scrubber);
         let mut visitor = FieldVisitor::new(&mut encoder, &core.scrubber, site.as_deref());
         if feeds & (feeds::EXCEPTION | feeds::BRIDGE) != 0 {
             visitor = visitor.of_exception(&core.statics);
@@ -93,7 +93,7 @@ impl CrumbtrailLayer {
         }
         let mut length = encoder.finish();
         if feeds & feeds::BRIDGE != 0 {
-            feeds = core.filters.feeds_as(bridged_target(&buf, metadata), metadata.level(), false);
+            feeds = core.config.filters.feeds_as(bridged_target(&buf, metadata), metadata.level(), false);
         }
 
         // A parent that nobody has recorded is none: it happens where the thread is.
@@ -114,7 +114,7 @@ impl CrumbtrailLayer {
                 trail.push(&buf);
             }
             let is_told = feeds & (feeds::LOG | feeds::CRUMB) != 0;
-            if let Some(state) = state.filter(|_| self.enriches && is_told && core.enrichment.events_on_spans) {
+            if let Some(state) = state.filter(|_| self.enriches && is_told && core.config.enrichment.events_on_spans) {
                 enrich::add_to_span(state, &buf, core, callsite);
             }
             if log {
@@ -127,12 +127,12 @@ impl CrumbtrailLayer {
                     instance.miss(RecordKind::Logs, 1, core);
                     return None;
                 }
-                if let Some(state) = state.filter(|_| self.enriches && !core.enrichment.span_fields.is_empty()) {
+                if let Some(state) = state.filter(|_| self.enriches && !core.config.enrichment.span_fields.is_empty()) {
                     buf.truncate(length);
                     enrich::add_span_fields(&mut buf, core, state, callsite);
                     length = record::seal(&mut buf);
                 }
-                if core.user_on_logs && !site.as_deref().is_some_and(user::is_named_by) {
+                if core.config.user_on_logs && !site.as_deref().is_some_and(user::is_named_by) {
                     user::append(&mut buf, length, core, trail);
                 }
                 instance.push(&buf, RecordKind::Logs, core);
@@ -180,11 +180,13 @@ impl CrumbtrailLayer {
             record::append_str(buf, record::key::NAME, "crumbtrail.error.id");
             record::append_str(buf, record::key::VALUE, &earlier.to_string());
         }
-        if let (Some(state), Some((record, _))) = (state.filter(|_| !core.enrichment.span_fields.is_empty()), Record::split_first(buf)) {
+        if let (Some(state), Some((record, _))) =
+            (state.filter(|_| !core.config.enrichment.span_fields.is_empty()), Record::split_first(buf))
+        {
             let callsite = record.callsite;
             enrich::add_span_fields(buf, core, state, callsite);
         }
-        if core.user_on_logs && !site.is_some_and(user::is_named_by) {
+        if core.config.user_on_logs && !site.is_some_and(user::is_named_by) {
             user::append_to(buf, core, state.and_then(|state| state.trail()));
         }
         record::seal(buf);
@@ -207,11 +209,11 @@ impl<S: Subscriber> Layer<S> for CrumbtrailLayer {
     }
 
     fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
-        if self.narrows { self.core.filters.feeds(metadata) != 0 } else { !own::is_unheard(metadata.target()) }
+        if self.narrows { self.core.config.filters.feeds(metadata) != 0 } else { !own::is_unheard(metadata.target()) }
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        self.core.filters.max_level_hint().filter(|_| self.narrows)
+        self.core.config.filters.max_level_hint().filter(|_| self.narrows)
     }
 
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, _: Context<'_, S>) {
@@ -266,7 +268,7 @@ impl<S: Subscriber> Layer<S> for CrumbtrailLayer {
 impl CrumbtrailLayer {
     pub(super) fn opened(&self, attributes: &Attributes<'_>, id: &Id, site: (u32, u8)) {
         // A span that is not recorded passes its enclosing span on to what is in it, as no span would.
-        if !self.core.is_closed() || self.core.filters.passes_on() {
+        if !self.core.is_closed() || self.core.config.filters.passes_on() {
             if let (Some(other), Some(parent)) = (self.other_api(), attributes.parent()) {
                 other.apply(&self.core, parent.into_u64());
             }
@@ -286,14 +288,14 @@ impl CrumbtrailLayer {
         let core = &self.core;
         let site = self.looked_at(state.callsite, state.feeds);
         let mut buf = thread.take_scratch();
-        let mut encoder = Encoder::new(&mut buf, Kind::SpanOpen, state.callsite, 0, core.span_limits).with_scrubber(&core.scrubber);
+        let mut encoder = Encoder::new(&mut buf, Kind::SpanOpen, state.callsite, 0, core.config.span_limits).with_scrubber(&core.scrubber);
         values.record(&mut FieldVisitor::new(&mut encoder, &core.scrubber, site.as_deref()).of_span());
         if encoder.failed() {
             core.fault_of_rule();
             return thread.return_scratch(buf);
         }
         let length = encoder.finish();
-        if let Some(trail) = state.trail().filter(|_| state.parent.is_none() && (core.user_on_logs || core.user_on_spans)) {
+        if let Some(trail) = state.trail().filter(|_| state.parent.is_none() && (core.config.user_on_logs || core.config.user_on_spans)) {
             user::tell_scope(trail, &buf, state.feeds, site.as_deref());
         }
         state.append_fields_of(&buf[..length]);
@@ -385,7 +387,7 @@ impl CrumbtrailLayer {
     fn end(&self, id: u64, state: SharedSpan) {
         let parent = state.parent.as_ref().filter(|parent| parent.is_counted()).cloned();
         state.mark_closed();
-        let exported = self.core.exports_spans && state.current_ids().flags & flag::SAMPLED != 0;
+        let exported = self.core.config.exports_spans && state.current_ids().flags & flag::SAMPLED != 0;
         if thread::at(|thread| self.close(thread, id, state)).is_none() && exported {
             self.core.ledger().dropped(RecordKind::Spans, LossReason::ThreadEnding, 1);
         }
@@ -401,7 +403,7 @@ pub(crate) struct PerLayerFilter(pub(crate) Arc<Core>);
 impl<S> Filter<S> for PerLayerFilter {
     fn enabled(&self, metadata: &Metadata<'_>, _: &Context<'_, S>) -> bool {
         // Then the layer is asked, which speaks for the whole subscriber.
-        own::is_unheard(metadata.target()) || self.0.filters.feeds(metadata) != 0
+        own::is_unheard(metadata.target()) || self.0.config.filters.feeds(metadata) != 0
     }
 
     fn callsite_enabled(&self, metadata: &'static Metadata<'static>) -> Interest {
@@ -409,11 +411,11 @@ impl<S> Filter<S> for PerLayerFilter {
             // By thread.
             return Interest::sometimes();
         }
-        if self.0.filters.feeds(metadata) == 0 { Interest::never() } else { Interest::always() }
+        if self.0.config.filters.feeds(metadata) == 0 { Interest::never() } else { Interest::always() }
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        self.0.filters.max_level_hint()
+        self.0.config.filters.max_level_hint()
     }
 }
 

@@ -89,7 +89,7 @@ impl CrumbtrailLayer {
                 if let Some(carried) = carried {
                     carried.hand_to(trail);
                 }
-                if state.parent.is_none() && (core.user_on_logs || core.user_on_spans) {
+                if state.parent.is_none() && (core.config.user_on_logs || core.config.user_on_spans) {
                     user::tell_scope(trail, &buf, feeds, site.as_deref());
                 }
                 if feeds & feeds::CRUMB != 0 {
@@ -117,7 +117,7 @@ impl CrumbtrailLayer {
     fn stand_in(&self, thread: &Thread, id: u64, is_request: bool, metadata: &Metadata<'_>) -> Option<SharedSpan> {
         let core = &self.core;
         let remote = Remote::take();
-        let caller = remote.span.filter(|_| core.propagators.tell_traces());
+        let caller = remote.span.filter(|_| core.config.propagators.tell_traces());
         let ids = match caller {
             Some(caller) => SpanIds { span: caller.span_id(), parent: 0, ..ids::of_root(core, caller.into()) },
             None if is_request && !core.is_closed() => ids::of_root(core, None),
@@ -155,11 +155,11 @@ impl CrumbtrailLayer {
             return (buf, length);
         }
         let mut buf = thread.take_scratch();
-        let mut encoder = Encoder::new(&mut buf, Kind::SpanOpen, callsite, now(), core.span_limits).with_scrubber(&core.scrubber);
+        let mut encoder = Encoder::new(&mut buf, Kind::SpanOpen, callsite, now(), core.config.span_limits).with_scrubber(&core.scrubber);
         attributes.record(&mut FieldVisitor::new(&mut encoder, &core.scrubber, site).of_span());
         if encoder.failed() {
             // A span without its fields is better than a trace without the span.
-            encoder = Encoder::new(&mut buf, Kind::SpanOpen, callsite, now(), core.span_limits);
+            encoder = Encoder::new(&mut buf, Kind::SpanOpen, callsite, now(), core.config.span_limits);
             core.fault_of_rule();
         }
         let length = encoder.finish();

@@ -15,11 +15,11 @@ impl Subscriber for SoleSubscriber {
     }
 
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        self.0.core.filters.feeds(metadata) != 0
+        self.0.core.config.filters.feeds(metadata) != 0
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        self.0.core.filters.max_level_hint()
+        self.0.core.config.filters.max_level_hint()
     }
 
     fn new_span(&self, attributes: &Attributes<'_>) -> Id {

@@ -62,7 +62,7 @@ impl SpanContext {
 /// request is never refused for its tracing headers. Costs a few look-ups; allocates only for trace
 /// state and baggage.
 pub fn extract<'a>(get: impl Fn(&str) -> Option<&'a str>) -> RemoteContext {
-    let propagators = active_core().map_or_else(Propagators::default, |core| core.propagators);
+    let propagators = active_core().map_or_else(Propagators::default, |core| core.config.propagators);
     propagators.extract(&get)
 }
 
@@ -85,12 +85,12 @@ pub(crate) fn extract_http(core: &Core, headers: &http::HeaderMap) -> RemoteCont
     let is_ambiguous = several(TRACEPARENT);
     let one = |name: &str| if is_ambiguous && name == "traceparent" { None } else { one(name) };
     if !several(BAGGAGE) && !several(TRACESTATE) {
-        return core.propagators.extract(&one);
+        return core.config.propagators.extract(&one);
     }
     let joined =
         |name: HeaderName| headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).take(64).collect::<Vec<_>>().join(",");
     let (baggage, trace_state) = (joined(BAGGAGE), joined(TRACESTATE));
-    core.propagators.extract(&|name| match name {
+    core.config.propagators.extract(&|name| match name {
         "baggage" => Some(&*baggage),
         "tracestate" => Some(&*trace_state),
         name => one(name),
@@ -109,7 +109,7 @@ pub fn inject(mut set: impl FnMut(&'static str, String)) {
         // Nothing of ours is around this; what came in goes on.
         let Some(passing) = Passing::current() else { return };
         let baggage = Some(passing.baggage()).filter(|baggage| !baggage.is_empty());
-        return core.propagators.pass(passing.span(), passing.trace_state(), baggage, &mut set);
+        return core.config.propagators.pass(passing.span(), passing.trace_state(), baggage, &mut set);
     };
     let mut context = SpanContext::of(state.current_ids());
     if state.trail().is_some_and(|trail| trail.is_debugged()) {
@@ -120,7 +120,7 @@ pub fn inject(mut set: impl FnMut(&'static str, String)) {
         trail.and_then(|trail| trail.trace_state()).map(|text| if state.kept() == 0 { text.to_owned() } else { without_threshold(text) });
     let scope = trail.and_then(|trail| trail.scope().get());
     let baggage = scope.as_deref().map(|scope| &scope.baggage).filter(|baggage| !baggage.is_empty());
-    core.propagators.inject(&context, trace_state.as_deref().unwrap_or_default(), baggage, &mut set);
+    core.config.propagators.inject(&context, trace_state.as_deref().unwrap_or_default(), baggage, &mut set);
 }
 
 /// The decoded value of an entry of the current request's baggage: what a caller sent, or

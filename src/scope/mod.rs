@@ -239,7 +239,7 @@ fn recording() -> Option<Arc<Core>> {
 /// The entries of baggage that are allowed, as tags. Runs the program's own rules for secrets, so
 /// under none of our locks.
 pub(crate) fn tags_of(baggage: &Baggage, core: &Core) -> Vec<(String, AttributeValue)> {
-    let allowed = baggage.entries().filter(|(key, _)| core.baggage.iter().any(|allowed| allowed == key));
+    let allowed = baggage.entries().filter(|(key, _)| core.config.baggage.iter().any(|allowed| allowed == key));
     allowed.map(|(key, value)| (clean_key(&core.scrubber, key), clean_value(&core.scrubber, key, value.into()))).collect()
 }
 

@@ -41,7 +41,7 @@ pub(crate) fn current_state(core: &Arc<Core>) -> Option<SharedSpan> {
 
 /// The innermost span entered on this thread, as the telemetry sees it that records here.
 pub(crate) fn current_ids() -> Option<SpanIds> {
-    let core = active_core().filter(|core| core.propagators.tell_traces())?;
+    let core = active_core().filter(|core| core.config.propagators.tell_traces())?;
     Some(current_state(&core)?.current_ids())
 }
 
@@ -66,13 +66,13 @@ pub(crate) struct CrumbtrailLayer {
 
 impl std::fmt::Debug for CrumbtrailLayer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("CrumbtrailLayer").field("filters", &self.core.filters).finish_non_exhaustive()
+        f.debug_struct("CrumbtrailLayer").field("filters", &self.core.config.filters).finish_non_exhaustive()
     }
 }
 
 impl CrumbtrailLayer {
     pub(crate) fn new(core: Arc<Core>, narrows: bool, alive: Arc<dyn Any + Send + Sync>) -> Self {
-        let enrichment = &core.enrichment;
+        let enrichment = &core.config.enrichment;
         let (enriches, times) = (enrichment.events_on_spans || !enrichment.span_fields.is_empty(), enrichment.span_timings);
         let has_other_api = core.other_api.is_some();
         Self { core, narrows, enriches, times, has_other_api, _alive: alive }

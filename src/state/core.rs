@@ -8,48 +8,38 @@ use std::{
         Arc, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
-use super::other_api::OtherApi;
+use super::{CallerConfig, other_api::OtherApi};
 use crate::{
     exception::{
         ErrorId,
         storm::{ExceptionRate, Storm},
     },
-    filter::{Filters, hidden::Unasked},
+    filter::hidden::Unasked,
     fork::{Mutex, Once},
     ledger::{Ledger, Stats},
     metrics::Meters,
-    propagation::Propagators,
-    sampling::{RemoteBudget, Sampler},
+    sampling::RemoteBudget,
     scope::ScopeCell,
     scrub::Scrubber,
     stack::statics::Statics,
-    state::{Enrichment, WorkerLink, link::Links, open_spans::OpenSpans, slab::Slab},
-    trail::{callsite::CallsiteTable, encode::Limits, pool::Pool},
+    state::{WorkerLink, link::Links, open_spans::OpenSpans, slab::Slab},
+    trail::{callsite::CallsiteTable, pool::Pool},
 };
 
 /// Shared by the layer, the panic hook and the worker.
 pub(crate) struct Core {
     /// Unique in the process; addresses are reused, this is not.
     pub(crate) id: u64,
-    pub(crate) filters: Filters,
-    pub(crate) sampler: Sampler,
+    pub(crate) config: CallerConfig,
     pub(crate) remote_budget: RemoteBudget,
-    pub(crate) event_limits: Limits,
-    pub(crate) span_limits: Limits,
-    /// How remote parents are followed and the current span is told.
-    pub(crate) propagators: Propagators,
-    pub(crate) stacktraces: bool,
-    pub(crate) exports_spans: bool,
     pub(crate) callsites: CallsiteTable,
     pub(crate) spans: OpenSpans,
     pub(crate) unasked: Unasked,
     /// Ids and handles of spans, where there is no Registry.
     pub(crate) slab: Slab,
     pub(crate) pool: Arc<Pool>,
-    pub(crate) outbox_bytes: usize,
     pub(crate) links: Links,
     /// Starts a worker at the other end of a link.
     pub(crate) start: Start,
@@ -71,12 +61,6 @@ pub(crate) struct Core {
     pub(crate) other_api: Option<Box<dyn OtherApi>>,
     /// What is known of the whole process.
     pub(crate) process_scope: ScopeCell,
-    /// Baggage entries that become tags.
-    pub(crate) baggage: Vec<String>,
-    /// Logs, or spans, say who they are for.
-    pub(crate) user_on_logs: bool,
-    pub(crate) user_on_spans: bool,
-    pub(crate) enrichment: Enrichment,
     /// Counts exceptions and limits their records.
     pub(crate) storm: Storm,
     /// The program has code of its own that sees exceptions before they leave.
@@ -88,8 +72,6 @@ pub(crate) struct Core {
     pub(crate) takes_scoped_panics: bool,
     no_request: Once,
     pub(crate) after_its_end: Once,
-    /// How long the end of the process may wait for what is left.
-    pub(crate) exit_timeout: Duration,
     /// There was a shutdown.
     has_ended: AtomicBool,
     after_end: Once,
@@ -110,26 +92,11 @@ pub(crate) type Start = Box<dyn Fn(&Arc<Core>, &Arc<WorkerLink>) -> io::Result<(
 /// Makes what looks spans up in a [`Core`].
 pub(crate) type MakeOtherApi = Box<dyn FnOnce(&Weak<Core>) -> Box<dyn OtherApi>>;
 
-/// What a [`Core`] is made from.
-pub(crate) struct CoreConfig {
-    pub(crate) filters: Filters,
-    pub(crate) sampler: Sampler,
-    pub(crate) event_limits: Limits,
-    pub(crate) span_limits: Limits,
-    /// How remote parents are followed and the current span is told.
-    pub(crate) propagators: Propagators,
-    pub(crate) stacktraces: bool,
-    pub(crate) exports_spans: bool,
-    pub(crate) trail_bytes: usize,
-    pub(crate) outbox_bytes: usize,
+/// What a [`Core`] works with, besides its [configuration](CallerConfig).
+pub(crate) struct CoreParts {
     pub(crate) scrubber: Arc<Scrubber>,
-    pub(crate) baggage: Vec<String>,
-    pub(crate) user_on_logs: bool,
-    pub(crate) user_on_spans: bool,
-    pub(crate) enrichment: Enrichment,
     pub(crate) rate: ExceptionRate,
     pub(crate) has_hooks: bool,
-    pub(crate) exit_timeout: Duration,
     #[cfg(feature = "testing")]
     pub(crate) takes_scoped_panics: bool,
     pub(crate) meters: Arc<Meters>,
@@ -145,52 +112,39 @@ impl std::fmt::Debug for Core {
 
 impl Core {
     /// `this`: what it will be shared by.
-    pub(crate) fn new(config: CoreConfig, this: &Weak<Self>) -> Self {
+    pub(crate) fn new(config: CallerConfig, parts: CoreParts, this: &Weak<Self>) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         Self {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
-            filters: config.filters,
-            sampler: config.sampler,
             remote_budget: RemoteBudget::default(),
-            event_limits: config.event_limits,
-            span_limits: config.span_limits,
-            propagators: config.propagators,
-            exports_spans: config.exports_spans,
-            stacktraces: config.stacktraces,
-            callsites: CallsiteTable::new(config.scrubber.clone()),
+            callsites: CallsiteTable::new(parts.scrubber.clone()),
             spans: OpenSpans::new(),
             unasked: Unasked::default(),
             slab: Slab::new(),
-            pool: Arc::new(Pool::new(config.trail_bytes)),
-            outbox_bytes: config.outbox_bytes,
-            links: Links::new(WorkerLink::new(config.outbox_bytes)),
-            start: config.start,
+            pool: Arc::new(Pool::new(config.trail_memory)),
+            links: Links::new(WorkerLink::new(config.outbox_memory)),
+            start: parts.start,
             faults: AtomicU64::new(0),
             #[cfg(feature = "tower")]
-            tells_clients: config.scrubber.key("client.address") == crate::scrub::Treatment::Keep,
+            tells_clients: parts.scrubber.key("client.address") == crate::scrub::Treatment::Keep,
             #[cfg(feature = "tower")]
             writes_requests: std::sync::OnceLock::new(),
-            scrubber: config.scrubber,
+            scrubber: parts.scrubber,
             statics: Statics::of_this_process(),
-            meters: config.meters,
+            meters: parts.meters,
             #[cfg(feature = "tower")]
             requests: Default::default(),
             #[cfg(feature = "tower")]
             rpc_methods: Default::default(),
-            other_api: config.other_api.map(|make| make(this)),
+            other_api: parts.other_api.map(|make| make(this)),
             process_scope: ScopeCell::default(),
-            baggage: config.baggage,
-            user_on_logs: config.user_on_logs,
-            user_on_spans: config.user_on_spans,
-            enrichment: config.enrichment,
-            storm: Storm::new(config.rate),
-            has_hooks: config.has_hooks,
+            storm: Storm::new(parts.rate),
+            has_hooks: parts.has_hooks,
             dropped: Mutex::default(),
             #[cfg(feature = "testing")]
-            takes_scoped_panics: config.takes_scoped_panics,
+            takes_scoped_panics: parts.takes_scoped_panics,
             no_request: Once::new(),
             after_its_end: Once::new(),
-            exit_timeout: config.exit_timeout,
             has_ended: AtomicBool::new(false),
             after_end: Once::new(),
             main_panic: Mutex::default(),
@@ -199,6 +153,7 @@ impl Core {
             #[cfg(feature = "tower")]
             hook_replaced: Once::new(),
             closed: AtomicBool::new(false),
+            config,
         }
     }
 
@@ -207,7 +162,9 @@ impl Core {
     #[cfg(feature = "tower")]
     pub(crate) fn writes_requests(&self, fields: &[&str]) -> bool {
         let keeps = |name: &&str| self.scrubber.key(name) == crate::scrub::Treatment::Keep;
-        *self.writes_requests.get_or_init(|| self.span_limits.are_default() && !self.scrubber.has_rules() && fields.iter().all(keeps))
+        *self
+            .writes_requests
+            .get_or_init(|| self.config.span_limits.are_default() && !self.scrubber.has_rules() && fields.iter().all(keeps))
     }
 
     /// Stops recording. What is in the lanes is still exported.
@@ -296,7 +253,7 @@ impl Core {
     /// Whether a filter over all layers hides what our filters ask for is looked at once for each
     /// subscriber, and said.
     pub(crate) fn ask_what_is_hidden(&self) {
-        self.unasked.ask(&self.filters);
+        self.unasked.ask(&self.config.filters);
     }
 
     /// Something was said of a request where there is none.

@@ -1,7 +1,7 @@
 //! What the threads and the worker share, and what each thread keeps for itself. Below `layer`,
 //! which writes it as `tracing` calls; and below whoever asks what is current.
 //!
-//! - [`core`]: one telemetry, whole; [`link`]: the way from its threads to its worker, [`restart`]
+//! - [`core`]: one telemetry, whole; [`config`]: what it goes by; [`link`]: the way from its threads to its worker, [`restart`]
 //!   in a forked child
 //! - [`thread`]: what one thread keeps: spans entered, its outbox
 //! - [`span`], [`body`]: an open span; [`open_spans`]: all of them by id; [`slab`]: the ids, where
@@ -12,6 +12,7 @@
 
 pub(crate) mod active;
 mod body;
+mod config;
 pub(crate) mod core;
 mod enrichment;
 pub(crate) mod ids;
@@ -27,6 +28,7 @@ pub(crate) mod thread;
 
 pub(crate) use self::{
     active::{CrumbtrailLayer, SoleSubscriber, active_core, current_ids, current_state},
+    config::CallerConfig,
     core::Core,
     enrichment::Enrichment,
     link::{Command, Flushed, WorkerLink},

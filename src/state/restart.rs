@@ -36,7 +36,7 @@ impl Core {
                 run();
             }
             self.storm.begin_anew();
-            WorkerLink::new(self.outbox_bytes)
+            WorkerLink::new(self.config.outbox_memory)
         });
         self.links.generation.store(link.generation, Ordering::Relaxed);
         // When it can be found: the worker looks for it, too.

@@ -205,7 +205,7 @@ pub(crate) fn recent<T>(core: &Arc<Core>, look: impl FnOnce(&mut Recent) -> T) -
 /// Keeps a request's spans, those that have ended and those that will, because of an exception in
 /// it.
 pub(crate) fn keep_failed(core: &Arc<Core>, state: &SpanState) {
-    if let Some(trail) = state.trail().filter(|_| core.exports_spans && state.ids.flags & flag::SAMPLED == 0) {
+    if let Some(trail) = state.trail().filter(|_| core.config.exports_spans && state.ids.flags & flag::SAMPLED == 0) {
         at(|thread| thread.instance(core, |instance| instance.keep(trail, flag::KEPT_ERROR, core)));
     }
 }

@@ -388,7 +388,7 @@ impl Inner {
             }
         }
         let sampled = || {
-            let state = self.state().filter(|_| self.core.exports_spans)?;
+            let state = self.state().filter(|_| self.core.config.exports_spans)?;
             Some(state.current_ids()).filter(|ids| ids.flags & flag::SAMPLED != 0)
         };
         self.core.requests.record(&self.core.meters, self.side, &attributes[..count], nanos, sampled);

@@ -23,16 +23,16 @@ impl Worker {
             }
             now.duration_since(*since.get_or_insert(now)) >= delay
         };
-        if due(&mut self.since[0], self.exporter.logs.count(), self.config.logs.delay) {
+        if due(&mut self.since[0], self.exporter.logs.count(), self.parts.config.logs.delay) {
             self.send_logs();
         }
-        if due(&mut self.since[1], self.exporter.spans.count(), self.config.spans.delay) {
+        if due(&mut self.since[1], self.exporter.spans.count(), self.parts.config.spans.delay) {
             self.send_spans();
         }
         // At the end they have been read for the last time.
         let is_ending = self.flushes.iter().any(|flush| flush.last && flush.watermark.is_some());
         if now >= self.next_metrics && !is_ending {
-            self.next_metrics = now + self.config.metric_interval;
+            self.next_metrics = now + self.parts.config.metric_interval;
             self.send_metrics();
         }
     }
@@ -72,11 +72,11 @@ impl Worker {
 
     pub(super) fn send<T: Message + Default>(&self, signal: RecordKind, count: u64, request: Bytes, print: impl FnOnce(&T)) {
         #[cfg(feature = "testing")]
-        if let Some(sink) = &self.config.sink {
+        if let Some(sink) = &self.parts.sink {
             sink.request(signal, request);
             return self.link.ledger.delivered(signal, count);
         }
-        match self.config.destination(signal) {
+        match self.parts.config.destination(signal) {
             Destination::Otlp(_) => self.delivery.submit(signal, request, count, None),
             Destination::Console => {
                 print(&decoded(request));

@@ -72,7 +72,7 @@ pub(crate) fn begin<B>(config: &Config, request: &Request<B>, known: Option<Know
     let recording = recording()?;
     let core = &recording.core;
     let request = RequestInfo::of(request);
-    let headers = Headers::of(request.headers, core.propagators);
+    let headers = Headers::of(request.headers, core.config.propagators);
     let is_rpc = known.is_none() && headers.are_of_grpc() && may_be_rpc(config, &request);
     let beginning = Beginning {
         side: if is_rpc { Side::RpcServer } else { Side::HttpServer },
