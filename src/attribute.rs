@@ -27,6 +27,24 @@ pub enum AttributeValue {
     Array(Vec<AttributeValue>),
 }
 
+/// The value of a key. Attributes are few, so they are looked through.
+pub(crate) fn get<'a>(attributes: &'a [(String, AttributeValue)], key: &str) -> Option<&'a AttributeValue> {
+    attributes.iter().find(|(known, _)| known == key).map(|(_, value)| value)
+}
+
+/// Sets the value of a key. One that is new is left out where there are `max` others.
+pub(crate) fn set<K>(attributes: &mut Vec<(String, AttributeValue)>, key: K, value: AttributeValue, max: usize)
+where
+    K: AsRef<str> + Into<String>,
+{
+    let has_room = attributes.len() < max;
+    match attributes.iter_mut().find(|(known, _)| known == key.as_ref()) {
+        Some((_, known)) => *known = value,
+        None if has_room => attributes.push((key.into(), value)),
+        None => {}
+    }
+}
+
 impl AttributeValue {
     /// The text, if it is one.
     pub fn as_str(&self) -> Option<&str> {

@@ -34,7 +34,7 @@ fn system_now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
 }
 
-/// Ticks and nanoseconds that belong together, and the rate between them. Written by one keeper at
+/// Ticks and nanoseconds that belong together, and the rate between them. Written by one anchor at
 /// a time, read by all under a sequence count.
 struct Anchor {
     /// Odd while being written; 0 before the first anchor.
@@ -109,24 +109,24 @@ struct Pair {
 }
 
 /// Keeps the anchor fresh. The worker calls [`keep`](Self::keep) on every turn.
-pub(crate) struct Keeper {
+pub(crate) struct ClockAnchor {
     first: Option<Pair>,
     rate: Option<f64>,
-    kept: Option<Instant>,
+    renewed: Option<Instant>,
 }
 
-impl Keeper {
+impl ClockAnchor {
     pub(crate) fn new() -> Self {
-        Self { first: is_trustworthy().then(Pair::read).flatten(), rate: None, kept: None }
+        Self { first: is_trustworthy().then(Pair::read).flatten(), rate: None, renewed: None }
     }
 
     /// Anchors anew, unless that was done just now. Costs a few clock readings.
-    pub(crate) fn keep(&mut self) {
+    pub(crate) fn renew(&mut self) {
         let Some(first) = self.first else { return };
-        if self.kept.is_some_and(|kept| kept.elapsed() < INTERVAL) {
+        if self.renewed.is_some_and(|renewed| renewed.elapsed() < INTERVAL) {
             return;
         }
-        self.kept = Some(Instant::now());
+        self.renewed = Some(Instant::now());
         let Some(now) = Pair::read() else { return };
         let (ticks, elapsed) = (now.ticks.wrapping_sub(first.ticks), now.at.duration_since(first.at));
         if elapsed < BASELINE || ticks == 0 {
@@ -188,11 +188,11 @@ mod tests {
 
     #[test]
     fn both_clocks_agree() {
-        let mut keeper = Keeper::new();
+        let mut anchor = ClockAnchor::new();
         let start = Instant::now();
         // Keeps the anchor while its rate is measured, as the worker does.
         while start.elapsed() < 2 * BASELINE {
-            keeper.keep();
+            anchor.renew();
             std::thread::yield_now();
         }
         for _ in 0..1_000 {
@@ -200,7 +200,7 @@ mod tests {
             // Generous: a busy machine may take us off the processor between any two of these.
             let tolerance = 1_000_000;
             assert!(ours + tolerance >= before && ours <= after + tolerance, "{before} {ours} {after}");
-            keeper.keep();
+            anchor.renew();
         }
     }
 

@@ -45,7 +45,7 @@ impl Hooks {
             exception.breadcrumbs.retain(|crumb| match guarded(|| hook(crumb)) {
                 Some(verdict) => verdict.is_continue(),
                 None => {
-                    say_once("before_breadcrumb");
+                    diagnose_once("before_breadcrumb");
                     false
                 }
             });
@@ -56,7 +56,7 @@ impl Hooks {
             Some(ControlFlow::Continue(())) => Ok(()),
             Some(ControlFlow::Break(())) => Err(LossReason::Filtered),
             None => {
-                say_once("before_send");
+                diagnose_once("before_send");
                 Err(LossReason::CallbackError)
             }
         }
@@ -75,7 +75,7 @@ pub(crate) fn finish_scrubbing(exception: &mut Exception, scrubber: &Scrubber) -
     Ok(())
 }
 
-fn say_once(hook: &str) {
+fn diagnose_once(hook: &str) {
     static SAID: Once = Once::new();
     SAID.call_once(|| crate::diagnose(format_args!("the hook {hook} panicked; what it was to see is dropped and counted")));
 }

@@ -3,7 +3,7 @@
 
 use std::fmt::{self, Write as _};
 
-use crate::{stack::statics::Template, unwind::guarded};
+use crate::{stack::read_only::Template, unwind::guarded};
 
 /// Stands for what panicked while it was shown.
 pub(crate) const PANICKED: &str = "<panicked>";

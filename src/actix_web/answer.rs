@@ -26,7 +26,7 @@ pub(super) fn answered<B: MessageBody>(
 ) -> ServiceResponse<ObservedBody<B>> {
     let status = response.status();
     if let Some(error) = response.response().error().filter(|_| status.is_server_error()) {
-        tell(status, error, &mut exchange, config);
+        report_cause(status, error, &mut exchange, config);
     }
     let name = end(status, &mut exchange, config);
     if let Some((name, value)) = name {
@@ -46,7 +46,7 @@ pub(super) fn answered<B: MessageBody>(
 pub(super) fn failed(error: Error, mut exchange: Exchange, config: &Config) -> Error {
     let status = error.as_response_error().status_code();
     if status.is_server_error() {
-        tell(status, &error, &mut exchange, config);
+        report_cause(status, &error, &mut exchange, config);
     }
     let name = end(status, &mut exchange, config);
     exchange.complete();
@@ -71,7 +71,7 @@ pub(super) fn panicked<B>((payload, was_told): Panicked, mut exchange: Exchange,
     })
 }
 
-fn tell(status: StatusCode, error: &Error, exchange: &mut Exchange, config: &Config) {
+fn report_cause(status: StatusCode, error: &Error, exchange: &mut Exchange, config: &Config) {
     let status = status_of(status);
     match config.error_types.iter().find_map(|of| of(error)) {
         Some(error) => exchange.caused_by(status, error),

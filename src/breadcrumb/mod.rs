@@ -19,9 +19,12 @@ use serde_json::{Map, Value as Json, json};
 use tracing_core::Level;
 
 use crate::{
-    AttributeValue,
+    AttributeValue, attribute,
     state::{self, active_core},
 };
+
+/// Values of one breadcrumb.
+const MAX_DATA: usize = 32;
 
 /// Leaves a breadcrumb in the trail of the current request. It is exported only with an exception
 /// of that request. Outside of requests it is dropped.
@@ -139,7 +142,7 @@ impl Breadcrumb {
 
     /// The value of a key.
     pub fn data(&self, key: &str) -> Option<&AttributeValue> {
-        self.data.iter().find(|(known, _)| known == key).map(|(_, value)| value)
+        attribute::get(&self.data, key)
     }
 
     /// Replaces the message.
@@ -149,13 +152,7 @@ impl Breadcrumb {
 
     /// Sets a value of the breadcrumb, or replaces it.
     pub fn set_data(&mut self, key: impl Into<String>, value: impl Into<AttributeValue>) {
-        let (key, value) = (key.into(), value.into());
-        let has_room = self.data.len() < 32;
-        match self.data.iter_mut().find(|(known, _)| *known == key) {
-            Some((_, known)) => *known = value,
-            None if has_room => self.data.push((key, value)),
-            None => {}
-        }
+        attribute::set(&mut self.data, key.into(), value.into(), MAX_DATA);
     }
 
     /// Removes a value from the breadcrumb and returns it.

@@ -151,7 +151,7 @@ impl Lane {
 
     /// Takes in what is on disk and nowhere else: a record for which there was no room on its way
     /// here.
-    pub(super) fn take_kept(&self, ticket: Ticket, records: u64) {
+    pub(super) fn take_spooled(&self, ticket: Ticket, records: u64) {
         self.put(None, records, Some(ticket));
     }
 

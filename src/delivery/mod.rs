@@ -99,9 +99,9 @@ impl Delivery {
     }
 
     /// Takes in a request that is on disk and nowhere else, accepted and counted as spooled.
-    pub(crate) fn take_kept(&self, signal: RecordKind, ticket: Ticket, records: u64) {
+    pub(crate) fn take_spooled(&self, signal: RecordKind, ticket: Ticket, records: u64) {
         if let Some(lane) = &self.lanes[signal as usize] {
-            lane.take_kept(ticket, records);
+            lane.take_spooled(ticket, records);
         }
     }
 

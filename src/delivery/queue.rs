@@ -15,7 +15,7 @@ use crate::{otlp::split::Piece, spool::Ticket};
 pub(crate) const MAX_BYTES: usize = 1_000_000;
 
 /// Bytes of requests that are on disk, too, kept in memory at most.
-const KEEP: usize = 2 << 20;
+const MAX_SPOOLED: usize = 2 << 20;
 
 /// An encoded request waiting for delivery.
 pub(super) struct Parcel {
@@ -52,7 +52,7 @@ pub(super) struct Queue {
     /// Of bodies in memory that are not on disk.
     bytes: usize,
     /// Of bodies in memory that are.
-    kept: usize,
+    spooled: usize,
     limit: usize,
     patience: Duration,
     next: u64,
@@ -60,16 +60,16 @@ pub(super) struct Queue {
 
 impl Queue {
     pub(super) fn new(limit: usize, patience: Duration) -> Self {
-        Self { parcels: VecDeque::new(), in_hand: 0, bytes: 0, kept: 0, limit, patience, next: 0 }
+        Self { parcels: VecDeque::new(), in_hand: 0, bytes: 0, spooled: 0, limit, patience, next: 0 }
     }
 
     /// Adds a request. What has no room in memory and no place on disk makes room, oldest first:
     /// the parcels returned.
     pub(super) fn push(&mut self, body: Option<Bytes>, records: u64, ticket: Option<Ticket>) -> Vec<Parcel> {
         let bytes = body.as_ref().map(Bytes::len).or_else(|| Some(ticket.as_ref()?.bytes())).unwrap_or(0);
-        let body = body.filter(|_| ticket.is_none() || self.kept + bytes <= KEEP);
+        let body = body.filter(|_| ticket.is_none() || self.spooled + bytes <= MAX_SPOOLED);
         if body.is_some() {
-            *(if ticket.is_some() { &mut self.kept } else { &mut self.bytes }) += bytes;
+            *(if ticket.is_some() { &mut self.spooled } else { &mut self.bytes }) += bytes;
         }
         self.parcels.push_back(Parcel { body, bytes, records, since: Instant::now(), ticket, sequence: self.next, alone: false });
         self.next += 1;
@@ -207,7 +207,7 @@ impl Queue {
     fn remove(&mut self, index: usize) -> Option<Parcel> {
         let parcel = self.parcels.remove(index)?;
         if parcel.body.is_some() {
-            let line = if parcel.ticket.is_some() { &mut self.kept } else { &mut self.bytes };
+            let line = if parcel.ticket.is_some() { &mut self.spooled } else { &mut self.bytes };
             *line -= parcel.bytes;
         }
         Some(parcel)

@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     ErrorId, Mechanism, chain,
-    draft::{CATEGORY, CauseDraft, MAX_MESSAGE, Place, Said, bounded},
+    draft::{CATEGORY, CaptureDetails, CauseDraft, MAX_MESSAGE, SourceLocation, bounded},
     echo,
     group::Fnv,
     raise::raise,
@@ -26,7 +26,7 @@ use crate::{
     scope,
     stack::{
         TypeAddress,
-        statics::Template,
+        read_only::Template,
         symbols::{pointee, without_arguments},
     },
     state::{Core, SharedSpan, active_core, current_state, is_own_thread, thread},
@@ -130,7 +130,7 @@ pub struct CaptureParts {
     variant: String,
     backtrace: Option<String>,
     attachments: Vec<String>,
-    said: Said,
+    details: CaptureDetails,
     core: Option<Arc<Core>>,
 }
 
@@ -207,8 +207,8 @@ impl CaptureParts {
     }
 
     /// What who captures it says of it.
-    pub(super) fn said(&mut self, said: &Said, attachments: &[String]) {
-        self.said = said.clone();
+    pub(super) fn set_details(&mut self, details: &CaptureDetails, attachments: &[String]) {
+        self.details = details.clone();
         let room = MAX_ATTACHMENTS.saturating_sub(self.attachments.len());
         self.attachments.extend(attachments.iter().take(room).cloned());
     }
@@ -223,7 +223,7 @@ impl CaptureParts {
 
     fn link(&mut self, shown: &(impl Display + ?Sized), address: TypeAddress) {
         // What is the same every time is told of the outermost.
-        let mut template = self.core.as_ref().filter(|_| self.links.is_empty()).and_then(|core| core.statics.begin());
+        let mut template = self.core.as_ref().filter(|_| self.links.is_empty()).and_then(|core| core.literals.begin());
         let message = bounded(format_args!("{shown}"), template.as_mut());
         self.template = template.map(Template::finish).or(self.template.take());
         self.links.push(CauseDraft { address, message, ..CauseDraft::default() });
@@ -288,13 +288,13 @@ fn capture_as<Kind>(
         }
     }
     // The program's rules for secrets run in it.
-    let said = guarded(|| scope::clean_tags(&core.scrubber, std::mem::take(&mut parts.said.tags)));
+    let said = guarded(|| scope::clean_tags(&core.scrubber, std::mem::take(&mut parts.details.tags)));
     let Some(tags) = said else {
         core.ledger().dropped(RecordKind::Exceptions, LossReason::ScrubberFailed, 1);
         core.storm.count_other();
         return id;
     };
-    parts.said.tags = tags;
+    parts.details.tags = tags;
     let place = place_number(location);
     let template = parts.template;
     let group = {
@@ -304,7 +304,7 @@ fn capture_as<Kind>(
         key.part(template.as_deref().unwrap_or_default());
         key.part(&parts.variant);
         // What is grouped together is limited together.
-        if let Some(group) = &parts.said.group {
+        if let Some(group) = &parts.details.group {
             key = Fnv::new();
             key.part(group);
         }
@@ -314,13 +314,13 @@ fn capture_as<Kind>(
     let mut raised = Raised::new(mechanism, parts.links);
     raised.fatal = mechanism == Mechanism::Main;
     (raised.templates[1], raised.debug, raised.variant) = (template, parts.debug, parts.variant);
-    raised.place = location.map(Place::from);
+    raised.place = location.map(SourceLocation::from);
     (raised.backtrace, raised.attachments) = (parts.backtrace, parts.attachments);
     (raised.at, raised.key) = (place, group);
-    let Said { tags, level, group } = &parts.said;
+    let CaptureDetails { tags, level, group } = &parts.details;
     let level = level.unwrap_or(tracing_core::Level::ERROR);
     let has_said = !tags.is_empty() || group.is_some();
-    (raised.level, raised.said) = (level, has_said.then(|| Box::new(parts.said)));
+    (raised.level, raised.details) = (level, has_said.then(|| Box::new(parts.details)));
     let told = raise(core, state.as_deref(), id, now(), raised);
     let id = told.err().unwrap_or(id);
     if let Some(state) = &state {

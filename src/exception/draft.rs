@@ -12,7 +12,7 @@ use crate::{
     scope::ScopeData,
     scrub::SLACK,
     spool::Ticket,
-    stack::{TypeAddress, statics::Template},
+    stack::{TypeAddress, read_only::Template},
     text::{self, cut},
     trail::record::SpanIds,
 };
@@ -70,19 +70,19 @@ pub(crate) struct CauseDraft {
 impl CauseDraft {
     /// One of which there is only a text.
     pub(super) fn of_text(text: &str) -> Self {
-        Self { message: kept(text), ..Self::default() }
+        Self { message: cut_message(text), ..Self::default() }
     }
 }
 
 /// The place in the source that raised it.
 #[derive(Clone, Debug)]
-pub(crate) struct Place {
+pub(crate) struct SourceLocation {
     pub(crate) file: String,
     pub(crate) line: u32,
     pub(crate) column: u32,
 }
 
-impl From<&Location<'_>> for Place {
+impl From<&Location<'_>> for SourceLocation {
     fn from(location: &Location<'_>) -> Self {
         Self { file: location.file().to_owned(), line: location.line(), column: location.column() }
     }
@@ -111,7 +111,7 @@ pub(crate) struct Draft {
     pub(crate) preceding: Option<SpanIds>,
     /// The event's record; empty for captures and panics.
     pub(crate) event: Vec<u8>,
-    pub(crate) place: Option<Place>,
+    pub(crate) place: Option<SourceLocation>,
     pub(crate) frames: Box<[usize]>,
     /// The stack that the error itself brings, as text.
     pub(crate) backtrace: Option<String>,
@@ -119,7 +119,7 @@ pub(crate) struct Draft {
     /// How bad it is; below ERROR it is no failure.
     pub(crate) level: Level,
     /// What was said of it by who captured it.
-    pub(crate) said: Option<Box<Said>>,
+    pub(crate) details: Option<Box<CaptureDetails>>,
     /// Records of the trail, oldest first.
     pub(crate) crumbs: Vec<u8>,
     /// Records of the open spans, innermost first.
@@ -177,7 +177,7 @@ impl Weight for Draft {
 
 /// What was said of one exception by who captured it.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Said {
+pub(crate) struct CaptureDetails {
     pub(crate) tags: Vec<(String, AttributeValue)>,
     /// None: ERROR.
     pub(crate) level: Option<tracing_core::Level>,
@@ -185,7 +185,7 @@ pub(crate) struct Said {
 }
 
 /// So much of a text as is kept.
-pub(super) fn kept(text: &str) -> String {
+pub(super) fn cut_message(text: &str) -> String {
     cut(text, MAX_MESSAGE).to_owned()
 }
 

@@ -4,7 +4,7 @@
 use std::{backtrace::Backtrace, fmt};
 
 use super::capture::{Capture, CaptureParts, sealed::Sealed};
-use super::draft::Said;
+use super::draft::CaptureDetails;
 use crate::AttributeValue;
 
 /// An error with what is said of this one report, for [`capture`](crate::capture).
@@ -29,7 +29,7 @@ use crate::AttributeValue;
 #[must_use = "it is reported when it is captured"]
 pub struct ErrorReport<'a, E: ?Sized> {
     error: &'a E,
-    said: Said,
+    details: CaptureDetails,
     attachments: Vec<String>,
     backtrace: Option<&'a Backtrace>,
 }
@@ -37,21 +37,21 @@ pub struct ErrorReport<'a, E: ?Sized> {
 impl<'a, E: ?Sized> ErrorReport<'a, E> {
     /// A report of an error, of any kind that [`capture`](crate::capture) takes.
     pub fn new(error: &'a E) -> Self {
-        Self { error, said: Said::default(), attachments: Vec::new(), backtrace: None }
+        Self { error, details: CaptureDetails::default(), attachments: Vec::new(), backtrace: None }
     }
 
     /// An attribute of this exception alone. It wins over a tag of the request that is called the
     /// same. At most 64, keys of 96 bytes and values of 1 KiB; longer ones are cut. Secrets are
     /// scrubbed by the key and in the value.
     pub fn with_tag(mut self, key: &str, value: impl Into<AttributeValue>) -> Self {
-        self.said.tags.push((key.to_owned(), value.into()));
+        self.details.tags.push((key.to_owned(), value.into()));
         self
     }
 
     /// The record's severity, ERROR by default. Below ERROR the span is not marked as failed, and
     /// no trace is kept for it.
     pub fn with_level(mut self, level: tracing_core::Level) -> Self {
-        self.said.level = Some(level);
+        self.details.level = Some(level);
         self
     }
 
@@ -68,7 +68,7 @@ impl<'a, E: ?Sized> ErrorReport<'a, E> {
     /// assert_eq!(collected.exceptions()[0].group(), collected.exceptions()[1].group());
     /// ```
     pub fn with_group(mut self, name: &str) -> Self {
-        self.said.group = Some(name.to_owned());
+        self.details.group = Some(name.to_owned());
         self
     }
 
@@ -114,7 +114,7 @@ impl<'a, E: ?Sized> ErrorReport<'a, E> {
 
 impl<E: ?Sized> fmt::Debug for ErrorReport<'_, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ErrorReport").field("level", &self.said.level).field("group", &self.said.group).finish_non_exhaustive()
+        f.debug_struct("ErrorReport").field("level", &self.details.level).field("group", &self.details.group).finish_non_exhaustive()
     }
 }
 
@@ -128,7 +128,7 @@ impl<E: ?Sized, Kind> Sealed<Reported<Kind>> for ErrorReport<'_, E> {}
 impl<E: Capture<Kind> + ?Sized, Kind> Capture<Reported<Kind>> for ErrorReport<'_, E> {
     fn describe(&self, parts: &mut CaptureParts) {
         self.error.describe(parts);
-        parts.said(&self.said, &self.attachments);
+        parts.set_details(&self.details, &self.attachments);
         if let Some(backtrace) = self.backtrace {
             parts.backtrace(backtrace);
         }

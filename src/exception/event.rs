@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{
     ErrorId, Mechanism,
-    draft::{CauseDraft, ERROR_FIELDS, kept},
+    draft::{CauseDraft, ERROR_FIELDS, cut_message},
     echo::Echo,
     framework, group,
     raise::raise,
@@ -57,7 +57,7 @@ pub(crate) fn raise_event(core: &Arc<Core>, state: Option<&SpanState>, event: &[
         let mut key = group::Fnv::new();
         key.0 ^= raised.at;
         // Where literals cannot be told, a text is told from others by its words, as its group will be.
-        let words = raised.body.as_deref().filter(|_| !core.statics.are_known()).map(group::mask);
+        let words = raised.body.as_deref().filter(|_| !core.literals.are_known()).map(group::mask);
         key.part(words.as_deref().or(raised.templates[0].as_deref()).unwrap_or_default());
         key.part(raised.templates[1].as_deref().unwrap_or_default());
         raised.links.iter().for_each(|link| link.address.0.iter().for_each(|word| key.0 = key.0.rotate_left(17) ^ word));
@@ -86,7 +86,7 @@ fn described<'a>(record: &Record<'_>, site: &Callsite) -> Raised<'a> {
             Value::Error { type_name, exact, links } if raised.links.is_empty() => {
                 let links = links.iter().map(|link| CauseDraft {
                     address: TypeAddress(link.address),
-                    message: kept(link.message),
+                    message: cut_message(link.message),
                     ..CauseDraft::default()
                 });
                 raised.links = links.collect();
@@ -107,14 +107,14 @@ fn described<'a>(record: &Record<'_>, site: &Callsite) -> Raised<'a> {
             _ => raised.has_own_fields = true,
         }
     }
-    raised.body = body.map(|body| kept(Report::parse(body).map_or(body, |report| report.message)));
+    raised.body = body.map(|body| cut_message(Report::parse(body).map_or(body, |report| report.message)));
     let said = text_error.or(body);
     if let Some(report) = said.filter(|_| raised.links.is_empty()).and_then(Report::parse) {
         raised.links = std::iter::once(report.message).chain(report.causes.iter().map(String::as_str)).map(CauseDraft::of_text).collect();
         raised.backtrace = report.stack.map(str::to_owned);
     }
     if raised.links.is_empty() {
-        let message = kept(said.unwrap_or(site.name));
+        let message = cut_message(said.unwrap_or(site.name));
         let type_name = guess(&message).to_owned();
         // `DbError { code: 5 }` names its type; `Timeout` may be a message as well as a type.
         let type_name = if message.len() > type_name.len() { type_name } else { String::new() };

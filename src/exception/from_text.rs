@@ -13,7 +13,7 @@ use crate::{
 
 /// Makes an exception of a text. `template` is what of it is the same every time, `description`
 /// what its span's status says if that is not the message.
-pub(crate) fn tell_text(
+pub(crate) fn raise_text(
     core: &Arc<Core>,
     state: Option<&SpanState>,
     mechanism: Mechanism,

@@ -30,7 +30,7 @@ pub(crate) mod variant;
 #[cfg(any(feature = "tower", feature = "tracing-opentelemetry-0-34"))]
 pub(crate) use self::capture::capture_for;
 #[cfg(any(feature = "tower", feature = "tracing-opentelemetry-0-34"))]
-pub(crate) use self::from_text::tell_text;
+pub(crate) use self::from_text::raise_text;
 pub use self::{
     capture::{Capture, CaptureParts, ResultExt, StdError, capture, last_error_id},
     draft::Mechanism,
@@ -41,7 +41,7 @@ pub use self::{
 };
 pub(crate) use self::{
     capture::{capture_at_the_end, capture_into},
-    draft::{CATEGORY, CauseDraft, Draft, ERROR_FIELDS, Place},
+    draft::{CATEGORY, CauseDraft, Draft, ERROR_FIELDS, SourceLocation},
     echo::Echo,
     event::raise_event,
     framework::SERVER_TARGET,

@@ -6,8 +6,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::{ErrorId, GroupId, Mechanism, Place, storm::Labels};
-use crate::{AttributeValue, FlagEvaluation, User, breadcrumb::Breadcrumbs, stack::resolve::Frame, trail::record::SpanIds};
+use super::{ErrorId, GroupId, Mechanism, SourceLocation, storm::Labels};
+use crate::{AttributeValue, FlagEvaluation, User, attribute, breadcrumb::Breadcrumbs, stack::resolve::Frame, trail::record::SpanIds};
 
 /// An exception about to be sent. Given to
 /// [`Builder::with_before_send`](crate::Builder::with_before_send), and kept by
@@ -44,7 +44,7 @@ pub struct Exception {
     pub(crate) attachments: Vec<String>,
     pub(crate) group: GroupId,
     pub(crate) coarse: GroupId,
-    pub(crate) place: Option<Place>,
+    pub(crate) place: Option<SourceLocation>,
     pub(crate) thread_name: Option<String>,
     pub(crate) thread_id: Option<i64>,
     pub(crate) suppressed: u64,
@@ -186,7 +186,7 @@ impl Exception {
 
     /// A tag, a part of a context (`cart.items`), or a field of the event.
     pub fn attribute(&self, key: &str) -> Option<&AttributeValue> {
-        self.attributes.iter().find(|(known, _)| known == key).map(|(_, value)| value)
+        attribute::get(&self.attributes, key)
     }
 
     /// All attributes, by name.
@@ -196,11 +196,7 @@ impl Exception {
 
     /// Sets an attribute, or replaces it.
     pub fn set_attribute(&mut self, key: impl Into<String>, value: impl Into<AttributeValue>) {
-        let (key, value) = (key.into(), value.into());
-        match self.attributes.iter_mut().find(|(known, _)| *known == key) {
-            Some((_, known)) => *known = value,
-            None => self.attributes.push((key, value)),
-        }
+        attribute::set(&mut self.attributes, key.into(), value.into(), usize::MAX);
     }
 
     /// Removes an attribute and returns it.

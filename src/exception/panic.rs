@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    CauseDraft, ErrorId, Mechanism, Place,
+    CauseDraft, ErrorId, Mechanism, SourceLocation,
     draft::MAX_MESSAGE,
     group::{Fnv, standard_panic},
     raise::raise,
@@ -96,7 +96,7 @@ fn take(core: &Arc<Core>, info: &PanicHookInfo<'_>) {
     let state = state::current_state(core);
     let mut raised =
         Raised::new(Mechanism::Panic, vec![CauseDraft { type_name: "panic".to_owned(), exact: true, message, ..CauseDraft::default() }]);
-    raised.place = info.location().map(Place::from);
+    raised.place = info.location().map(SourceLocation::from);
     raised.templates[1] = literal.or_else(|| standard_panic(text)).map(str::to_owned);
     raised.unfinished = core.scrubber.has_rules();
     (raised.at, raised.key) = (place, group);

@@ -76,7 +76,7 @@ fn relation(core: &Arc<Core>, state: Option<&SpanState>, id: ErrorId, time: u64,
         is_passed_on: raised.only_error && trail.is_some_and(|trail| trail.is_quiet()),
     };
     if let Some(trail) = trail {
-        trail.has_told();
+        trail.exception_raised();
     }
     let earlier = match trail {
         Some(trail) => trail.recent().in_request(&seen),
@@ -145,7 +145,7 @@ fn draft(core: &Arc<Core>, state: Option<&SpanState>, id: ErrorId, time: u64, ra
         links: raised.links,
         templates: raised.templates,
         variant: raised.variant,
-        knows_literals: core.statics.are_known(),
+        knows_literals: core.literals.are_known(),
         wraps: raised.wraps,
         preceding: None,
         event: raised.event.to_vec(),
@@ -154,7 +154,7 @@ fn draft(core: &Arc<Core>, state: Option<&SpanState>, id: ErrorId, time: u64, ra
         backtrace: raised.backtrace,
         attachments: raised.attachments,
         level: raised.level,
-        said: raised.said,
+        details: raised.details,
         crumbs: trail.filter(|_| !lean).map(|trail| trail.read(MAX_CRUMBS)).unwrap_or_default(),
         open_spans: Vec::new(),
         has_root: false,
@@ -179,12 +179,12 @@ fn send(core: &Arc<Core>, mut draft: Box<Draft>) {
     let link = core.link_here();
     if draft.mechanism == Mechanism::Panic {
         // The process may not live to see the worker take it.
-        draft.ticket = link.keep(&draft);
+        draft.ticket = link.spool(&draft);
     }
     let Err(mut refused) = link.express.push(draft, &link.waker) else { return };
     core.storm.count(refused.slot);
     // What is on disk already is not lost for want of room on the way.
-    let kept = refused.ticket.take().map(|ticket| link.kept.push(ticket));
+    let kept = refused.ticket.take().map(|ticket| link.spooled.push(ticket));
     match kept {
         Some(Ok(())) => link.waker.wake(),
         Some(Err(ticket)) => {

@@ -6,7 +6,7 @@ use tracing_core::Level;
 
 use super::{
     ErrorId, Mechanism,
-    draft::{CauseDraft, Place, Said},
+    draft::{CaptureDetails, CauseDraft, SourceLocation},
     group,
 };
 
@@ -22,11 +22,11 @@ pub(crate) struct Raised<'a> {
     pub(super) body: Option<String>,
     pub(super) links: Vec<CauseDraft>,
     pub(super) templates: [Option<String>; 2],
-    pub(super) place: Option<Place>,
+    pub(super) place: Option<SourceLocation>,
     pub(super) backtrace: Option<String>,
     pub(super) attachments: Vec<String>,
     pub(super) level: Level,
-    pub(super) said: Option<Box<Said>>,
+    pub(super) details: Option<Box<CaptureDetails>>,
     pub(super) unfinished: bool,
     /// The [fingerprint](echo::fingerprint) of the error's `Debug` text; 0: not known.
     pub(super) debug: u64,
@@ -59,7 +59,7 @@ impl Raised<'_> {
             backtrace: None,
             attachments: Vec::new(),
             level: Level::ERROR,
-            said: None,
+            details: None,
             unfinished: false,
             debug: 0,
             variant: String::new(),

@@ -15,7 +15,7 @@ pub(crate) struct Attributes {
 }
 
 /// Bytes of a text that are kept for the next.
-const KEEP: usize = 1024;
+const MAX_SPARE: usize = 1024;
 /// Attributes of either kind that are kept.
 const SPARES: usize = 128;
 
@@ -63,7 +63,7 @@ impl Attributes {
     pub(crate) fn give_back(&mut self, mut used: Vec<KeyValue>) {
         for attribute in used.drain(..) {
             match &attribute.value {
-                Some(AnyValue { value: Some(any_value::Value::StringValue(text)) }) if text.capacity() <= KEEP => {
+                Some(AnyValue { value: Some(any_value::Value::StringValue(text)) }) if text.capacity() <= MAX_SPARE => {
                     self.texts.push(attribute)
                 }
                 Some(AnyValue {
@@ -87,7 +87,7 @@ impl Attributes {
 /// Sets a value to a text; into the memory of the text that was there, if it was one.
 pub(crate) fn set_text(value: &mut Option<AnyValue>, text: &str) {
     match value {
-        Some(AnyValue { value: Some(any_value::Value::StringValue(used)) }) if used.capacity() <= KEEP => replace(used, text),
+        Some(AnyValue { value: Some(any_value::Value::StringValue(used)) }) if used.capacity() <= MAX_SPARE => replace(used, text),
         value => *value = Some(value::string(text)),
     }
 }
@@ -105,7 +105,7 @@ mod tests {
     #[test]
     fn nothing_is_left_of_those_before() {
         let mut attributes = Attributes::default();
-        let long = "x".repeat(2 * KEEP);
+        let long = "x".repeat(2 * MAX_SPARE);
         let rounds: [&[(&str, Value<'_>)]; 4] = [
             &[("text", Value::Str("a longer text")), ("number", Value::U64(7)), ("large", Value::Str(&long))],
             &[("other", Value::Text("short")), ("text", Value::Str("a")), ("text", Value::F64(0.5)), ("", Value::Bool(true))],

@@ -26,7 +26,7 @@ use crate::delivery::MAX_BYTES;
 
 /// Memory of records that the scopes of a batch keep at most, all together. More than twice a
 /// batch.
-const KEEP: usize = 3 * MAX_BYTES;
+const MAX_SPARE: usize = 3 * MAX_BYTES;
 
 /// What can be in a batch.
 pub(crate) trait InScope: Sized {
@@ -197,11 +197,11 @@ impl<T: InScope> Batch<T> {
         bytes(&mut request, bytes_key(3), schema_url.as_bytes());
         // Their memory stays for the next batch: a service logs from the same places again. Where all
         // together keep too much, each is cut to twice what it has just had.
-        let kept: usize = self.scopes.iter().map(|scope| scope.records.capacity()).sum();
+        let spare: usize = self.scopes.iter().map(|scope| scope.records.capacity()).sum();
         for scope in &mut self.scopes {
             let held = scope.records.len();
             scope.records.clear();
-            if kept > KEEP {
+            if spare > MAX_SPARE {
                 scope.records.shrink_to(2 * held);
             }
         }
@@ -305,8 +305,8 @@ mod tests {
                     });
                 }
                 let _ = logs.request(&[], "", None);
-                let kept: usize = logs.scopes.iter().map(|scope| scope.records.capacity()).sum();
-                assert!(kept <= KEEP, "{kept} bytes, round {round}, {name}");
+                let spare: usize = logs.scopes.iter().map(|scope| scope.records.capacity()).sum();
+                assert!(spare <= MAX_SPARE, "{spare} bytes, round {round}, {name}");
             }
         }
     }

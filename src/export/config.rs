@@ -77,7 +77,7 @@ pub(crate) struct SpoolConfig {
 }
 
 impl SpoolConfig {
-    pub(crate) fn keeps(&self, kind: RecordKind) -> bool {
+    pub(crate) fn takes(&self, kind: RecordKind) -> bool {
         match kind {
             RecordKind::Exceptions => true,
             RecordKind::Logs => self.signals.logs,

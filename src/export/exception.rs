@@ -17,7 +17,7 @@ use crate::{
     scope::ScopeData,
     stack::{
         in_app::OwnCrates,
-        resolve::{Bases, Resolver},
+        resolve::{ModuleMap, Resolver},
     },
     text::cut,
     trail::record::{Record, Value, key},
@@ -28,7 +28,7 @@ pub(crate) enum Names<'a> {
     /// From debug information, which may take a while.
     Resolved(&'a mut Resolver),
     /// Not at all: their places in the binaries will do. For a record that may have to be the last.
-    Bare(&'a Bases),
+    Bare(&'a ModuleMap),
 }
 
 /// Makes the exception. `known` is what its group was called when it had a stack, for those that
@@ -39,7 +39,7 @@ pub(crate) fn from_draft(draft: &Draft, callsites: &mut Callsites, names: Names<
             let literal = draft.opaque_texts().map(|text| text.is_some_and(|text| resolver.is_literal(text)));
             (resolver.stack(&draft.frames), false, causes(draft, Some(resolver)), literal)
         }
-        Names::Bare(bases) => (bases.stack(&draft.frames), !draft.frames.is_empty(), causes(draft, None), [false; 2]),
+        Names::Bare(modules) => (modules.stack(&draft.frames), !draft.frames.is_empty(), causes(draft, None), [false; 2]),
     };
     let raised_in = raising_function(&frames, draft.place.as_ref().map(|place| (place.file.as_str(), place.line))).map(str::to_owned);
     let errors_own = draft.backtrace.as_deref().map(|text| Resolver::parse(own, text)).filter(|frames| !frames.is_empty());
@@ -88,9 +88,9 @@ pub(crate) fn from_draft(draft: &Draft, callsites: &mut Callsites, names: Names<
     within.iter().rev().for_each(|span| add_span_fields(&mut exception, span, false, callsites));
     let field_names = add_event(&mut exception, draft, callsites);
     (exception.group, exception.coarse) = group(draft, &exception, &field_names, raised_in.as_deref(), literal_texts);
-    if let Some(said) = draft.said.as_deref() {
-        said.tags.iter().for_each(|(key, value)| exception.set_attribute(key.as_str(), value.clone()));
-        said.group.iter().for_each(|group| exception.set_group(group));
+    if let Some(details) = draft.details.as_deref() {
+        details.tags.iter().for_each(|(key, value)| exception.set_attribute(key.as_str(), value.clone()));
+        details.group.iter().for_each(|group| exception.set_group(group));
     }
     (exception.breadcrumbs, exception.left_out) = breadcrumbs::of(draft, callsites);
     exception

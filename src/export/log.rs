@@ -9,7 +9,7 @@ use super::{
     attributes::{Attributes, replace, set_text},
     value,
 };
-use crate::exception::Place;
+use crate::exception::SourceLocation;
 use crate::trail::{
     callsite::Callsite,
     record::{Record, Value, key},
@@ -109,9 +109,9 @@ impl Source {
     }
 
     /// File and line, as far as known.
-    pub(crate) fn place(&self) -> Option<Place> {
+    pub(crate) fn place(&self) -> Option<SourceLocation> {
         let line = self.line.and_then(|line| u32::try_from(line).ok())?;
-        Some(Place { file: self.file.as_ref()?.to_string(), line, column: 0 })
+        Some(SourceLocation { file: self.file.as_ref()?.to_string(), line, column: 0 })
     }
 
     pub(crate) fn describe(&self, attributes: &mut Attributes) {

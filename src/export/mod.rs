@@ -11,18 +11,18 @@ mod breadcrumbs;
 mod callsites;
 mod common;
 pub(crate) mod config;
+mod cpu_share;
 mod direct;
 mod exception;
 mod exception_record;
 mod log;
-mod naming;
 mod outage;
 mod overload;
-mod pace;
 pub(crate) mod resource;
 mod span;
 mod span_events;
 mod spares;
+mod symbol_queue;
 pub(crate) mod thread;
 mod timestamp;
 mod value;
@@ -52,7 +52,7 @@ use crate::{
     spool::{Ticket, Writer},
     stack::{
         in_app::OwnCrates,
-        resolve::{Bases, Resolver},
+        resolve::{ModuleMap, Resolver},
     },
     state::Core,
     trail::{
@@ -76,7 +76,7 @@ pub(crate) struct Exporter {
     resolver: Option<Resolver>,
     span_limits: SpanLimits,
     span_events: SpanEvents,
-    bases: Arc<Bases>,
+    modules: Arc<ModuleMap>,
     hooks: Hooks,
     #[cfg(feature = "console")]
     pub(crate) printer: Option<crate::console::Printer>,
@@ -94,7 +94,7 @@ impl Exporter {
     pub(crate) fn new(
         core: Arc<Core>,
         own: OwnCrates,
-        bases: Arc<Bases>,
+        modules: Arc<ModuleMap>,
         hooks: Hooks,
         span_limits: SpanLimits,
         exception_span_events: bool,
@@ -106,7 +106,7 @@ impl Exporter {
             own,
             span_limits,
             span_events: SpanEvents::new(exception_span_events),
-            bases,
+            modules,
             hooks,
             #[cfg(feature = "console")]
             printer: None,
@@ -170,7 +170,7 @@ impl Exporter {
     fn model(&mut self, draft: &Draft, named: bool) -> Exception {
         let names = match &mut self.resolver {
             Some(resolver) if named => Names::Resolved(resolver),
-            _ => Names::Bare(&self.bases),
+            _ => Names::Bare(&self.modules),
         };
         let mut exception = exception::from_draft(draft, &mut self.callsites, names, &self.own);
         // Without a stack it is grouped as those were that had one.
@@ -327,19 +327,19 @@ impl Drop for Exporter {
 /// Writes an exception to disk from the thread it happened on, for the case that the process does
 /// not live to send it. Runs in the panic hook: no file is read, no user code runs, nothing can
 /// panic. So hooks cannot see it, and where there are any it says no more than which defect it is.
-pub(crate) fn keep_at_once(core: &Arc<Core>, resource: &Resource, kept: &AtOnce, spool: &Writer, draft: &Draft) -> Option<Ticket> {
+pub(crate) fn spool_at_once(core: &Arc<Core>, resource: &Resource, at_once: &AtOnce, spool: &Writer, draft: &Draft) -> Option<Ticket> {
     let mut callsites = Callsites::new(core.clone());
-    let mut exception = exception::from_draft(draft, &mut callsites, Names::Bare(&kept.bases), &kept.own);
-    if draft.unfinished || kept.withholds {
+    let mut exception = exception::from_draft(draft, &mut callsites, Names::Bare(&at_once.modules), &at_once.own);
+    if draft.unfinished || at_once.withholds {
         exception.withhold();
     }
     let exported = exception_record::from_exception(&exception, now());
     spool.append(&batch::single(exported.scope, exported.record, resource, SCHEMA_URL).encode_to_vec())
 }
 
-/// What [`keep_at_once`] knows beforehand.
+/// What [`spool_at_once`] knows beforehand.
 pub(crate) struct AtOnce {
-    pub(crate) bases: Arc<Bases>,
+    pub(crate) modules: Arc<ModuleMap>,
     pub(crate) own: OwnCrates,
     /// Hooks would have to see it first.
     pub(crate) withholds: bool,

@@ -1,6 +1,11 @@
-//! What is left out for want of room, said: on stderr when it begins and when it has ended, and in
-//! the data while it lasts. Comes in: what the ledger has counted of it, logs and spans. Goes out:
-//! lines, a state for who asks, and for each request the share that is missing beside it.
+//! Overload, said: on stderr when it begins and when it has ended, and in the data while it lasts.
+//! Comes in: what the ledger has counted of what was left out, logs and spans. Goes out: lines, a
+//! state for who asks, and for each request the share that is missing beside it.
+//!
+//! What else has to do with it: whether a request is *left out* is decided by
+//! `state/thread/overload.rs` where its root opens (`layer/open.rs`) and remembered by its trail
+//! (`trail/left_out.rs`); its spans are counted where they end (`layer/close.rs`). What then finds
+//! no room is *dropped*. Both are counted by the thread (`outbox/losses.rs`).
 
 use std::time::{Duration, Instant};
 

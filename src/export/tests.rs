@@ -70,8 +70,8 @@ static OF_SPAN: Metadata<'static> = tracing_core::metadata! {
 #[test]
 fn ordinary_records_are_written_directly_and_others_are_made() {
     let core = core();
-    let bases = Arc::new(Bases::of_this_process());
-    let mut exporter = Exporter::new(core.clone(), OwnCrates::default(), bases, Hooks::default(), SpanLimits::default(), true);
+    let modules = Arc::new(ModuleMap::of_this_process());
+    let mut exporter = Exporter::new(core.clone(), OwnCrates::default(), modules, Hooks::default(), SpanLimits::default(), true);
     for (kind, metadata) in [(Kind::Event, &OF_EVENT), (Kind::Span, &OF_SPAN)] {
         let (callsite, _) = core.callsites.get(metadata, || 0);
         let mut write = |fill: &dyn Fn(&mut Encoder<'_>)| {

@@ -13,14 +13,14 @@ use opentelemetry_proto::tonic::resource::v1::Resource;
 use super::{
     AtOnce,
     config::{SpoolConfig, WorkerParts},
-    keep_at_once, resource,
+    resource, spool_at_once,
     worker::{OfProcess, Worker},
 };
 use crate::{
     ledger::RecordKind,
     lock::lock,
     spool::Spool,
-    stack::resolve::Bases,
+    stack::resolve::ModuleMap,
     state::{self, Core, WorkerLink},
 };
 
@@ -34,9 +34,9 @@ pub(crate) struct Alive;
 pub(crate) fn start(core: &Arc<Core>, link: &Arc<WorkerLink>, parts: &Arc<WorkerParts>, alive: &Weak<Alive>) -> io::Result<()> {
     let runtime = runtime()?;
     let resource = resource::of_this_process(&parts.resource);
-    let modules = Arc::new(Bases::of_this_process());
+    let modules = Arc::new(ModuleMap::of_this_process());
     let spool = parts.config.spool.as_ref().and_then(|spool| {
-        let at_once = AtOnce { bases: modules.clone(), own: parts.own.clone(), withholds: !parts.hooks.is_empty() };
+        let at_once = AtOnce { modules: modules.clone(), own: parts.own.clone(), withholds: !parts.hooks.is_empty() };
         open_spool(spool, core, link, &resource, at_once)
     });
     let Some(commands) = link.take_receiver() else { return Err(io::Error::other("it has been started already")) };
@@ -96,11 +96,11 @@ fn runtime() -> io::Result<tokio::runtime::Runtime> {
 
 /// Opens the spool; without it everything works, in memory.
 fn open_spool(config: &SpoolConfig, core: &Arc<Core>, link: &WorkerLink, resource: &Resource, at_once: AtOnce) -> Option<Arc<Spool>> {
-    let spool = Spool::open(&config.path, config.limits, RecordKind::ALL.map(|kind| config.keeps(kind))).map(Arc::new);
+    let spool = Spool::open(&config.path, config.limits, RecordKind::ALL.map(|kind| config.takes(kind))).map(Arc::new);
     let spool = spool.map_err(|problem| crate::diagnose(format_args!("{problem}"))).ok()?;
     let (writer, resource) = (spool.writer(), resource.clone());
     let core = Arc::downgrade(core);
-    link.keeps_by(Box::new(move |draft| keep_at_once(&core.upgrade()?, &resource, &at_once, &writer, draft)));
+    link.spool_by(Box::new(move |draft| spool_at_once(&core.upgrade()?, &resource, &at_once, &writer, draft)));
     let weak = Arc::downgrade(&spool);
     link.on_fork(move || weak.upgrade().iter().for_each(|spool| spool.disown()));
     Some(spool)

@@ -19,13 +19,13 @@ use self::flush::Flush;
 use super::{
     Exporter,
     config::{Destination, WorkerParts},
-    naming::{Naming, Next},
+    cpu_share::CpuShare,
     overload::Overload,
-    pace::Pace,
+    symbol_queue::{Next, SymbolQueue},
     thread::Alive,
 };
 use crate::{
-    clock::{Keeper, now},
+    clock::{ClockAnchor, now},
     console::exporter,
     delivery::{Delivery, Host},
     exception::{Draft, ErrorId},
@@ -34,7 +34,7 @@ use crate::{
     outbox::Outbox,
     scrub::Scrubber,
     spool::Spool,
-    stack::resolve::Bases,
+    stack::resolve::ModuleMap,
     state::{Command, Core, WorkerLink},
     trail::record::{Kind, Record},
 };
@@ -49,7 +49,7 @@ const ADOPTION: Duration = Duration::from_secs(60);
 /// Records are not held back for longer than this by an exception that waits for names.
 const HOLD: Duration = Duration::from_secs(1);
 /// Bytes of records that wait for an exception's names at most.
-const KEEP_TAKEN: usize = 4 << 20;
+const MAX_HELD: usize = 4 << 20;
 
 /// What one process's worker works with.
 pub(super) struct OfProcess {
@@ -57,7 +57,7 @@ pub(super) struct OfProcess {
     pub(super) commands: UnboundedReceiver<Command>,
     pub(super) spool: Option<Arc<Spool>>,
     pub(super) resource: Resource,
-    pub(super) modules: Arc<Bases>,
+    pub(super) modules: Arc<ModuleMap>,
 }
 
 pub(super) struct Worker {
@@ -72,8 +72,8 @@ pub(super) struct Worker {
     delivery: Delivery,
     spool: Option<Arc<Spool>>,
     alive: Weak<Alive>,
-    naming: Naming,
-    pace: Pace,
+    symbols: SymbolQueue,
+    cpu_share: CpuShare,
     overload: Overload,
     /// Outboxes that are still to be emptied in this round, and how many rounds have begun.
     round: Vec<Arc<Outbox>>,
@@ -91,7 +91,7 @@ pub(super) struct Worker {
     next_adoption: Instant,
     next_housekeeping: Instant,
     flushes: Vec<Flush>,
-    clock: Keeper,
+    clock: ClockAnchor,
 }
 
 impl Worker {
@@ -124,9 +124,9 @@ impl Worker {
             spool: of_process.spool,
             alive,
             commands: of_process.commands,
-            naming: Naming::default(),
+            symbols: SymbolQueue::default(),
             overload: Overload::default(),
-            pace: Pace::new(config.share),
+            cpu_share: CpuShare::new(config.share),
             round: Vec::new(),
             rounds: 0,
             has_more: false,
@@ -137,7 +137,7 @@ impl Worker {
             next_adoption: now,
             next_housekeeping: now + HOUSEKEEPING,
             flushes: Vec::new(),
-            clock: Keeper::new(),
+            clock: ClockAnchor::new(),
             parts,
         }
     }
@@ -145,16 +145,16 @@ impl Worker {
     /// Runs until a shutdown, or until nobody is left. May be called again after a panic.
     pub(super) async fn run(&mut self) {
         // First of all what others have left: it is the oldest.
-        self.keep_house();
+        self.housekeeping();
         loop {
             let due = |flush: &Flush| if flush.watermark.is_none() { flush.at_once } else { flush.deadline };
             let poll = Instant::now() + POLL;
-            let wake = self.flushes.iter().map(due).chain(self.pace.rests_until()).fold(poll, Instant::min);
+            let wake = self.flushes.iter().map(due).chain(self.cpu_share.rests_until()).fold(poll, Instant::min);
             tokio::select! {
                 biased;
                 Some(command) = self.commands.recv() => self.command(command),
                 // Before what may be ready in every turn.
-                resolver = self.naming.done() => {
+                resolver = self.symbols.done() => {
                     self.exporter.resolver_returns(resolver);
                     self.make(false);
                 }
@@ -170,7 +170,7 @@ impl Worker {
             // Callers that never rest must not keep the lanes from sending.
             tokio::task::yield_now().await;
             self.send_due();
-            self.clock.keep();
+            self.clock.renew();
             if self.answer() {
                 return self.finish_overload();
             }
@@ -178,7 +178,7 @@ impl Worker {
                 // Every handle is gone without a shutdown: send what there is, briefly.
                 return self.abandon().await;
             }
-            self.keep_house();
+            self.housekeeping();
         }
     }
 
@@ -188,7 +188,7 @@ impl Worker {
     }
 
     /// What is to be done now and then.
-    fn keep_house(&mut self) {
+    fn housekeeping(&mut self) {
         let now = Instant::now();
         self.exporter.tidy();
         self.core.ask_what_is_hidden();
@@ -220,20 +220,20 @@ impl Worker {
         let is_full = self.delivery.is_full();
         if is_full {
             // Nothing is taken, and so nothing told.
-            self.link.outboxes.tell(&self.link.ledger);
+            self.link.outboxes.report_losses(&self.link.ledger);
         }
         let said = self.overload.look(self.link.ledger.left_out(), is_full, now);
-        self.say_of_overload(said);
+        self.diagnose_overload(said);
     }
 
     /// Nothing is taken any more.
     fn finish_overload(&mut self) {
-        self.link.outboxes.tell(&self.link.ledger);
+        self.link.outboxes.report_losses(&self.link.ledger);
         let said = self.overload.finish(self.link.ledger.left_out(), Instant::now());
-        self.say_of_overload(said);
+        self.diagnose_overload(said);
     }
 
-    fn say_of_overload(&self, said: Option<String>) {
+    fn diagnose_overload(&self, said: Option<String>) {
         self.link.ledger.set_overloaded(self.overload.is_now());
         said.into_iter().for_each(|said| crate::diagnose(format_args!("{said}")));
     }
@@ -242,15 +242,15 @@ impl Worker {
     /// were taken with them. `at_once`: none may wait.
     fn make(&mut self, at_once: bool) {
         self.make_known(at_once);
-        if !self.naming.begin(&mut self.exporter.resolver) {
+        if !self.symbols.begin(&mut self.exporter.resolver) {
             self.exporter.resolver_returns(None);
             self.make_known(at_once);
         }
-        let held_enough = self.taken.len() >= KEEP_TAKEN || self.naming.waited() > HOLD || self.is_flushing();
-        if self.naming.is_empty() || (held_enough && !self.taken.is_empty()) {
-            if self.held.len() > KEEP_TAKEN {
+        let held_enough = self.taken.len() >= MAX_HELD || self.symbols.waited() > HOLD || self.is_flushing();
+        if self.symbols.is_empty() || (held_enough && !self.taken.is_empty()) {
+            if self.held.len() > MAX_HELD {
                 // More than can be held: they carry their exception without names.
-                for draft in self.naming.without_event() {
+                for draft in self.symbols.without_event() {
                     let _ = catch_unwind(AssertUnwindSafe(|| self.exporter.first_form(draft, &self.resource)));
                 }
             }
@@ -260,7 +260,7 @@ impl Worker {
 
     fn make_known(&mut self, at_once: bool) {
         loop {
-            let (draft, named) = match self.naming.next(self.exporter.resolver.as_ref(), at_once, |id| self.core.is_fatal(id)) {
+            let (draft, named) = match self.symbols.next(self.exporter.resolver.as_ref(), at_once, |id| self.core.is_fatal(id)) {
                 Next::Named(draft) => (draft, true),
                 Next::Bare(draft) => (draft, false),
                 Next::Nothing => return,
@@ -272,13 +272,13 @@ impl Worker {
     /// Records become log records and spans, as far as there is room for them; `at_once`: all of
     /// them.
     fn convert(&mut self, at_once: bool) {
-        let is_held_up = !self.naming.is_empty();
+        let is_held_up = !self.symbols.is_empty();
         if self.taken.is_empty() && (self.held.is_empty() || is_held_up) {
             return;
         }
         let observed = now();
         let mut taken = std::mem::take(&mut self.taken);
-        let holds = is_held_up && self.held.len() <= KEEP_TAKEN;
+        let holds = is_held_up && self.held.len() <= MAX_HELD;
         if !holds && !self.held.is_empty() {
             // They are older.
             let held = std::mem::take(&mut self.held);
@@ -287,9 +287,9 @@ impl Worker {
         let mut rest = &taken[..];
         while !rest.is_empty() && (at_once || !self.delivery.is_full()) {
             let before = rest.len();
-            let (naming, held) = (&self.naming, &mut self.held);
+            let (symbols, held) = (&self.symbols, &mut self.held);
             let hold = |record: &Record<'_>| {
-                let waits = holds && record.kind == Kind::Span && record.exceptions().any(|id| naming.waits(ErrorId::from_bytes(id)));
+                let waits = holds && record.kind == Kind::Span && record.exceptions().any(|id| symbols.waits(ErrorId::from_bytes(id)));
                 if waits {
                     held.extend_from_slice(record.as_bytes());
                 }
@@ -311,14 +311,14 @@ impl Worker {
         }
         let done = taken.len() - rest.len();
         taken.drain(..done);
-        taken.shrink_to(KEEP_TAKEN);
+        taken.shrink_to(MAX_HELD);
         self.taken = taken;
-        self.pace.turn_ends();
+        self.cpu_share.turn_ends();
     }
 
     /// What is to survive us goes to disk before it waits for names.
     fn write_ahead(&mut self, draft: &mut Draft) {
-        let waits = !self.naming.is_empty()
+        let waits = !self.symbols.is_empty()
             || !self.exporter.resolver.as_ref().is_some_and(|resolver| resolver.knows(&draft.frames, &draft.types()));
         if self.spool.is_some() && draft.ticket.is_none() && waits {
             let bare = catch_unwind(AssertUnwindSafe(|| self.exporter.first_form(draft, &self.resource).encode_to_vec()));

@@ -39,7 +39,7 @@ pub(crate) fn export_span(core: &Arc<Core>, enclosing: Option<&SpanState>, ids: 
                 if core.config.sampler.may_keep() {
                     instance.hold(trail, span, core);
                 } else {
-                    instance.miss(RecordKind::Spans, trail.left_out().of_one(), core);
+                    instance.lose(RecordKind::Spans, trail.left_out().of_one(), core);
                 }
             });
         });

@@ -17,7 +17,7 @@ use serde_json::{Map, Value as Json, json};
 use crate::{
     AttributeValue, breadcrumb,
     clock::now,
-    exception::{Mechanism, capture_for, tell_text},
+    exception::{Mechanism, capture_for, raise_text},
     interop::foreign,
     scope::clean_value,
     state::{Core, SharedSpan, span},
@@ -181,7 +181,7 @@ impl OtelSpan {
 impl Span for OtelSpan {
     fn add_event_with_timestamp<T: Into<Cow<'static, str>>>(&mut self, name: T, timestamp: SystemTime, attributes: Vec<KeyValue>) {
         let event = Event::new(name, timestamp, attributes, 0);
-        if event.name == "exception" && self.tell(&event) {
+        if event.name == "exception" && self.raise(&event) {
             return;
         }
         match &mut self.of {
@@ -262,7 +262,7 @@ impl Span for OtelSpan {
 impl OtelSpan {
     /// An event that is an error, as `record_error` has it behind a boxed span: makes the exception
     /// record that carries it.
-    fn tell(&self, event: &Event) -> bool {
+    fn raise(&self, event: &Event) -> bool {
         let (core, state) = match &self.of {
             Of::Own(own) => (&own.core, own.enclosing.clone()),
             Of::Tracing { core, .. } => (core, self.state()),
@@ -271,7 +271,7 @@ impl OtelSpan {
         let attribute = |key: &str| event.attributes.iter().find(|known| known.key.as_str() == key).map(|known| known.value.to_string());
         let Some(message) = attribute("exception.message") else { return false };
         let what = (attribute("exception.type").unwrap_or_default(), message);
-        tell_text(core, state.as_deref(), Mechanism::Capture, (&what.0, &what.1), None, None);
+        raise_text(core, state.as_deref(), Mechanism::Capture, (&what.0, &what.1), None, None);
         true
     }
 

@@ -47,7 +47,7 @@ impl CrumbtrailLayer {
                     });
                     return instance.recycle(state);
                 }
-                Fate::None { missing } => instance.miss(RecordKind::Spans, missing, core),
+                Fate::None { missing } => instance.lose(RecordKind::Spans, missing, core),
             }
             if let (Some(trail), Some(_)) = (state.trail(), &state.parent)
                 && state.feeds & feeds::CRUMB != 0

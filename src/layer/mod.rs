@@ -80,7 +80,7 @@ impl CrumbtrailLayer {
         let mut encoder = Encoder::new(&mut buf, Kind::Event, callsite, time, core.config.event_limits).with_scrubber(&core.scrubber);
         let mut visitor = FieldVisitor::new(&mut encoder, &core.scrubber, site.as_deref());
         if feeds & (feeds::EXCEPTION | feeds::BRIDGE) != 0 {
-            visitor = visitor.of_exception(&core.statics);
+            visitor = visitor.of_exception(&core.literals);
         }
         event.record(&mut visitor);
         #[cfg(feature = "log")]
@@ -121,10 +121,10 @@ impl CrumbtrailLayer {
                 // Warnings are few, and what overload is understood by.
                 let is_left_out = || match trail {
                     Some(trail) => trail.left_out().is_set() && instance.is_short_of_room(),
-                    None => instance.sheds(),
+                    None => instance.leaves_out(),
                 };
                 if metadata.level() > &Level::WARN && is_left_out() {
-                    instance.miss(RecordKind::Logs, 1, core);
+                    instance.lose(RecordKind::Logs, 1, core);
                     return None;
                 }
                 if let Some(state) = state.filter(|_| self.enriches && !core.config.enrichment.span_fields.is_empty()) {
@@ -296,7 +296,7 @@ impl CrumbtrailLayer {
         }
         let length = encoder.finish();
         if let Some(trail) = state.trail().filter(|_| state.parent.is_none() && (core.config.user_on_logs || core.config.user_on_spans)) {
-            user::tell_scope(trail, &buf, state.feeds, site.as_deref());
+            user::set_user_of(trail, &buf, state.feeds, site.as_deref());
         }
         state.append_fields_of(&buf[..length]);
         thread.return_scratch(buf);

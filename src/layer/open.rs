@@ -63,8 +63,8 @@ impl CrumbtrailLayer {
             Handle { state: parent, own: false }
         } else {
             let (enclosing, parent) = if boundary { (parent, None) } else { (None, parent) };
-            let Beginning { ids, left_out, carried } = match &parent {
-                Some(parent) => Beginning { ids: ids::of_child(parent.ids), left_out: None, carried: None },
+            let SpanStart { ids, left_out, carried } = match &parent {
+                Some(parent) => SpanStart { ids: ids::of_child(parent.ids), left_out: None, carried: None },
                 None => self.begin(thread, attributes, boundary),
             };
             record::stamp_ids(&mut buf, ids);
@@ -90,7 +90,7 @@ impl CrumbtrailLayer {
                     carried.hand_to(trail);
                 }
                 if state.parent.is_none() && (core.config.user_on_logs || core.config.user_on_spans) {
-                    user::tell_scope(trail, &buf, feeds, site.as_deref());
+                    user::set_user_of(trail, &buf, feeds, site.as_deref());
                 }
                 if feeds & feeds::CRUMB != 0 {
                     trail.push(&buf);
@@ -117,7 +117,7 @@ impl CrumbtrailLayer {
     fn stand_in(&self, thread: &Thread, id: u64, is_request: bool, metadata: &Metadata<'_>) -> Option<SharedSpan> {
         let core = &self.core;
         let remote = Remote::take();
-        let caller = remote.span.filter(|_| core.config.propagators.tell_traces());
+        let caller = remote.span.filter(|_| core.config.propagators.carries_traces());
         let ids = match caller {
             Some(caller) => SpanIds { span: caller.span_id(), parent: 0, ..ids::of_root(core, caller.into()) },
             None if is_request && !core.is_closed() => ids::of_root(core, None),
@@ -167,7 +167,7 @@ impl CrumbtrailLayer {
     }
 
     /// A request begins, here or with who called.
-    fn begin(&self, thread: &Thread, attributes: &Attributes<'_>, boundary: bool) -> Beginning {
+    fn begin(&self, thread: &Thread, attributes: &Attributes<'_>, boundary: bool) -> SpanStart {
         let core = &self.core;
         let remote = Remote::take_or_passing();
         let span = remote.span;
@@ -178,14 +178,14 @@ impl CrumbtrailLayer {
             None => ids::of_root(core, span),
         };
         let carried = Carried::of(remote, core);
-        let sheds = thread.instance(core, |instance| instance.sheds()).unwrap_or_default();
-        let left_out = sheds.then_some(ids.flags & flag::SAMPLED != 0);
-        Beginning { ids: SpanIds { flags: if sheds { ids.flags & !flag::SAMPLED } else { ids.flags }, ..ids }, left_out, carried }
+        let leaves_out = thread.instance(core, |instance| instance.leaves_out()).unwrap_or_default();
+        let left_out = leaves_out.then_some(ids.flags & flag::SAMPLED != 0);
+        SpanStart { ids: SpanIds { flags: if leaves_out { ids.flags & !flag::SAMPLED } else { ids.flags }, ..ids }, left_out, carried }
     }
 }
 
 /// What is known of a span before it has a state.
-struct Beginning {
+struct SpanStart {
     ids: SpanIds,
     /// For a request that is left out: whether it was sampled.
     left_out: Option<bool>,

@@ -13,7 +13,7 @@ use crate::{
 
 /// A root span's fields may say who its request is for. An exception finds them in the span; logs
 /// and spans look in the scope.
-pub(super) fn tell_scope(trail: &Trail, record: &[u8], feeds: u8, site: Option<&Callsite>) {
+pub(super) fn set_user_of(trail: &Trail, record: &[u8], feeds: u8, site: Option<&Callsite>) {
     if let (Some(site), Some((record, _))) = (site.filter(|_| feeds & feeds::SCOPE != 0), Record::split_first(record)) {
         trail.scope().change(|data| data.take_span(&record, &site.fields));
     }

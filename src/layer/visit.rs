@@ -11,7 +11,7 @@ use crate::exception::{debug_line, type_of};
 use crate::{
     exception::{self, chain, echo, variant},
     scrub::{FILTERED, Scrubber, Treatment},
-    stack::{TypeAddress, statics::Statics},
+    stack::{TypeAddress, read_only::ReadOnlyRanges},
     trail::{callsite::Callsite, encode::Encoder, record},
     unwind::guarded,
 };
@@ -24,7 +24,7 @@ pub(crate) struct FieldVisitor<'a, 'b> {
     scrubber: &'a Scrubber,
     /// The event becomes an exception: it is worth a look at an error's type, and at what of its
     /// texts is the same every time.
-    exception: Option<&'b Statics>,
+    exception: Option<&'b ReadOnlyRanges>,
     /// A span for which the program has set limits: they do not concern its name, kind and status.
     is_limited: bool,
 }
@@ -40,8 +40,8 @@ impl<'a, 'b> FieldVisitor<'a, 'b> {
     }
 
     /// For an event that becomes an exception.
-    pub(crate) fn of_exception(self, statics: &'b Statics) -> Self {
-        Self { exception: Some(statics), ..self }
+    pub(crate) fn of_exception(self, literals: &'b ReadOnlyRanges) -> Self {
+        Self { exception: Some(literals), ..self }
     }
 
     /// Whether something else is to be written for this field; it has been, then.
@@ -133,7 +133,7 @@ impl Visit for FieldVisitor<'_, '_> {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         if field.name() == "message" {
             return match self.exception {
-                Some(statics) => self.encoder.with_template(key(field), record::key::TEMPLATE, value, statics),
+                Some(literals) => self.encoder.with_template(key(field), record::key::TEMPLATE, value, literals),
                 None => self.encoder.message(key(field), value),
             };
         }
@@ -144,7 +144,7 @@ impl Visit for FieldVisitor<'_, '_> {
             return self.encoder.exempt(|encoder| encoder.debug(key(field), value));
         }
         match self.exception.filter(|_| exception::ERROR_FIELDS.contains(&field.name())) {
-            Some(statics) => self.encoder.with_template(key(field), record::key::ERROR_TEMPLATE, value, statics),
+            Some(literals) => self.encoder.with_template(key(field), record::key::ERROR_TEMPLATE, value, literals),
             None => self.encoder.debug(key(field), value),
         }
     }

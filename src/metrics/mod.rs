@@ -40,6 +40,10 @@ use crate::otlp::data_points;
 /// specification, "Cardinality limits").
 pub(crate) const CARDINALITY_LIMIT: usize = 2_000;
 
+/// Upper bounds of a duration's buckets, in seconds (semantic conventions, "HTTP metrics").
+#[cfg(any(feature = "metrics-0-24", feature = "tower"))]
+const SECONDS: [f64; 14] = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
+
 /// What is known of metrics by name: unit, description. Filled by `describe_*!`, at any time. Read
 /// as it is at a moment.
 #[derive(Debug, Default)]

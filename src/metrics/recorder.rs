@@ -21,7 +21,7 @@ use self::{
     cells::{Cell, CounterCell, GaugeCell, HistogramCell},
     registry::Registry,
 };
-use super::{CARDINALITY_LIMIT, Meters, names};
+use super::{CARDINALITY_LIMIT, Meters, SECONDS, names};
 use crate::{
     fork::{Mutex, Once, PerProcess},
     scrub::{FILTERED, Scrubber},
@@ -212,7 +212,7 @@ impl Shared {
     }
 
     /// The SDK leaves such values out. A gauge is one of no value until it is set anew.
-    fn say_once_not_a_number(&self, name: &str) {
+    fn diagnose_not_a_number(&self, name: &str) {
         self.not_a_number.call_once(|| {
             crate::diagnose(format_args!("the metric {name:?} was given a value that is no finite number; such values are left out"));
         });
@@ -251,7 +251,7 @@ impl Shared {
                         }
                     }
                     // Under no lock: standard error may be slow.
-                    shared.upgrade().filter(|_| !is_finite).iter().for_each(|shared| shared.say_once_not_a_number(&called));
+                    shared.upgrade().filter(|_| !is_finite).iter().for_each(|shared| shared.diagnose_not_a_number(&called));
                 })
                 .build();
         }
@@ -263,7 +263,6 @@ impl Shared {
 
     /// Configured, else for seconds those of the HTTP conventions, else the SDK's default.
     fn bounds(&self, name: &str, unit: &str) -> Option<Vec<f64>> {
-        const SECONDS: [f64; 14] = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
         if let Some(configured) = self.buckets.iter().find(|buckets| buckets.name.eq_ignore_ascii_case(name)) {
             return Some(configured.bounds.clone());
         }

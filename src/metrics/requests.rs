@@ -25,7 +25,7 @@ use opentelemetry_proto::tonic::{
     metrics::v1::{Exemplar, exemplar, metric::Data},
 };
 
-use super::Meters;
+use super::{Meters, SECONDS};
 use crate::{
     clock::now,
     fork::{Mutex, PerProcess},
@@ -33,9 +33,7 @@ use crate::{
     trail::record::SpanIds,
 };
 
-/// Upper bounds of the buckets, in seconds (semantic conventions, "HTTP metrics").
-const BOUNDS: [f64; 14] = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
-const BUCKETS: usize = BOUNDS.len() + 1;
+const BUCKETS: usize = SECONDS.len() + 1;
 /// Sets of attributes of one metric at most; the rest is one, `otel.metric.overflow`.
 const MAX_SERIES: usize = 1_000;
 /// Of them with the same hash.
@@ -166,7 +164,7 @@ struct Series {
 
 impl Durations {
     fn new(meter: &Meter, name: &'static str, description: &'static str) -> Self {
-        let histogram = meter.f64_histogram(name).with_unit("s").with_description(description).with_boundaries(BOUNDS.to_vec()).build();
+        let histogram = meter.f64_histogram(name).with_unit("s").with_description(description).with_boundaries(SECONDS.to_vec()).build();
         Self { name, histogram, series: RwLock::default(), overflow: OnceLock::new() }
     }
 
@@ -218,7 +216,7 @@ impl Series {
 
     fn record(&self, seconds: f64, sampled: impl FnOnce() -> Option<SpanIds>) {
         self.bound.record(seconds);
-        let bucket = BOUNDS.partition_point(|bound| *bound < seconds);
+        let bucket = SECONDS.partition_point(|bound| *bound < seconds);
         // One for each bucket and reading is enough.
         if self.has_exemplar[bucket].load(Ordering::Relaxed) {
             return;

@@ -5,7 +5,7 @@
 //! Exceptions have an express lane of their own: they are few, large, and go first. What does not
 //! fit is dropped and counted, never waited for.
 
-mod missed;
+mod losses;
 pub(crate) mod ring;
 
 /// What [`ring`] shares, by a name that `tests/model` replaces with loom's.
@@ -32,7 +32,7 @@ use crossbeam_queue::ArrayQueue;
 use tokio::sync::Notify;
 
 use self::{
-    missed::Missed,
+    losses::Losses,
     ring::{Near, SpscRing},
 };
 use crate::ledger::{Ledger, LossReason, RecordKind};
@@ -46,7 +46,7 @@ pub(crate) struct Outbox {
     /// The worker has been told that this ring fills up, and has not yet looked.
     called: AtomicBool,
     waker: Arc<Waker>,
-    missed: Missed,
+    losses: Losses,
 }
 
 /// The worker is called when so much of a ring is in use: early, so that it comes before there is a
@@ -67,7 +67,7 @@ impl Producer {
         // A record says its own length in so many bits.
         let fits = record.len() / 8 <= usize::from(u16::MAX);
         let used = if fits { outbox.ring.push(&mut self.near, record.as_chunks::<8>().0) } else { None };
-        let Some(used) = used else { return self.miss(signal, LossReason::QueueOverflow, 1) };
+        let Some(used) = used else { return self.lose(signal, LossReason::QueueOverflow, 1) };
         if used > outbox.ring.capacity() / CALL && !outbox.called.load(Ordering::Relaxed) && !outbox.called.swap(true, Ordering::Relaxed) {
             outbox.waker.wake();
         }
@@ -75,8 +75,8 @@ impl Producer {
 
     /// Counts records that are not handed over.
     #[inline]
-    pub(crate) fn miss(&self, signal: RecordKind, reason: LossReason, count: u64) {
-        self.outbox.missed.count(signal, reason, count);
+    pub(crate) fn lose(&self, signal: RecordKind, reason: LossReason, count: u64) {
+        self.outbox.losses.count(signal, reason, count);
     }
 
     /// How full it is: 0 to 1.
@@ -131,7 +131,7 @@ impl Outboxes {
             is_used: AtomicBool::new(false),
             called: AtomicBool::new(false),
             waker: waker.clone(),
-            missed: Missed::default(),
+            losses: Losses::default(),
         });
         lock(&self.all).as_mut()?.push(outbox.clone());
         Some(Producer { near: Near::default(), outbox })
@@ -154,7 +154,7 @@ impl Outboxes {
             fence(Ordering::Acquire);
         }
         let has_more = outbox.take(most, out);
-        outbox.missed.tell(ledger);
+        outbox.losses.report(ledger);
         if has_more {
             return Some(outbox);
         }
@@ -183,9 +183,9 @@ impl Outboxes {
     }
 
     /// Tells the ledger what threads did not hand over so far.
-    pub(crate) fn tell(&self, ledger: &Ledger) {
+    pub(crate) fn report_losses(&self, ledger: &Ledger) {
         let all = lock(&self.all);
-        all.iter().flatten().for_each(|outbox| outbox.missed.tell(ledger));
+        all.iter().flatten().for_each(|outbox| outbox.losses.report(ledger));
     }
 
     /// Takes no new ones any more, and forgets those there are.

@@ -76,7 +76,7 @@ impl Propagators {
     }
 
     /// Whether one of them tells the trace.
-    pub(crate) fn tell_traces(self) -> bool {
+    pub(crate) fn carries_traces(self) -> bool {
         self.0 & !(1 << Propagator::Baggage as u8) != 0
     }
 

@@ -4,7 +4,13 @@
 use std::sync::Arc;
 
 use super::{FlagEvaluation, User, clean::MAX_TAGS, flag};
-use crate::{AttributeValue, attribute::attribute_of, fork::Mutex, propagation::Baggage, trail::record::Record};
+use crate::{
+    AttributeValue,
+    attribute::{self, attribute_of},
+    fork::Mutex,
+    propagation::Baggage,
+    trail::record::Record,
+};
 
 /// Feature flags of one scope at most; the last evaluated stay.
 const MAX_FLAGS: usize = 32;
@@ -27,12 +33,7 @@ pub(crate) struct ScopeData {
 
 impl ScopeData {
     pub(super) fn set_tag(&mut self, key: String, value: AttributeValue) {
-        let has_room = self.tags.len() < MAX_TAGS;
-        match self.tags.iter_mut().find(|(known, _)| *known == key) {
-            Some((_, known)) => *known = value,
-            None if has_room => self.tags.push((key, value)),
-            None => {}
-        }
+        attribute::set(&mut self.tags, key, value, MAX_TAGS);
     }
 
     pub(super) fn evaluated(&mut self, flag: FlagEvaluation) {

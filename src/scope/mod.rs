@@ -225,7 +225,7 @@ impl Scope {
             Of::Process => core.process_scope.change(change),
             Of::Request => match state::current_state(core).and_then(|state| state.shared_trail().cloned()) {
                 Some(trail) => trail.scope().change(change),
-                None => core.say_once_no_request(),
+                None => core.diagnose_no_request(),
             },
         }
     }

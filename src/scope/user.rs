@@ -4,9 +4,12 @@ use std::fmt;
 
 use super::{clean, clean_value};
 use crate::{
-    AttributeValue,
+    AttributeValue, attribute,
     scrub::{Scrubber, Treatment},
 };
+
+/// Of one user, its id and name among them.
+const MAX_ATTRIBUTES: usize = 16;
 
 /// A user: an id, and what else may be told. See [`set_user`](crate::set_user).
 ///
@@ -76,7 +79,7 @@ impl User {
     }
 
     pub(crate) fn get(&self, key: &str) -> Option<&AttributeValue> {
-        self.attributes.iter().find(|(known, _)| known == key).map(|(_, value)| value)
+        attribute::get(&self.attributes, key)
     }
 
     /// A field of a narrower place: another id is another user, of whom nothing else is known.
@@ -91,12 +94,7 @@ impl User {
     pub(crate) fn set(&mut self, key: &str, value: AttributeValue) {
         // The conventions have them as strings; programs have numbers.
         let value = if matches!(key, "user.id" | "user.name" | "user.hash") { value.to_string().into() } else { value };
-        let has_room = self.attributes.len() < 16;
-        match self.attributes.iter_mut().find(|(known, _)| known == key) {
-            Some((_, known)) => *known = value,
-            None if has_room => self.attributes.push((key.to_owned(), value)),
-            None => {}
-        }
+        attribute::set(&mut self.attributes, key, value, MAX_ATTRIBUTES);
     }
 
     /// Without what must not be told: that is left out, rather than shown as filtered.

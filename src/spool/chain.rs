@@ -93,14 +93,14 @@ impl Spool {
 
 /// What [`Spool::adopt`] does, for whoever has no spool of their own.
 pub(super) fn adopt_all(state: &Arc<StateDir>, age: Duration, said: &Mutex<BTreeSet<String>>, take: &mut dyn FnMut(RecordKind, Adopted)) {
-    let say_once = |what: String| {
+    let diagnose_once = |what: String| {
         if lock(said).insert(what.clone()) {
             crate::diagnose(format_args!("{what}"));
         }
     };
     let abandoned = match state.abandoned() {
         Ok(abandoned) => abandoned,
-        Err(error) => return say_once(format!("{} cannot be searched: {error}", state.path().display())),
+        Err(error) => return diagnose_once(format!("{} cannot be searched: {error}", state.path().display())),
     };
     for run in abandoned {
         let run = Arc::new(run);
@@ -117,8 +117,10 @@ pub(super) fn adopt_all(state: &Arc<StateDir>, age: Duration, said: &Mutex<BTree
             let place = || format!("{}/{} ({})", run.name(), name, signal.as_str());
             match adopted {
                 Ok(()) if damaged == 0 => {}
-                Ok(()) => say_once(format!("{} of an earlier process is damaged in {damaged} places; what was there is lost", place())),
-                Err(error) => say_once(format!("{} of an earlier process is left alone: {error}", place())),
+                Ok(()) => {
+                    diagnose_once(format!("{} of an earlier process is damaged in {damaged} places; what was there is lost", place()))
+                }
+                Err(error) => diagnose_once(format!("{} of an earlier process is left alone: {error}", place())),
             }
         }
     }

@@ -3,8 +3,8 @@
 pub(crate) mod in_app;
 mod maps;
 mod modules;
+pub(crate) mod read_only;
 pub(crate) mod resolve;
-pub(crate) mod statics;
 pub(crate) mod symbols;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod trim;

@@ -354,9 +354,9 @@ impl Binary {
 
 /// Where each file is mapped in this process, for naming addresses without reading a file. As it
 /// was when this was made: a library loaded later is not known.
-pub(crate) struct Bases(Vec<(Module, usize, Arc<str>)>);
+pub(crate) struct ModuleMap(Vec<(Module, usize, Arc<str>)>);
 
-impl Bases {
+impl ModuleMap {
     pub(crate) fn of_this_process() -> Self {
         let base = |module: &Module| module.start.saturating_sub(module.offset as usize);
         let named = modules::of_this_process().into_iter().filter_map(|module| {

@@ -41,7 +41,7 @@ pub(crate) fn current_state(core: &Arc<Core>) -> Option<SharedSpan> {
 
 /// The innermost span entered on this thread, as the telemetry sees it that records here.
 pub(crate) fn current_ids() -> Option<SpanIds> {
-    let core = active_core().filter(|core| core.config.propagators.tell_traces())?;
+    let core = active_core().filter(|core| core.config.propagators.carries_traces())?;
     Some(current_state(&core)?.current_ids())
 }
 

@@ -23,7 +23,7 @@ use crate::{
     sampling::RemoteBudget,
     scope::ScopeCell,
     scrub::Scrubber,
-    stack::statics::Statics,
+    stack::read_only::ReadOnlyRanges,
     state::{WorkerLink, link::Links, open_spans::OpenSpans, slab::Slab},
     trail::{callsite::CallsiteTable, pool::Pool},
 };
@@ -51,7 +51,7 @@ pub(crate) struct Core {
     pub(crate) tells_clients: bool,
     #[cfg(feature = "tower")]
     writes_requests: std::sync::OnceLock<bool>,
-    pub(crate) statics: Statics,
+    pub(crate) literals: ReadOnlyRanges,
     pub(crate) meters: Arc<Meters>,
     #[cfg(feature = "tower")]
     pub(crate) requests: crate::metrics::requests::RequestMetrics,
@@ -130,7 +130,7 @@ impl Core {
             #[cfg(feature = "tower")]
             writes_requests: std::sync::OnceLock::new(),
             scrubber: parts.scrubber,
-            statics: Statics::of_this_process(),
+            literals: ReadOnlyRanges::of_this_process(),
             meters: parts.meters,
             #[cfg(feature = "tower")]
             requests: Default::default(),
@@ -182,7 +182,7 @@ impl Core {
 
     pub(crate) fn stats(&self) -> Stats {
         let link = self.links.newest();
-        link.outboxes.tell(&link.ledger);
+        link.outboxes.report_losses(&link.ledger);
         link.ledger.stats(self.pool.starved(), self.storm.suppressed(), self.faults.load(Ordering::Relaxed))
     }
 
@@ -240,7 +240,7 @@ impl Core {
 
     /// A panic was caught of which our hook has not heard, although it was installed.
     #[cfg(feature = "tower")]
-    pub(crate) fn say_once_hook_replaced(&self) {
+    pub(crate) fn diagnose_hook_replaced(&self) {
         if self.has_panic_hook.load(Ordering::Relaxed) {
             self.hook_replaced.call_once(|| {
                 crate::diagnose(format_args!(
@@ -257,7 +257,7 @@ impl Core {
     }
 
     /// Something was said of a request where there is none.
-    pub(crate) fn say_once_no_request(&self) {
+    pub(crate) fn diagnose_no_request(&self) {
         self.no_request.call_once(|| {
             crate::diagnose(format_args!(
                 "what was set outside of any span belongs to no request and is dropped; Scope::process() sets it for the whole process"

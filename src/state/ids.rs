@@ -10,7 +10,7 @@ use crate::{
 
 /// The ids of a span that begins a trace here, or continues a caller's.
 pub(crate) fn of_root(core: &Core, remote: Option<SpanContext>) -> SpanIds {
-    let remote = remote.filter(|_| core.config.propagators.tell_traces());
+    let remote = remote.filter(|_| core.config.propagators.carries_traces());
     let trace = remote.map_or_else(random_id, |remote| remote.trace_id());
     let sampled = core.config.sampler.samples(trace, remote.and_then(|remote| remote.decision()), &core.remote_budget);
     SpanIds {
@@ -47,7 +47,7 @@ pub(crate) fn in_span(core: &Core, state: Option<&SpanState>) -> SpanIds {
 /// Outside of spans of ours: the caller's, if somebody is being served.
 #[cold]
 fn of_caller(core: &Core) -> SpanIds {
-    let caller = Passing::current().and_then(|passing| passing.span()).filter(|_| core.config.propagators.tell_traces());
+    let caller = Passing::current().and_then(|passing| passing.span()).filter(|_| core.config.propagators.carries_traces());
     caller.map_or_else(SpanIds::default, |caller| SpanIds {
         trace: caller.trace_id(),
         span: caller.span_id(),

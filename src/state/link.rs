@@ -37,7 +37,7 @@ pub(crate) struct Flushed {
     pub(crate) undelivered: u64,
 }
 
-pub(crate) type Keep = Box<dyn Fn(&Draft) -> Option<Ticket> + Send + Sync>;
+pub(crate) type SpoolDraft = Box<dyn Fn(&Draft) -> Option<Ticket> + Send + Sync>;
 
 /// See the [module](self).
 pub(crate) struct WorkerLink {
@@ -47,13 +47,13 @@ pub(crate) struct WorkerLink {
     pub(crate) outboxes: Outboxes,
     pub(crate) express: Express<Draft>,
     /// Exceptions on disk for which the express lane had no room.
-    pub(crate) kept: ArrayQueue<Ticket>,
+    pub(crate) spooled: ArrayQueue<Ticket>,
     pub(crate) waker: Arc<Waker>,
     pub(crate) ledger: Ledger,
     pub(crate) commands: UnboundedSender<Command>,
     pub(crate) worker: Mutex<Option<std::thread::JoinHandle<()>>>,
     /// Writes an exception to disk at once, on the calling thread.
-    keep: OnceLock<Keep>,
+    spool: OnceLock<SpoolDraft>,
     /// For the worker, which takes it.
     receiver: Mutex<Option<UnboundedReceiver<Command>>>,
     /// What is to be done with it in a forked child.
@@ -67,7 +67,7 @@ pub(crate) struct WorkerLink {
 /// Exceptions that may wait for the worker, in number and in bytes.
 const EXPRESS: (usize, usize) = (1024, 16 << 20);
 /// Those that may wait on disk meanwhile.
-const KEPT: usize = 8 * 1024;
+const MAX_SPOOLED: usize = 8 * 1024;
 
 impl WorkerLink {
     pub(crate) fn new(outbox_bytes: usize) -> Arc<Self> {
@@ -77,12 +77,12 @@ impl WorkerLink {
             generation: fork::generation(),
             outboxes: Outboxes::new(outbox_bytes),
             express: Express::new(EXPRESS.0, EXPRESS.1),
-            kept: ArrayQueue::new(KEPT),
+            spooled: ArrayQueue::new(MAX_SPOOLED),
             waker: Arc::default(),
             ledger: Ledger::default(),
             commands,
             worker: Mutex::default(),
-            keep: OnceLock::new(),
+            spool: OnceLock::new(),
             receiver: Mutex::new(Some(receiver)),
             on_fork: OnceLock::new(),
             next: OnceLock::new(),
@@ -96,13 +96,13 @@ impl WorkerLink {
         lock(&self.receiver).take()
     }
 
-    pub(crate) fn keeps_by(&self, keep: Keep) {
-        let _ = self.keep.set(keep);
+    pub(crate) fn spool_by(&self, spool: SpoolDraft) {
+        let _ = self.spool.set(spool);
     }
 
     /// Writes an exception to disk now, if there is a spool. Waits for nobody.
-    pub(crate) fn keep(&self, draft: &Draft) -> Option<Ticket> {
-        (self.keep.get()?)(draft)
+    pub(crate) fn spool(&self, draft: &Draft) -> Option<Ticket> {
+        (self.spool.get()?)(draft)
     }
 
     /// Whether its worker runs in this process.

@@ -16,7 +16,7 @@ use crate::fork::Mutex;
 /// Every place there is for a span.
 pub(crate) struct Slab {
     /// Each twice as long as the one before.
-    shelves: [OnceLock<Box<[Place]>>; SHELVES],
+    shelves: [OnceLock<Box<[SpanSlot]>>; SHELVES],
     /// The first that was never used.
     fresh: AtomicU32,
     /// Those that threads have left, or have too many of.
@@ -25,7 +25,7 @@ pub(crate) struct Slab {
 
 /// A span's, or nobody's.
 #[derive(Default)]
-struct Place {
+struct SpanSlot {
     /// How often it was used (32 bits), and handles (32 bits).
     handles: AtomicU64,
     /// An id; 0: a root.
@@ -128,17 +128,17 @@ impl Slab {
 
     /// The place of an open span.
     #[inline]
-    fn of(&self, id: u64) -> Option<&Place> {
+    fn of(&self, id: u64) -> Option<&SpanSlot> {
         let place = self.place(number(id))?;
         let uses = place.handles.load(Ordering::Relaxed) >> 32;
         (uses << USES == id & (!0 << USES)).then_some(place)
     }
 
     #[inline]
-    fn place(&self, number: u32) -> Option<&Place> {
+    fn place(&self, number: u32) -> Option<&SpanSlot> {
         let number = number.checked_add(FIRST)?;
         let shelf = (number / FIRST).ilog2() as usize;
-        let places = self.shelves[shelf].get_or_init(|| (0..FIRST << shelf).map(|_| Place::default()).collect());
+        let places = self.shelves[shelf].get_or_init(|| (0..FIRST << shelf).map(|_| SpanSlot::default()).collect());
         places.get((number - (FIRST << shelf)) as usize)
     }
 }

@@ -5,7 +5,7 @@
 //! free.
 
 mod outgoing;
-mod shed;
+mod overload;
 
 use std::{
     cell::{Cell, RefCell},
@@ -17,7 +17,7 @@ use tokio::task;
 use crate::{
     exception::echo::Recent,
     outbox::Producer,
-    state::{Core, SharedSpan, SpanState, slab, thread::shed::Shedding},
+    state::{Core, SharedSpan, SpanState, slab, thread::overload::Lottery},
     trail::{
         SharedTrail, Trail,
         record::{SpanIds, flag},
@@ -79,7 +79,7 @@ pub(crate) struct Instance {
     /// Made with the first record that is exported; and of which link.
     outbox: Option<Producer>,
     generation: u32,
-    shedding: Shedding,
+    lottery: Lottery,
     states: Vec<SharedSpan>,
     trails: Vec<SharedTrail>,
     /// In the slab, for this thread's next spans.
@@ -159,7 +159,7 @@ pub(crate) fn count_panic() {
 /// How many panics of this thread the hook has told of.
 #[cfg(feature = "tower")]
 #[inline]
-pub(crate) fn panics_told() -> u64 {
+pub(crate) fn panics_reported() -> u64 {
     at(|thread| thread.panics.get()).unwrap_or_default()
 }
 
@@ -286,7 +286,7 @@ impl Instance {
             recent: Default::default(),
             outbox: None,
             generation: 0,
-            shedding: Shedding::default(),
+            lottery: Lottery::default(),
             states: Vec::with_capacity(SPARES),
             trails: Vec::with_capacity(SPARES),
             free_places: Vec::with_capacity(slab::OWN + 1),

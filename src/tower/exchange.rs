@@ -96,7 +96,7 @@ impl Deref for Route {
 }
 
 /// What is known when a request begins.
-pub(super) struct Beginning {
+pub(super) struct RequestStart {
     pub(super) side: Side,
     pub(super) method: &'static str,
     pub(super) is_https: bool,
@@ -107,10 +107,14 @@ pub(super) struct Beginning {
 
 impl Exchange {
     /// `open` makes the span.
-    pub(super) fn begin(recording: Recording, beginning: Beginning, open: impl FnOnce(&Recording, &Beginning) -> RequestSpan) -> Self {
+    pub(super) fn begin(
+        recording: Recording,
+        beginning: RequestStart,
+        open: impl FnOnce(&Recording, &RequestStart) -> RequestSpan,
+    ) -> Self {
         let span = open(&recording, &beginning);
         let Recording { core, audience } = recording;
-        let Beginning { side, method, is_https, version, route, server } = beginning;
+        let RequestStart { side, method, is_https, version, route, server } = beginning;
         let is_known_method =
             side == Side::RpcClient || route.as_deref().is_some_and(|route| side == Side::RpcServer && core.rpc_methods.has(route));
         if side == Side::HttpServer {
@@ -231,7 +235,7 @@ impl Inner {
     pub(crate) fn failed(&mut self, type_name: &'static str, message: &str) {
         self.error_type = Some(Cow::Borrowed(type_name));
         if self.is_server() {
-            self.tell(type_name, message, &format!("{} failed", self.what()), None);
+            self.raise(type_name, message, &format!("{} failed", self.what()), None);
         }
     }
 
@@ -240,17 +244,17 @@ impl Inner {
     pub(crate) fn panicked(&mut self, payload: &(dyn Any + Send), was_told: bool) {
         (self.error_type, self.is_complete) = (Some(Cow::Borrowed("panic")), true);
         if !was_told {
-            self.core.say_once_hook_replaced();
+            self.core.diagnose_hook_replaced();
             let message = unwind::message(payload).unwrap_or("a panic whose payload is not a string");
             let template = format!("{} panicked", self.what());
             self.enter(|| {
-                exception::tell_text(&self.core, self.state().as_deref(), Mechanism::Panic, ("panic", message), Some(&template), None)
+                exception::raise_text(&self.core, self.state().as_deref(), Mechanism::Panic, ("panic", message), Some(&template), None)
             });
         }
     }
 
     /// The last exception that was told in this request.
-    pub(super) fn told(&self) -> Option<ErrorId> {
+    pub(super) fn last_error_id(&self) -> Option<ErrorId> {
         self.state()?.trail()?.recent().last()
     }
 
@@ -261,7 +265,7 @@ impl Inner {
         if !is_error {
             return;
         }
-        let Some(id) = self.told() else { return };
+        let Some(id) = self.last_error_id() else { return };
         if let (Some(header), Ok(value)) = (header, HeaderValue::try_from(id.to_string())) {
             head.headers.insert(header, value);
         }
@@ -320,26 +324,26 @@ impl Inner {
             if self.side == Side::RpcServer && status.is_of_method() && !self.is_known_method {
                 self.is_known_method = self.route.as_deref().is_some_and(|route| self.core.rpc_methods.learn(route));
             }
-            if self.is_server() && status.is_failure() && !panicked && self.told().is_none() {
+            if self.is_server() && status.is_failure() && !panicked && self.last_error_id().is_none() {
                 let template = format!("{} answered {}", self.what(), status.name());
                 let said = self.grpc_message.as_deref();
                 let text = said.map(|said| format!("{template}: {said}"));
-                self.tell(status.name(), text.as_deref().unwrap_or(&template), &template, Some(said.unwrap_or_default()));
+                self.raise(status.name(), text.as_deref().unwrap_or(&template), &template, Some(said.unwrap_or_default()));
             }
         } else if let Some(status) = self.status.filter(|_| self.error_type.is_none()) {
             let is_error = status.is_server_error() || (!self.is_server() && status.is_client_error());
             self.error_type = is_error.then(|| Cow::Owned(status.as_str().to_owned()));
-            if self.is_server() && status.is_server_error() && self.told().is_none() {
+            if self.is_server() && status.is_server_error() && self.last_error_id().is_none() {
                 let text = format!("{} answered {status}", self.what());
                 // What the status code says is an attribute already.
-                self.tell(&format!("HTTP {}", status.as_str()), &text, &text, Some(""));
+                self.raise(&format!("HTTP {}", status.as_str()), &text, &text, Some(""));
             }
         }
     }
 
-    fn tell(&self, type_name: &str, message: &str, template: &str, description: Option<&str>) {
+    fn raise(&self, type_name: &str, message: &str, template: &str, description: Option<&str>) {
         let (core, what) = (&self.core, (type_name, message));
-        self.enter(|| exception::tell_text(core, self.state().as_deref(), Mechanism::Response, what, Some(template), description));
+        self.enter(|| exception::raise_text(core, self.state().as_deref(), Mechanism::Response, what, Some(template), description));
     }
 
     /// As the span is called.

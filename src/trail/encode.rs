@@ -5,7 +5,7 @@ use std::fmt;
 use super::record::{ErrorLink, HEADER_BYTES, Kind, Record, Value, append_fixed, flag, key, seal, stamp_ids, tag};
 use crate::{
     scrub::{FILTERED, SLACK, Scrubber},
-    stack::statics::{Statics, Template},
+    stack::read_only::{ReadOnlyRanges, Template},
     text::{self, cut},
 };
 
@@ -208,8 +208,8 @@ impl<'a> Encoder<'a> {
 
     /// As [`debug`](Self::debug), or [`message`](Self::message) for its key; and what of the text
     /// is the same every time, under a reserved key.
-    pub(crate) fn with_template(&mut self, key: u16, template_key: u16, value: &dyn fmt::Debug, statics: &Statics) {
-        let mut template = statics.begin();
+    pub(crate) fn with_template(&mut self, key: u16, template_key: u16, value: &dyn fmt::Debug, literals: &ReadOnlyRanges) {
+        let mut template = literals.begin();
         if template_key == key::TEMPLATE {
             self.message_of(key, value, template.as_mut());
         } else {
@@ -239,16 +239,16 @@ impl<'a> Encoder<'a> {
         fits
     }
 
-    /// An error and its causes, outermost first: message and type address for each link. `statics`:
+    /// An error and its causes, outermost first: message and type address for each link. `literals`:
     /// what of the outermost text is the same every time is written, too.
     pub(crate) fn error(
         &mut self,
         key: u16,
         (type_name, exact): (&str, bool),
         links: &[(&dyn fmt::Display, [u64; 2])],
-        statics: Option<&Statics>,
+        literals: Option<&ReadOnlyRanges>,
     ) {
-        let mut template = statics.and_then(Statics::begin);
+        let mut template = literals.and_then(ReadOnlyRanges::begin);
         if self.admit(4 + 4 + 2) {
             self.head(key, tag::ERROR);
             self.buf.push(u8::from(exact));

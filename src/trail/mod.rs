@@ -131,7 +131,7 @@ impl Trail {
     }
 
     /// An exception was told, or told once more.
-    pub(crate) fn has_told(&self) {
+    pub(crate) fn exception_raised(&self) {
         self.is_quiet.store(true, Ordering::Relaxed);
     }
 

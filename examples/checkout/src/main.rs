@@ -6,7 +6,7 @@
 //!                  └─ background jobs
 //! ```
 //!
-//! `cargo run --release -p checkout` needs no other software: it starts an OTLP receiver on
+//! `cargo run -p checkout` needs no other software: it starts an OTLP receiver on
 //! loopback and prints what arrived there. With `OTEL_EXPORTER_OTLP_ENDPOINT` set it sends there
 //! instead.
 

@@ -41,20 +41,20 @@ pub(super) fn parse(text: &str) -> Result<Detectors, String> {
 
 /// `root`: where `proc` and `var` are.
 pub(super) fn detect(environment: &EnvVars, root: &Path, wanted: Detectors) -> Vec<(String, String)> {
-    let mut place = Place { environment, root, found: Vec::new() };
+    let mut detection = Detection { environment, root, found: Vec::new() };
     if wanted.container {
-        place.container();
+        detection.container();
     }
     if wanted.kubernetes {
-        place.kubernetes();
+        detection.kubernetes();
     }
     if wanted.cloud {
-        place.cloud();
+        detection.cloud();
     }
-    place.found
+    detection.found
 }
 
-struct Place<'a> {
+struct Detection<'a> {
     environment: &'a EnvVars,
     root: &'a Path,
     found: Vec<(String, String)>,
@@ -65,7 +65,7 @@ const MAX_FILE: u64 = 1 << 20;
 /// Hexadecimal digits of a container's id.
 const ID: usize = 64;
 
-impl Place<'_> {
+impl Detection<'_> {
     fn container(&mut self) {
         let of_group = self.file("proc/self/cgroup").as_deref().and_then(id_in_cgroup);
         // With control groups of version 2 that file says `/`; the runtime's mounts have the id.

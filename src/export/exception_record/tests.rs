@@ -8,7 +8,7 @@ use tracing_core::{Interest, Level, Metadata, callsite, metadata};
 use super::*;
 use crate::{
     exception::{
-        CauseDraft, Draft, ErrorId, Mechanism, Place,
+        CauseDraft, Draft, ErrorId, Mechanism, SourceLocation,
         storm::{ExceptionRate, Storm},
     },
     export::{
@@ -17,7 +17,7 @@ use crate::{
         tests::core,
     },
     scope::ScopeData,
-    stack::{in_app::OwnCrates, resolve::Bases},
+    stack::{in_app::OwnCrates, resolve::ModuleMap},
     trail::{
         encode::{Encoder, Limits},
         record::{Kind, SpanIds, stamp_ids},
@@ -91,7 +91,7 @@ prop_compose! {
         Draft {
             fatal: false,
             level: tracing_core::Level::ERROR,
-            said: None,
+            details: None,
             knows_literals: true,
             wraps: None,
             preceding: None,
@@ -112,7 +112,7 @@ prop_compose! {
             suppressed: 1,
             lean: false,
             unfinished: false,
-            place: place.map(|(file, line)| Place { file, line, column: line }),
+            place: place.map(|(file, line)| SourceLocation { file, line, column: line }),
             frames: frames.into(),
             crumbs,
             open_spans,
@@ -130,7 +130,7 @@ proptest! {
         let core = core();
         assert_eq!(core.callsites.get(&METADATA, || 0).0, 0, "the records are of this callsite");
         let mut callsites = Callsites::new(core);
-        let mut exception = from_draft(&draft, &mut callsites, Names::Bare(&Bases::of_this_process()), &OwnCrates::default());
+        let mut exception = from_draft(&draft, &mut callsites, Names::Bare(&ModuleMap::of_this_process()), &OwnCrates::default());
         let exported = from_exception(&exception, 1);
         let shown = format!("{exception:?}");
         prop_assert!(!shown.is_empty());

@@ -38,7 +38,7 @@ impl Worker {
         self.flushes.iter_mut().filter(|flush| flush.watermark.is_none()).for_each(|flush| flush.round = self.rounds);
         self.take_records(usize::MAX);
         self.take_exceptions(self.link.express.len());
-        self.flushes.push(Flush { deadline, at_once, round: self.rounds, exceptions: self.naming.come(), watermark: None, reply, last });
+        self.flushes.push(Flush { deadline, at_once, round: self.rounds, exceptions: self.symbols.come(), watermark: None, reply, last });
         self.make(false);
     }
 
@@ -61,7 +61,7 @@ impl Worker {
                 self.take_all();
             }
             let is_taken = self.rounds > round || self.round.is_empty();
-            if !self.naming.waits_for(exceptions) && self.taken.is_empty() && is_taken {
+            if !self.symbols.waits_for(exceptions) && self.taken.is_empty() && is_taken {
                 self.release();
                 if !self.taken.is_empty() {
                     continue;

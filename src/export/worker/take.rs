@@ -1,7 +1,7 @@
 //! Taking. Comes in: what the outboxes and the express lane hold. Goes out: records, and exceptions
 //! that wait for names.
 
-use super::{KEEP_TAKEN, Worker};
+use super::{MAX_HELD, Worker};
 use crate::ledger::RecordKind;
 
 /// Bytes that are taken from an outbox at a time, and in one turn from all: few enough to be in the
@@ -18,7 +18,7 @@ impl Worker {
         if self.is_flushing() {
             // A round in which all is taken that was recorded before it is what a flush waits for.
             self.take_records(usize::MAX);
-        } else if self.pace.rests_until().is_none() {
+        } else if self.cpu_share.rests_until().is_none() {
             self.take_records(FROM_ONE);
         }
         // Outboxes first, exceptions after: so the exception of a span that has left is already here. (In a storm, of which this takes a share, a span may go without its event; the record comes.)
@@ -37,7 +37,7 @@ impl Worker {
         if self.round.is_empty() {
             self.begin_round();
         }
-        let most = KEEP_TAKEN.min(self.taken.len() + A_TURN);
+        let most = MAX_HELD.min(self.taken.len() + A_TURN);
         while self.taken.len() < most && !self.delivery.is_full() {
             let Some(outbox) = self.round.pop() else { break };
             self.has_more |= self.link.outboxes.take(outbox, from_one, &mut self.taken, &self.link.ledger).is_some();
@@ -78,12 +78,12 @@ impl Worker {
             let Some(mut draft) = self.link.express.pop() else { break };
             self.link.ledger.accepted(RecordKind::Exceptions, 1);
             self.write_ahead(&mut draft);
-            self.naming.push(draft);
+            self.symbols.push(draft);
         }
-        while let Some(ticket) = self.link.kept.pop() {
+        while let Some(ticket) = self.link.spooled.pop() {
             self.link.ledger.accepted(RecordKind::Exceptions, 1);
             self.link.ledger.spooled(RecordKind::Exceptions, 1);
-            self.delivery.take_kept(RecordKind::Exceptions, ticket, 1);
+            self.delivery.take_spooled(RecordKind::Exceptions, ticket, 1);
         }
         self.make(false);
     }

@@ -107,7 +107,7 @@ impl HistogramFn for Cell<HistogramCell> {
     fn record(&self, value: f64) {
         let here = self.here();
         if !value.is_finite() {
-            return here.shared.upgrade().iter().for_each(|shared| shared.say_once_not_a_number(here.key.name()));
+            return here.shared.upgrade().iter().for_each(|shared| shared.diagnose_not_a_number(here.key.name()));
         }
         if let Some((instrument, attributes)) = here.instrument() {
             instrument.record(value, attributes);

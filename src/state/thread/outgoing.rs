@@ -10,7 +10,7 @@ use crate::{
     outbox::Producer,
     state::{
         Core,
-        thread::{Instance, shed},
+        thread::{Instance, overload},
     },
     trail::{
         Trail,
@@ -36,14 +36,14 @@ impl Instance {
     /// than is sent: one whole request is worth more than parts of two. So are logs outside of
     /// requests, one by one.
     #[inline]
-    pub(crate) fn sheds(&self) -> bool {
-        self.shedding.sheds(self.level())
+    pub(crate) fn leaves_out(&self) -> bool {
+        self.lottery.leaves_out(self.level())
     }
 
     /// Whether anything is left out.
     #[inline]
     pub(crate) fn is_short_of_room(&self) -> bool {
-        shed::leaves_some_out(self.level())
+        overload::leaves_some_out(self.level())
     }
 
     /// How full the outbox is.
@@ -55,12 +55,12 @@ impl Instance {
 
     /// Counts records of a request that was left out.
     #[inline]
-    pub(crate) fn miss(&mut self, signal: RecordKind, count: u64, core: &Core) {
+    pub(crate) fn lose(&mut self, signal: RecordKind, count: u64, core: &Core) {
         if count == 0 {
             return;
         }
         match self.outbox.as_ref().filter(|_| self.generation == fork::generation()) {
-            Some(outbox) => outbox.miss(signal, LossReason::Overload, count),
+            Some(outbox) => outbox.lose(signal, LossReason::Overload, count),
             None => core.ledger().dropped(signal, LossReason::Overload, count),
         }
     }
@@ -72,7 +72,7 @@ impl Instance {
             return;
         }
         if trail.kept() == 0 {
-            self.miss(RecordKind::Spans, trail.left_out().of_one(), core);
+            self.lose(RecordKind::Spans, trail.left_out().of_one(), core);
         } else {
             let mut span = record.to_vec();
             record::add_flags(&mut span, trail.kept());

@@ -7,7 +7,7 @@ use crate::{
     metrics::requests::Side,
     propagation,
     tower::{
-        exchange::{Beginning, Exchange, Route, method_name, recording, span_name},
+        exchange::{Exchange, RequestStart, Route, method_name, recording, span_name},
         grpc,
         span::{request_span, rpc_span},
     },
@@ -53,7 +53,7 @@ pub(in crate::tower) fn begin_parts(
     };
     let is_rpc = grpc::is_grpc(headers);
     let is_https = uri.scheme().is_some_and(|scheme| *scheme == http::uri::Scheme::HTTPS);
-    let beginning = Beginning {
+    let beginning = RequestStart {
         side: if is_rpc { Side::RpcClient } else { Side::HttpClient },
         method: method_name(method),
         is_https,

@@ -143,8 +143,8 @@ type Payload = Box<dyn Any + Send>;
 
 /// Runs a part of the service. `Err`: it panicked; and whether the panic hook has told of it.
 pub(crate) fn observe_panic<T>(run: impl FnOnce() -> T) -> Result<T, (Payload, bool)> {
-    let told = thread::panics_told();
-    catch_unwind(AssertUnwindSafe(run)).map_err(|payload| (payload, thread::panics_told() != told))
+    let reported = thread::panics_reported();
+    catch_unwind(AssertUnwindSafe(run)).map_err(|payload| (payload, thread::panics_reported() != reported))
 }
 
 fn answer<B: Body>(response: Response<B>, mut exchange: Exchange, config: &Config) -> Response<ObservedBody<B>> {

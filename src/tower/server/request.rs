@@ -10,7 +10,7 @@ use crate::{
     layer::{self, Recording},
     metrics::requests::Side,
     propagation::{self, Passing},
-    tower::exchange::{Beginning, Exchange, Route, method_name, recording, version_name},
+    tower::exchange::{Exchange, RequestStart, Route, method_name, recording, version_name},
 };
 
 /// The head of a request, for hooks.
@@ -74,7 +74,7 @@ pub(crate) fn begin<B>(config: &Config, request: &Request<B>, known: Option<Know
     let request = RequestInfo::of(request);
     let headers = Headers::of(request.headers, core.config.propagators);
     let is_rpc = known.is_none() && headers.are_of_grpc() && may_be_rpc(config, &request);
-    let beginning = Beginning {
+    let beginning = RequestStart {
         side: if is_rpc { Side::RpcServer } else { Side::HttpServer },
         method: method_name(request.method),
         is_https: known.as_ref().is_some_and(|known| known.is_https)
@@ -90,7 +90,7 @@ pub(crate) fn begin<B>(config: &Config, request: &Request<B>, known: Option<Know
     };
     let remote = if config.remote && headers.carry_context { propagation::extract_http(core, request.headers) } else { Default::default() };
     let untaken = Cell::new(None);
-    let span = |recording: &Recording, beginning: &Beginning| {
+    let span = |recording: &Recording, beginning: &RequestStart| {
         let (span, left) = remote.offered(|| {
             if is_rpc {
                 span::of_grpc(recording, &request, &headers, beginning)

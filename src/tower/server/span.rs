@@ -8,16 +8,16 @@ use super::{RequestInfo, headers::Headers};
 use crate::{
     layer::{self, Audience, Recording},
     tower::{
-        exchange::{Beginning, clean_query, span_name},
+        exchange::{RequestStart, clean_query, span_name},
         span::{RequestSpan, detached_span, request_span, rpc_span},
     },
     trail::encode::Encoder,
 };
 
 /// The span of a request, as HTTP's conventions have it.
-pub(super) fn of_http(recording: &Recording, request: &RequestInfo<'_>, headers: &Headers<'_>, beginning: &Beginning) -> RequestSpan {
+pub(super) fn of_http(recording: &Recording, request: &RequestInfo<'_>, headers: &Headers<'_>, beginning: &RequestStart) -> RequestSpan {
     let core = &recording.core;
-    let Beginning { method, route, version, is_https, .. } = beginning;
+    let RequestStart { method, route, version, is_https, .. } = beginning;
     let name = span_name(method, route.as_deref());
     let original = (*method == "_OTHER").then(|| request.method.as_str());
     let (host, port) = host(request, headers);
@@ -56,7 +56,7 @@ pub(super) fn of_http(recording: &Recording, request: &RequestInfo<'_>, headers:
 
 /// The span of a call, as RPC's conventions have it. A method that no call has shown to be there
 /// has no name yet.
-pub(super) fn of_grpc(recording: &Recording, request: &RequestInfo<'_>, headers: &Headers<'_>, beginning: &Beginning) -> RequestSpan {
+pub(super) fn of_grpc(recording: &Recording, request: &RequestInfo<'_>, headers: &Headers<'_>, beginning: &RequestStart) -> RequestSpan {
     let (method, (host, port)) = (beginning.route.as_deref().unwrap_or_default(), host(request, headers));
     let is_known = recording.core.rpc_methods.has(method);
     let (name, method) = if is_known { (method, method) } else { ("grpc", "_OTHER") };

@@ -1,4 +1,4 @@
-//! Leaves out the least while more is recorded than is sent. Comes in: how full the outbox is. Goes
+//! Overload: leaves out the least while more is recorded than is sent. Comes in: how full the outbox is. Goes
 //! out: whether the next request, or the next log outside of requests, is left out.
 
 use std::cell::RefCell;
@@ -14,9 +14,9 @@ const ALL: f32 = 0.75;
 
 /// Leaves out a share, each request with the same probability: a count would always hit the same
 /// one of two kinds of requests that take turns.
-pub(super) struct Shedding(RefCell<SmallRng>);
+pub(super) struct Lottery(RefCell<SmallRng>);
 
-impl Default for Shedding {
+impl Default for Lottery {
     fn default() -> Self {
         // Nobody need be kept from predicting it.
         Self(RefCell::new(SmallRng::seed_from_u64(0)))
@@ -29,10 +29,10 @@ pub(super) fn leaves_some_out(level: f32) -> bool {
     level > FIRST
 }
 
-impl Shedding {
+impl Lottery {
     /// Whether the next is left out, where the outbox is so full, 0 to 1.
     #[inline]
-    pub(super) fn sheds(&self, level: f32) -> bool {
+    pub(super) fn leaves_out(&self, level: f32) -> bool {
         leaves_some_out(level) && self.0.borrow_mut().random::<f32>() < (level - FIRST) / (ALL - FIRST)
     }
 }
@@ -45,12 +45,12 @@ mod tests {
     #[test]
     fn every_kind_loses_the_share_that_the_level_asks_for() {
         const EACH: usize = 5_000;
-        let shedding = Shedding::default();
+        let lottery = Lottery::default();
         for (level, share) in [(0.0, 0.0), (0.5, 0.0), (0.51, 0.04), (0.625, 0.5), (0.74, 0.96), (0.75, 1.0), (1.0, 1.0)] {
             for kinds in 1..5 {
                 let mut left_out = vec![0; kinds];
                 for number in 0..EACH * kinds {
-                    left_out[number % kinds] += usize::from(shedding.sheds(level));
+                    left_out[number % kinds] += usize::from(lottery.leaves_out(level));
                 }
                 let expected = (EACH as f64 * share) as usize;
                 // Six standard deviations.

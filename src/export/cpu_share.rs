@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 const LONGEST: Duration = Duration::from_secs(1);
 
 /// When the worker takes records, and when it rests.
-pub(super) struct Pace {
+pub(super) struct CpuShare {
     /// Of one processor. `None`: there is no ceiling.
     share: Option<f64>,
     /// What the thread had been given at the end of the last turn.
@@ -15,7 +15,7 @@ pub(super) struct Pace {
     rests_until: Option<Instant>,
 }
 
-impl Pace {
+impl CpuShare {
     /// `share`: of all processors together; 1 is no ceiling.
     pub(super) fn new(share: f64) -> Self {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
@@ -71,15 +71,15 @@ mod tests {
     #[test]
     fn it_keeps_to_its_share_and_what_it_sends_counts_as_well() {
         for (share, worked) in [(0.04, MS), (0.5, 3 * MS), (0.02, MS / 10)] {
-            let mut pace = Pace::of(Some(share));
+            let mut ceiling = CpuShare::of(Some(share));
             let begun = Instant::now();
             let (mut now, mut own) = (begun, Duration::ZERO);
             while now < begun + 10_000 * MS {
                 (now, own) = (now + worked, own + worked);
-                pace.worked(share, own, now);
+                ceiling.worked(share, own, now);
                 // It sends while it rests.
                 own += worked / 2;
-                now = now.max(pace.rests_until.expect("it rests"));
+                now = now.max(ceiling.rests_until.expect("it rests"));
             }
             let taken = own.as_secs_f64() / now.duration_since(begun).as_secs_f64();
             assert!((taken / share - 1.0).abs() < 0.1, "{taken} instead of {share}");
@@ -88,16 +88,16 @@ mod tests {
 
     #[test]
     fn a_rest_is_not_for_ever_and_without_a_ceiling_there_is_none() {
-        let (mut pace, now) = (Pace::of(Some(0.001)), Instant::now());
-        pace.worked(0.001, MS, now);
-        assert_eq!(pace.rests_until, Some(now), "what was before its first turn is not counted");
-        pace.worked(0.001, MS + MS / 100, now + 50 * MS);
-        assert_eq!(pace.rests_until, Some(now + 50 * MS - MS / 100 + 10 * MS), "idle time is not saved up");
-        pace.worked(0.001, 1_000 * MS, now);
-        assert_eq!(pace.rests_until, Some(now + LONGEST));
-        let mut pace = Pace::new(1.0);
-        pace.turn_ends();
-        assert_eq!(pace.rests_until(), None);
+        let (mut ceiling, now) = (CpuShare::of(Some(0.001)), Instant::now());
+        ceiling.worked(0.001, MS, now);
+        assert_eq!(ceiling.rests_until, Some(now), "what was before its first turn is not counted");
+        ceiling.worked(0.001, MS + MS / 100, now + 50 * MS);
+        assert_eq!(ceiling.rests_until, Some(now + 50 * MS - MS / 100 + 10 * MS), "idle time is not saved up");
+        ceiling.worked(0.001, 1_000 * MS, now);
+        assert_eq!(ceiling.rests_until, Some(now + LONGEST));
+        let mut ceiling = CpuShare::new(1.0);
+        ceiling.turn_ends();
+        assert_eq!(ceiling.rests_until(), None);
     }
 
     #[test]

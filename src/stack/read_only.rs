@@ -12,12 +12,12 @@ use super::maps;
 /// The read-only mappings of files into this process, in order. Empty where the system does not
 /// tell.
 #[derive(Default)]
-pub(crate) struct Statics(Vec<Range<usize>>);
+pub(crate) struct ReadOnlyRanges(Vec<Range<usize>>);
 
 /// Bytes of a template at most.
 const MAX_TEMPLATE: usize = 256;
 
-impl Statics {
+impl ReadOnlyRanges {
     /// As it is now: what is loaded later counts as variable.
     pub(crate) fn of_this_process() -> Self {
         let maps = maps::read();
@@ -28,7 +28,7 @@ impl Statics {
     /// Of a text to come: its literals, with `{}` for what is between them. `None` where literals
     /// cannot be told from variables.
     pub(crate) fn begin(&self) -> Option<Template<'_>> {
-        self.are_known().then(|| Template { statics: self, text: String::new() })
+        self.are_known().then(|| Template { literals: self, text: String::new() })
     }
 
     /// Whether literals can be told from variables here.
@@ -44,7 +44,7 @@ impl Statics {
 
 /// The literals of a text that is being written.
 pub(crate) struct Template<'a> {
-    statics: &'a Statics,
+    literals: &'a ReadOnlyRanges,
     text: String,
 }
 
@@ -55,7 +55,7 @@ impl Template<'_> {
             return;
         }
         // The table that numbers are formatted from is read-only, too; no word consists of digits.
-        if self.statics.hold(piece) && !piece.bytes().all(|byte| byte.is_ascii_digit()) {
+        if self.literals.hold(piece) && !piece.bytes().all(|byte| byte.is_ascii_digit()) {
             self.text.push_str(piece);
         } else if !self.text.ends_with("{}") {
             self.text.push_str("{}");
@@ -74,9 +74,9 @@ mod tests {
 
     #[test]
     fn literals_are_told_from_variables() {
-        let statics = Statics::of_this_process();
+        let literals = ReadOnlyRanges::of_this_process();
         let template = |text: std::fmt::Arguments<'_>| {
-            let mut template = statics.begin().expect("the system tells");
+            let mut template = literals.begin().expect("the system tells");
             crate::text::shown(text, 1_000, Some(&mut template));
             template.finish()
         };
@@ -86,6 +86,6 @@ mod tests {
         assert_eq!(template(format_args!("the same every time")), "the same every time");
         assert_eq!(template(format_args!("{}{number:03}", std::hint::black_box('c'))), "{}");
         assert_eq!(template(format_args!("{}", "x".parse::<u8>().unwrap_err())), "invalid digit found in string");
-        assert!(Statics::default().begin().is_none());
+        assert!(ReadOnlyRanges::default().begin().is_none());
     }
 }

@@ -33,7 +33,7 @@ const REFUSED: Duration = Duration::from_secs(30);
 
 /// The queue, and the resolver while it is at work.
 #[derive(Default)]
-pub(super) struct Naming {
+pub(super) struct SymbolQueue {
     waiting: VecDeque<Waiting>,
     bytes: usize,
     /// How many have come so far.
@@ -62,7 +62,7 @@ pub(super) enum Next {
     Nothing,
 }
 
-impl Naming {
+impl SymbolQueue {
     pub(super) fn push(&mut self, draft: Box<Draft>) {
         (self.bytes, self.come) = (self.bytes + draft.weight(), self.come + 1);
         self.waiting.push_back(Waiting { draft, since: Instant::now(), has_event: false });

@@ -16,13 +16,13 @@ const LINES: [(RecordKind, LossReason); 4] = [
 /// Written by the thread that owns the outbox and by no other, so that counting takes no atomic
 /// operation: where most is lost, there is the least time.
 #[derive(Default)]
-pub(super) struct Missed {
+pub(super) struct Losses {
     counted: [AtomicU64; LINES.len()],
     /// How much of it the ledger knows.
-    told: [AtomicU64; LINES.len()],
+    reported: [AtomicU64; LINES.len()],
 }
 
-impl Missed {
+impl Losses {
     /// Only the owning thread calls this.
     #[inline]
     pub(super) fn count(&self, signal: RecordKind, reason: LossReason, count: u64) {
@@ -32,11 +32,11 @@ impl Missed {
     }
 
     /// Tells the ledger what it does not know yet.
-    pub(super) fn tell(&self, ledger: &Ledger) {
-        for ((counted, told), (signal, reason)) in self.counted.iter().zip(&self.told).zip(LINES) {
+    pub(super) fn report(&self, ledger: &Ledger) {
+        for ((counted, reported), (signal, reason)) in self.counted.iter().zip(&self.reported).zip(LINES) {
             let count = counted.load(Ordering::Relaxed);
             // Two may be at it; who comes late finds nothing new.
-            let new = count.saturating_sub(told.fetch_max(count, Ordering::Relaxed));
+            let new = count.saturating_sub(reported.fetch_max(count, Ordering::Relaxed));
             if new > 0 {
                 ledger.dropped(signal, reason, new);
             }
@@ -49,21 +49,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_line_is_told_once() {
-        let (missed, ledger) = (Missed::default(), Ledger::default());
+    fn every_line_is_reported_once() {
+        let (losses, ledger) = (Losses::default(), Ledger::default());
         for (number, (signal, reason)) in (1..).zip(LINES) {
-            missed.count(signal, reason, number);
+            losses.count(signal, reason, number);
         }
         for _ in 0..2 {
-            missed.tell(&ledger);
+            losses.report(&ledger);
             let stats = ledger.stats(0, 0, 0);
             for (number, (signal, reason)) in (1..).zip(LINES) {
                 assert_eq!(stats.of(signal).lost_to(reason), number);
             }
             assert_eq!((stats.of(RecordKind::Logs).accepted(), stats.of(RecordKind::Spans).accepted()), (3, 7));
         }
-        missed.count(RecordKind::Spans, LossReason::Overload, 6);
-        missed.tell(&ledger);
+        losses.count(RecordKind::Spans, LossReason::Overload, 6);
+        losses.report(&ledger);
         assert_eq!(ledger.stats(0, 0, 0).of(RecordKind::Spans).lost_to(LossReason::Overload), 10);
     }
 }
