@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     ledger::RecordKind,
-    state::{Core, SharedSpan, SpanState, ids, open_spans::Handle, thread},
+    state::{Core, SharedSpan, SpanState, handle::Handle, ids, thread},
     trail::record::{self, SpanIds, flag},
 };
 

@@ -44,7 +44,7 @@ use self::span::ids_of;
 
 // What the files that are there for each version know it by.
 use crate::{
-    state::{Core, SpanState, core::MakeOtherApi, open_spans::Handle, other_api::OtherApi},
+    state::{Core, SpanState, core::MakeOtherApi, handle::Handle, other_api::OtherApi},
     trail::record::SpanIds,
 };
 use ::{opentelemetry as api, tracing_opentelemetry as extensions};

@@ -16,7 +16,7 @@ use tracing_core::{
 #[cfg(feature = "tower")]
 use crate::{
     clock::now,
-    state::{open_spans::Handle, thread},
+    state::{handle::Handle, thread},
     trail::callsite::feeds,
 };
 use crate::{

@@ -31,8 +31,9 @@ use crate::{
     ledger::{LossReason, RecordKind},
     scope,
     state::{
-        Core, CrumbtrailLayer, SharedSpan, SpanState, ids, is_own_thread,
-        open_spans::Handle,
+        Core, CrumbtrailLayer, SharedSpan, SpanState,
+        handle::Handle,
+        ids, is_own_thread,
         thread::{self, Closed, Thread},
     },
     trail::{

@@ -15,9 +15,9 @@ use crate::{
     propagation::{Baggage, Remote},
     scope,
     state::{
-        Core, CrumbtrailLayer, SharedSpan, ids,
-        open_spans::Handle,
-        span,
+        Core, CrumbtrailLayer, SharedSpan,
+        handle::Handle,
+        ids, span,
         thread::{DETACHED, Thread},
     },
     trail::{

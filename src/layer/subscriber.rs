@@ -28,9 +28,9 @@ impl Subscriber for SoleSubscriber {
         let explicit = attributes.parent().map(Id::into_u64);
         let opened = thread::here(core, |instance| {
             let parent = explicit.or_else(|| instance.current_id().filter(|_| attributes.is_contextual()));
-            core.slab.open(&mut instance.free_places, parent, site.0)
+            core.spans.slab.open(&mut instance.free_places, parent, site.0)
         });
-        let id = opened.unwrap_or_else(|| core.slab.with_shared(|shared| core.slab.open(shared, explicit, site.0)));
+        let id = opened.unwrap_or_else(|| core.spans.slab.with_shared(|shared| core.spans.slab.open(shared, explicit, site.0)));
         let id = Id::from_u64(id.unwrap_or(u64::MAX));
         self.0.opened(attributes, &id, site);
         id
@@ -61,13 +61,13 @@ impl Subscriber for SoleSubscriber {
 
     #[inline]
     fn clone_span(&self, id: &Id) -> Id {
-        self.0.core.slab.share(id.into_u64());
+        self.0.core.spans.slab.share(id.into_u64());
         id.clone()
     }
 
     fn try_close(&self, id: Id) -> bool {
         let core = &self.0.core;
-        if !core.slab.release(id.into_u64()) {
+        if !core.spans.slab.release(id.into_u64()) {
             return false;
         }
         // Its parent may have waited only for it, and that one's.
@@ -75,9 +75,9 @@ impl Subscriber for SoleSubscriber {
         while let Some(id) = ended {
             self.0.closed(&id);
             let id = id.into_u64();
-            let vacated = thread::here(core, |instance| core.slab.vacate(id, &mut instance.free_places));
-            let parent = vacated.unwrap_or_else(|| core.slab.with_shared(|shared| core.slab.vacate(id, shared)));
-            ended = parent.filter(|parent| core.slab.release(*parent)).map(Id::from_u64);
+            let vacated = thread::here(core, |instance| core.spans.slab.vacate(id, &mut instance.free_places));
+            let parent = vacated.unwrap_or_else(|| core.spans.slab.with_shared(|shared| core.spans.slab.vacate(id, shared)));
+            ended = parent.filter(|parent| core.spans.slab.release(*parent)).map(Id::from_u64);
         }
         true
     }
@@ -85,7 +85,7 @@ impl Subscriber for SoleSubscriber {
     fn current_span(&self) -> Current {
         let core = &self.0.core;
         let id = thread::here(core, |instance| instance.current_id()).flatten();
-        let site = id.and_then(|id| core.callsites.by_id(core.slab.callsite(id)?));
+        let site = id.and_then(|id| core.callsites.by_id(core.spans.slab.callsite(id)?));
         match (id, site.and_then(|site| site.metadata)) {
             (Some(id), Some(metadata)) => Current::new(Id::from_u64(id), metadata),
             _ => Current::none(),

@@ -29,9 +29,13 @@ pub(crate) struct SpscRing {
     tail: AtomicU64,
 }
 
-/// The part that the producer of a ring writes to, and which it is.
+/// The part that the producer of a ring writes to. It holds `words` from position `begin` on, until
+/// the ring comes around.
 #[derive(Default)]
-pub(crate) struct Near(Option<(usize, Part)>);
+pub(crate) struct Near {
+    words: Option<Part>,
+    begin: u64,
+}
 
 /// Parts of a ring.
 const PARTS: usize = 64;
@@ -65,13 +69,14 @@ impl SpscRing {
             // The release of `head` below carries it along.
             self.tail.store(head, Ordering::Relaxed);
         }
-        let (part, from) = self.place(head);
-        match &near.0 {
-            Some((known, words)) if *known == part && from + record.len() <= self.part() => {
-                write(&words[from..], record);
+        // Where it would lie if it is in that part.
+        let from = (head - near.begin) as usize;
+        match near.words.as_ref().and_then(|words| words.get(from..from + record.len())) {
+            Some(words) => {
+                write(words, record);
                 self.head.store(head + record.len() as u64, Ordering::Release);
             }
-            _ => self.push_far(near, head, record),
+            None => self.push_far(near, head, record),
         }
         Some(used + record.len())
     }
@@ -86,7 +91,7 @@ impl SpscRing {
             let (here, later) = rest.split_at(rest.len().min(self.part() - from));
             let words = parts[part].get_or_insert_with(|| sync::part(self.part()));
             write(&words[from..], here);
-            near.0 = Some((part, words.clone()));
+            *near = Near { words: Some(words.clone()), begin: at - from as u64 };
             (at, rest) = (at + here.len() as u64, later);
         }
         // Under the lock, so that it is not given back unread.

@@ -24,7 +24,7 @@ use crate::{
     scope::ScopeCell,
     scrub::Scrubber,
     stack::read_only::ReadOnlyRanges,
-    state::{WorkerLink, link::Links, open_spans::OpenSpans, slab::Slab},
+    state::{WorkerLink, link::Links, open_spans::OpenSpans},
     trail::{callsite::CallsiteTable, pool::Pool},
 };
 
@@ -37,8 +37,6 @@ pub(crate) struct Core {
     pub(crate) callsites: CallsiteTable,
     pub(crate) spans: OpenSpans,
     pub(crate) unasked: Unasked,
-    /// Ids and handles of spans, where there is no Registry.
-    pub(crate) slab: Slab,
     pub(crate) pool: Arc<Pool>,
     pub(crate) links: Links,
     /// Starts a worker at the other end of a link.
@@ -120,7 +118,6 @@ impl Core {
             callsites: CallsiteTable::new(parts.scrubber.clone()),
             spans: OpenSpans::new(),
             unasked: Unasked::default(),
-            slab: Slab::new(),
             pool: Arc::new(Pool::new(config.trail_memory)),
             links: Links::new(WorkerLink::new(config.outbox_memory)),
             start: parts.start,

@@ -1,11 +1,11 @@
 //! What the threads and the worker share, and what each thread keeps for itself. Below `layer`,
 //! which writes it as `tracing` calls; and below whoever asks what is current.
 //!
-//! - [`core`]: one telemetry, whole; [`config`]: what it goes by; [`link`]: the way from its threads to its worker, [`restart`]
-//!   in a forked child
+//! - [`core`]: one telemetry, whole; [`config`]: what it goes by; [`link`]: the way from its threads
+//!   to its worker, [`restart`] in a forked child
 //! - [`thread`]: what one thread keeps: spans entered, its outbox
-//! - [`span`], [`body`]: an open span; [`open_spans`]: all of them by id; [`slab`]: the ids, where
-//!   there is no Registry
+//! - [`span`], [`body`]: an open span; [`open_spans`]: all of them by id; [`slab`]: those of a
+//!   subscriber without a Registry; [`handle`]: what an id leads to
 //! - [`active`]: which telemetry records here, and which span is current; [`ids`]: what new spans
 //!   are called
 //! - [`other_api`]: OpenTelemetry's own API beside `tracing`, as far as the state has to know of it
@@ -15,6 +15,7 @@ mod body;
 mod config;
 pub(crate) mod core;
 mod enrichment;
+pub(crate) mod handle;
 pub(crate) mod ids;
 pub(crate) mod link;
 pub(crate) mod open_spans;

@@ -1,36 +1,82 @@
 //! The open spans of a layer instance, by id. Comes in: the states of spans that open and close, on
 //! any thread. Goes out: the state behind an id, for a thread that does not remember it.
 //!
-//! A table of slots, each with its own lock, found by hashing the id: two spans meet at a lock only
-//! if they hash alike, for as long as a pointer is copied. That is cheaper than the Registry's
-//! extensions (a slab look-up, a shared lock and a box for each span), and two instances never
-//! meet. A span whose slot is taken goes to one of some locked maps.
+//! Where there is no Registry, a span's state lies in its place in the [`Slab`], beside its handles.
+//! Else it lies in a table of slots, found by hashing the id. Each slot has its own lock, so two
+//! spans meet at one only if they hash alike, for as long as a pointer is copied. That is cheaper
+//! than the Registry's extensions (a slab look-up, a shared lock and a box for each span), and two
+//! instances never meet. A span whose slot is taken goes to one of some locked maps.
 
 use std::{
     collections::HashMap,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
-use crate::{fork::Mutex, state::SharedSpan};
-
-/// Which state a span has, or whose it shares.
-#[derive(Clone)]
-pub(crate) struct Handle {
-    pub(crate) state: SharedSpan,
-    /// `false`: the span is below the spans filter; it passes its parent's state on.
-    pub(crate) own: bool,
-}
-
-/// The span that has this place, and its id. On a cache line of its own: threads keep to the same
-/// few places.
-#[repr(align(64))]
-struct Slot(Mutex<Option<(u64, Handle)>>);
+use super::{
+    handle::{Handle, StateCell},
+    slab::Slab,
+};
+use crate::fork::Mutex;
 
 pub(crate) struct OpenSpans {
+    pub(crate) slab: Slab,
+    /// Of spans that are not in the slab; made for the first.
+    table: OnceLock<Table>,
+}
+
+impl OpenSpans {
+    pub(crate) fn new() -> Self {
+        Self { slab: Slab::new(), table: OnceLock::new() }
+    }
+
+    #[inline]
+    pub(crate) fn insert(&self, id: u64, handle: Handle) {
+        match self.slab.cell(id) {
+            Some(cell) => drop(cell.set(id, handle)),
+            None => self.table.get_or_init(Table::new).insert(id, handle),
+        }
+    }
+
+    /// Gives a span another state, wherever it is kept. One that has closed meanwhile stays closed.
+    #[cfg(feature = "tracing-opentelemetry-0-34")]
+    pub(crate) fn replace(&self, id: u64, handle: Handle) {
+        match self.slab.cell(id) {
+            Some(cell) => drop(cell.replace(id, handle)),
+            None => self.table.get().into_iter().for_each(|table| table.replace(id, handle.clone())),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn get(&self, id: u64) -> Option<Handle> {
+        match self.slab.cell(id) {
+            Some(cell) => cell.get(id),
+            None => self.table.get()?.get(id),
+        }
+    }
+
+    /// Takes a span out. What is dropped is dropped after the locks.
+    #[inline]
+    pub(crate) fn remove(&self, id: u64) -> Option<Handle> {
+        match self.slab.cell(id) {
+            Some(cell) => cell.take(id),
+            None => self.table.get()?.remove(id),
+        }
+    }
+}
+
+struct Table {
     slots: Box<[Slot]>,
     crowded: AtomicUsize,
     overflow: [Shard; SHARDS],
 }
+
+/// On a cache line of its own: threads keep to the same few.
+#[derive(Default)]
+#[repr(align(64))]
+struct Slot(StateCell);
 
 /// Those that found their slots taken; by slot, so that they meet as seldom. On a cache line of its
 /// own.
@@ -42,78 +88,57 @@ const SHARDS: usize = 64;
 
 const SLOTS: usize = 4096;
 
-impl OpenSpans {
-    pub(crate) fn new() -> Self {
+impl Table {
+    fn new() -> Self {
         Self {
-            slots: (0..SLOTS).map(|_| Slot(Mutex::default())).collect(),
+            slots: (0..SLOTS).map(|_| Slot::default()).collect(),
             crowded: AtomicUsize::new(0),
             overflow: std::array::from_fn(|_| Shard::default()),
         }
     }
 
-    pub(crate) fn insert(&self, id: u64, handle: Handle) {
-        let mut slot = self.slot(id).lock();
-        if slot.as_ref().is_none_or(|(present, _)| *present == id) {
-            let _ended_unseen = slot.replace((id, handle));
-            drop(slot);
-        } else {
-            drop(slot);
-            self.crowded.fetch_add(1, Ordering::Release);
-            self.shard(id).lock().insert(id, handle);
+    fn insert(&self, id: u64, handle: Handle) {
+        match self.slot(id).set_if_free(id, handle) {
+            Ok(_ended_unseen) => {}
+            Err(handle) => {
+                self.crowded.fetch_add(1, Ordering::Release);
+                self.shard(id).lock().insert(id, handle);
+            }
         }
     }
 
-    /// Gives a span another state, wherever it is kept. One that has closed meanwhile stays closed.
     #[cfg(feature = "tracing-opentelemetry-0-34")]
-    pub(crate) fn replace(&self, id: u64, handle: Handle) {
+    fn replace(&self, id: u64, handle: Handle) {
+        if let Err(handle) = self.slot(id).replace(id, handle)
+            && let Some(known) = self.shard(id).lock().get_mut(&id)
         {
-            let mut slot = self.slot(id).lock();
-            if let Some((_, known)) = slot.as_mut().filter(|(present, _)| *present == id) {
-                let _former = std::mem::replace(known, handle);
-                drop(slot);
-                return;
-            }
-        }
-        if let Some(known) = self.shard(id).lock().get_mut(&id) {
             *known = handle;
         }
     }
 
-    pub(crate) fn get(&self, id: u64) -> Option<Handle> {
-        match &*self.slot(id).lock() {
-            Some((found, handle)) if *found == id => return Some(handle.clone()),
-            _ => {}
-        }
-        if self.crowded.load(Ordering::Acquire) == 0 {
-            return None;
-        }
-        self.shard(id).lock().get(&id).cloned()
+    fn get(&self, id: u64) -> Option<Handle> {
+        self.slot(id).get(id).or_else(|| self.crowded_shard(id)?.lock().get(&id).cloned())
     }
 
-    /// Takes a span out. What is dropped is dropped after the locks.
-    pub(crate) fn remove(&self, id: u64) -> Option<Handle> {
-        {
-            let mut slot = self.slot(id).lock();
-            if slot.as_ref().is_some_and(|(found, _)| *found == id) {
-                return slot.take().map(|(_, handle)| handle);
-            }
-        }
-        if self.crowded.load(Ordering::Acquire) == 0 {
-            return None;
-        }
-        let removed = self.shard(id).lock().remove(&id);
-        if removed.is_some() {
+    fn remove(&self, id: u64) -> Option<Handle> {
+        self.slot(id).take(id).or_else(|| {
+            let removed = self.crowded_shard(id)?.lock().remove(&id)?;
             self.crowded.fetch_sub(1, Ordering::Release);
-        }
-        removed
+            Some(removed)
+        })
     }
 
-    fn slot(&self, id: u64) -> &Mutex<Option<(u64, Handle)>> {
+    fn slot(&self, id: u64) -> &StateCell {
         &self.slots[Self::hash(id)].0
     }
 
     fn shard(&self, id: u64) -> &Mutex<HashMap<u64, Handle>> {
         &self.overflow[Self::hash(id) % SHARDS].0
+    }
+
+    /// Where a span may be that is not in its slot; mostly there is none.
+    fn crowded_shard(&self, id: u64) -> Option<&Mutex<HashMap<u64, Handle>>> {
+        (self.crowded.load(Ordering::Acquire) > 0).then(|| self.shard(id))
     }
 
     fn hash(id: u64) -> usize {
@@ -127,6 +152,7 @@ impl OpenSpans {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::SharedSpan;
 
     #[test]
     fn spans_that_hash_alike_keep_apart() {
@@ -154,6 +180,27 @@ mod tests {
             assert!(SharedSpan::ptr_eq(&spans.remove(*id).unwrap().state, state));
             assert!(spans.get(*id).is_none() && spans.remove(*id).is_none());
         }
-        assert_eq!(spans.crowded.load(Ordering::Relaxed), 0);
+        assert_eq!(spans.table.get().unwrap().crowded.load(Ordering::Relaxed), 0);
+    }
+
+    /// Where there is no Registry: what is in the slab needs no other table, and its place tells
+    /// one span from the next.
+    #[test]
+    fn a_span_of_the_slab_has_its_state_there() {
+        let (spans, mut own) = (OpenSpans::new(), Vec::new());
+        let [former, latter] = [(); 2].map(|()| {
+            let id = spans.slab.open(&mut own, None, 0).expect("a place");
+            let state = SharedSpan::default();
+            spans.insert(id, Handle { state: state.clone(), own: true });
+            assert!(SharedSpan::ptr_eq(&spans.get(id).expect("open").state, &state));
+            assert!(spans.slab.release(id));
+            assert!(SharedSpan::ptr_eq(&spans.remove(id).expect("not vacated yet").state, &state));
+            spans.slab.vacate(id, &mut own);
+            assert!(spans.get(id).is_none() && spans.remove(id).is_none());
+            id
+        });
+        assert_ne!(former, latter, "they had one place");
+        assert_eq!(own.len(), 1);
+        assert!(spans.table.get().is_none());
     }
 }

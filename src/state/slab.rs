@@ -3,14 +3,16 @@
 //! does. The Registry keeps more, for layers that are not there.
 //!
 //! A span has a place while it is open; its id is the place's number and, in the upper bits, how
-//! often the place was used. Places are never moved and never freed, so nothing is locked to find
-//! one. Each thread uses its own first, the last one freed before all others: it is in the cache.
+//! often the place was used. Its state lies there, too. Places are never moved and never freed, so
+//! nothing is locked to find one. Each thread uses its own first, the last one freed before all
+//! others: it is in the cache.
 
 use std::sync::{
     OnceLock,
     atomic::{AtomicU32, AtomicU64, Ordering},
 };
 
+use super::handle::StateCell;
 use crate::fork::Mutex;
 
 /// Every place there is for a span.
@@ -23,14 +25,16 @@ pub(crate) struct Slab {
     free: Mutex<Vec<u32>>,
 }
 
-/// A span's, or nobody's.
+/// A span's, or nobody's. On a cache line of its own: threads keep to their own.
 #[derive(Default)]
+#[repr(align(64))]
 struct SpanSlot {
     /// How often it was used (32 bits), and handles (32 bits).
     handles: AtomicU64,
     /// An id; 0: a root.
     parent: AtomicU64,
     callsite: AtomicU32,
+    state: StateCell,
 }
 
 /// Places on the first shelf.
@@ -38,8 +42,7 @@ const FIRST: u32 = 256;
 const SHELVES: usize = 24;
 /// Places a thread keeps for itself.
 pub(crate) const OWN: usize = 64;
-/// Where in an id it says how often the place was used; as the Registry's ids have it, so that
-/// [`OpenSpans`](super::spans::OpenSpans) finds the same slot again.
+/// Where in an id it says how often the place was used, as in the Registry's.
 const USES: u32 = 51;
 
 impl Slab {
@@ -71,7 +74,7 @@ impl Slab {
     pub(crate) fn share(&self, id: u64) -> bool {
         let is_open = |handles: u64| handles as u32 != 0 && (handles >> 32) << USES == id & (!0 << USES);
         let more = |handles: u64| is_open(handles).then_some(handles + 1);
-        self.place(number(id)).is_some_and(|place| place.handles.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok())
+        self.of(id).is_some_and(|place| place.handles.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok())
     }
 
     /// One handle less. `true`: it was the last, and the span has ended; [`vacate`](Self::vacate)
@@ -126,21 +129,35 @@ impl Slab {
         own.pop().or_else(|| self.fresh.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |fresh| fresh.checked_add(1)).ok())
     }
 
-    /// The place of an open span.
+    /// Where the state of a span lies that has not been [vacated](Self::vacate). `None`: it is not
+    /// of this slab.
+    #[inline]
+    pub(super) fn cell(&self, id: u64) -> Option<&StateCell> {
+        Some(&self.of(id)?.state)
+    }
+
+    /// The place of a span that is open, or has just ended.
     #[inline]
     fn of(&self, id: u64) -> Option<&SpanSlot> {
-        let place = self.place(number(id))?;
+        let (shelf, index) = position(number(id))?;
+        let place = self.shelves[shelf].get()?.get(index)?;
         let uses = place.handles.load(Ordering::Relaxed) >> 32;
         (uses << USES == id & (!0 << USES)).then_some(place)
     }
 
     #[inline]
     fn place(&self, number: u32) -> Option<&SpanSlot> {
-        let number = number.checked_add(FIRST)?;
-        let shelf = (number / FIRST).ilog2() as usize;
-        let places = self.shelves[shelf].get_or_init(|| (0..FIRST << shelf).map(|_| SpanSlot::default()).collect());
-        places.get((number - (FIRST << shelf)) as usize)
+        let (shelf, index) = position(number)?;
+        self.shelves[shelf].get_or_init(|| (0..FIRST << shelf).map(|_| SpanSlot::default()).collect()).get(index)
     }
+}
+
+/// On which shelf, and where there.
+#[inline]
+fn position(number: u32) -> Option<(usize, usize)> {
+    let number = number.checked_add(FIRST)?;
+    let shelf = (number / FIRST).ilog2() as usize;
+    Some((shelf, (number - (FIRST << shelf)) as usize))
 }
 
 #[inline]

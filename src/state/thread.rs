@@ -461,7 +461,7 @@ impl Instance {
 impl Drop for Instance {
     fn drop(&mut self) {
         if let Some(core) = self.alive.upgrade().filter(|_| !self.free_places.is_empty()) {
-            core.slab.take_back(&mut self.free_places);
+            core.spans.slab.take_back(&mut self.free_places);
         }
     }
 }

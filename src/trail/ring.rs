@@ -82,14 +82,36 @@ impl Ring {
 
     /// Writes one record of whole little-endian words. The caller holds the trail's lock: there is
     /// one writer at a time.
+    #[inline]
     pub(crate) fn push(&self, chunks: &mut impl Grow, record: &[[u8; 8]]) -> Written {
+        let (head, tail) = (self.head.load(Ordering::Relaxed), self.tail.load(Ordering::Relaxed));
+        let shape = Shape::of(chunks);
+        let (index, within) = shape.place(head);
+        let end = head + record.len() as u64;
+        // Mostly it fits into the chunk that was written last, and nothing makes way for it.
+        let chunk = chunks.get(index).filter(|_| !record.is_empty() && end - tail <= shape.capacity());
+        match chunk.and_then(|chunk| chunk.get(within..within + record.len())) {
+            Some(words) => {
+                // `tail` may have been moved by another thread before: step 2 holds for it, too.
+                fence(Ordering::Release);
+                write(words, record);
+                self.head.store(end, Ordering::Release);
+                Written::Kept
+            }
+            None => self.push_far(chunks, record),
+        }
+    }
+
+    /// Adds a record for which there has to be room first, or that lies in more than one chunk.
+    #[cold]
+    fn push_far(&self, chunks: &mut impl Grow, record: &[[u8; 8]]) -> Written {
         // How large its chunks are is known when there is one.
         if record.is_empty() || (chunks.get(0).is_none() && !chunks.grow(0)) {
             return Written::Refused;
         }
         let shape = Shape::of(chunks);
-        let (size, capacity) = (1 << shape.bits, chunks.max_chunks() << shape.bits);
-        if record.len() > capacity {
+        let (size, capacity) = (1 << shape.bits, shape.capacity());
+        if record.len() as u64 > capacity {
             return Written::Refused;
         }
         let mut outcome = Written::Kept;
@@ -101,14 +123,14 @@ impl Ring {
             if record.len() > owned * size {
                 return Written::Refused;
             }
-            head = (head + capacity as u64 - 1) & !(capacity as u64 - 1);
+            head = head.next_multiple_of(capacity);
             tail = head;
             self.tail.store(head, Ordering::Relaxed);
             // An empty ring is what a reader may see between the two stores: tail past head.
             self.head.store(head, Ordering::Release);
             outcome = Written::Starved;
         }
-        while head + record.len() as u64 - tail > capacity as u64 {
+        while head + record.len() as u64 - tail > capacity {
             let length = word(chunks, shape, tail) & 0xFFFF;
             // A length of zero cannot be; should it be read, give everything up rather than spin.
             tail = if length == 0 { head } else { (tail + length).min(head) };
@@ -121,9 +143,7 @@ impl Ring {
             let (index, within) = shape.place(position);
             let run = rest.len().min(size - within);
             let Some(chunk) = chunks.get(index) else { return Written::Refused };
-            for (slot, word) in chunk[within..within + run].iter().zip(rest) {
-                slot.store(u64::from_le_bytes(*word), Ordering::Relaxed);
-            }
+            write(&chunk[within..within + run], rest);
             position += run as u64;
             rest = &rest[run..];
         }
@@ -186,10 +206,23 @@ impl Shape {
         Self { bits: chunks.chunk_bits(), chunks: chunks.max_chunks() }
     }
 
+    /// Words of all chunks.
+    #[inline]
+    fn capacity(self) -> u64 {
+        (self.chunks as u64) << self.bits
+    }
+
     /// The chunk that a position is in, and where in that.
     #[inline]
     fn place(self, position: u64) -> (usize, usize) {
         ((position >> self.bits) as usize & (self.chunks - 1), position as usize & ((1 << self.bits) - 1))
+    }
+}
+
+#[inline]
+fn write(words: &[AtomicU64], record: &[[u8; 8]]) {
+    for (slot, word) in words.iter().zip(record) {
+        slot.store(u64::from_le_bytes(*word), Ordering::Relaxed);
     }
 }
 
