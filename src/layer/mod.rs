@@ -141,20 +141,26 @@ impl CrumbtrailLayer {
             None
         });
         if let Some(Some(state)) = raised {
-            let echo = exception::raise_event(core, state.as_deref(), &buf);
-            if let Some(echo) = echo.filter(|_| log) {
-                self.log_echo(thread, state.as_deref(), &mut buf, length, site.as_deref(), echo);
-            }
-            if let Some(trail) = state.as_ref().and_then(|state| state.trail()).filter(|_| feeds & feeds::CRUMB != 0) {
-                if let Some(Echo(Some(earlier))) = echo {
-                    buf.truncate(length);
-                    record::append_bytes(&mut buf, record::key::ECHO, &earlier.to_bytes());
-                    record::seal(&mut buf);
-                }
-                trail.push_quietly(&buf);
-            }
+            self.raise(thread, state.as_deref(), feeds, &mut buf, length, site.as_deref());
         }
         thread.return_scratch(buf);
+    }
+
+    /// An event that is an exception, or tells of one once more.
+    #[cold]
+    fn raise(&self, thread: &Thread, state: Option<&SpanState>, feeds: u8, buf: &mut Vec<u8>, length: usize, site: Option<&Callsite>) {
+        let echo = exception::raise_event(&self.core, state, buf);
+        if let Some(echo) = echo.filter(|_| feeds & feeds::LOG != 0) {
+            self.log_echo(thread, state, buf, length, site, echo);
+        }
+        if let Some(trail) = state.and_then(SpanState::trail).filter(|_| feeds & feeds::CRUMB != 0) {
+            if let Some(Echo(Some(earlier))) = echo {
+                buf.truncate(length);
+                record::append_bytes(buf, record::key::ECHO, &earlier.to_bytes());
+                record::seal(buf);
+            }
+            trail.push_quietly(buf);
+        }
     }
 
     /// The callsite itself, where its fields have to be looked at.
@@ -319,13 +325,19 @@ impl CrumbtrailLayer {
             }
             return;
         }
-        let reason = match thread::with(|thread| self.event(thread, event)) {
-            Ok(()) | Err(Closed::Ours) => return,
-            Err(Closed::TooDeep) => LossReason::Reentrant,
-            Err(Closed::Ending) => LossReason::ThreadEnding,
-        };
+        if let Err(closed) = thread::with(|thread| self.event(thread, event)) {
+            self.lost_to(&closed, event);
+        }
+    }
+
+    #[cold]
+    fn lost_to(&self, closed: &Closed, event: &Event<'_>) {
         let (_, feeds) = self.look_up(event.metadata());
-        self.lost(feeds, reason);
+        match closed {
+            Closed::Ours => {}
+            Closed::TooDeep => self.lost(feeds, LossReason::Reentrant),
+            Closed::Ending => self.lost(feeds, LossReason::ThreadEnding),
+        }
     }
 
     #[inline]

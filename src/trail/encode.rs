@@ -301,11 +301,15 @@ impl<'a> Encoder<'a> {
         self.buf.extend_from_slice(&[low, high, tag]);
     }
 
+    #[inline]
     fn admit(&mut self, bytes: usize) -> bool {
         // Room stays for the count of dropped fields and the padding.
         let fits = self.fields < self.limits.fields && self.buf.len() + 3 + bytes + 24 <= self.limits.record;
-        self.fields += usize::from(fits);
-        self.dropped += u64::from(!fits);
+        if fits {
+            self.fields += 1;
+        } else {
+            self.dropped += 1;
+        }
         fits
     }
 

@@ -232,7 +232,9 @@ pub(crate) fn append_named(buf: &mut Vec<u8>, name: &str, part: &Part<'_>) {
 /// where more fields may be appended before sealing anew.
 pub(crate) fn seal(buf: &mut Vec<u8>) -> usize {
     let length = buf.len();
-    buf.resize(length.next_multiple_of(8), PAD);
+    // Eight at once cost less than those that are needed, one by one.
+    buf.extend_from_slice(&[PAD; 8]);
+    buf.truncate(length.next_multiple_of(8));
     let words = (buf.len() / 8) as u16;
     buf[0..2].copy_from_slice(&words.to_le_bytes());
     length
@@ -243,11 +245,13 @@ const PAD: u8 = 0xFF;
 
 /// Writes the identity of the span the record belongs to.
 pub(crate) fn stamp_ids(record: &mut [u8], ids: SpanIds) {
-    record[3] |= ids.flags;
-    record[16..24].copy_from_slice(&((ids.trace >> 64) as u64).to_le_bytes());
-    record[24..32].copy_from_slice(&(ids.trace as u64).to_le_bytes());
-    record[32..40].copy_from_slice(&ids.span.to_le_bytes());
-    record[40..48].copy_from_slice(&ids.parent.to_le_bytes());
+    // One look at its length, not five.
+    let Some(header) = record.first_chunk_mut::<HEADER_BYTES>() else { return };
+    header[3] |= ids.flags;
+    header[16..24].copy_from_slice(&((ids.trace >> 64) as u64).to_le_bytes());
+    header[24..32].copy_from_slice(&(ids.trace as u64).to_le_bytes());
+    header[32..40].copy_from_slice(&ids.span.to_le_bytes());
+    header[40..48].copy_from_slice(&ids.parent.to_le_bytes());
 }
 
 /// Writes where a record comes from, and when.

@@ -88,11 +88,14 @@ impl Ring {
         let shape = Shape::of(chunks);
         let (index, within) = shape.place(head);
         let end = head + record.len() as u64;
-        // Mostly it fits into the chunk that was written last, and nothing makes way for it.
-        let chunk = chunks.get(index).filter(|_| !record.is_empty() && end - tail <= shape.capacity());
+        // Mostly it fits into the chunk that was written last.
+        let chunk = chunks.get(index).filter(|_| !record.is_empty());
         match chunk.and_then(|chunk| chunk.get(within..within + record.len())) {
             Some(words) => {
-                // `tail` may have been moved by another thread before: step 2 holds for it, too.
+                if end - tail > shape.capacity() {
+                    self.make_way(chunks, shape, end);
+                }
+                // Also for what another thread has moved before: step 2.
                 fence(Ordering::Release);
                 write(words, record);
                 self.head.store(end, Ordering::Release);
@@ -116,7 +119,6 @@ impl Ring {
         }
         let mut outcome = Written::Kept;
         let mut head = self.head.load(Ordering::Relaxed);
-        let mut tail = self.tail.load(Ordering::Relaxed);
         if !make_room(chunks, shape, head, record.len()) {
             // The pool is dry. Start again at the first chunk, if this record fits into what is there.
             let owned = (0..chunks.max_chunks()).take_while(|&index| chunks.get(index).is_some()).count();
@@ -124,18 +126,12 @@ impl Ring {
                 return Written::Refused;
             }
             head = head.next_multiple_of(capacity);
-            tail = head;
             self.tail.store(head, Ordering::Relaxed);
             // An empty ring is what a reader may see between the two stores: tail past head.
             self.head.store(head, Ordering::Release);
             outcome = Written::Starved;
         }
-        while head + record.len() as u64 - tail > capacity {
-            let length = word(chunks, shape, tail) & 0xFFFF;
-            // A length of zero cannot be; should it be read, give everything up rather than spin.
-            tail = if length == 0 { head } else { (tail + length).min(head) };
-        }
-        self.tail.store(tail, Ordering::Relaxed);
+        self.make_way(chunks, shape, head + record.len() as u64);
         fence(Ordering::Release);
         let mut position = head;
         let mut rest = record;
@@ -149,6 +145,18 @@ impl Ring {
         }
         self.head.store(position, Ordering::Release);
         outcome
+    }
+
+    /// Moves `tail` past the records that lie where the ring is to reach up to `end`.
+    #[inline]
+    fn make_way(&self, chunks: &impl Chunks, shape: Shape, end: u64) {
+        let (head, mut tail) = (self.head.load(Ordering::Relaxed), self.tail.load(Ordering::Relaxed));
+        while end - tail > shape.capacity() {
+            let length = word(chunks, shape, tail) & 0xFFFF;
+            // A length of zero cannot be; should it be read, give everything up rather than spin.
+            tail = if length == 0 { head } else { (tail + length).min(head) };
+        }
+        self.tail.store(tail, Ordering::Relaxed);
     }
 
     /// Copies every whole record, oldest first, at most `limit` words of the newest. Safe beside a
