@@ -90,9 +90,16 @@ impl Outbox {
     /// Takes as many records as make so many bytes, or a little more; says whether there are
     /// others. Only the worker calls this.
     fn take(&self, most: usize, out: &mut Vec<u8>) -> bool {
-        self.called.store(false, Ordering::Relaxed);
+        // While some are left the worker comes again by itself, and a call would cost the thread a system call for nothing.
+        let takes_all = self.ring.used() <= most / 8;
+        if takes_all {
+            self.called.store(false, Ordering::Relaxed);
+        }
         let before = out.len();
         let left = self.ring.take(most / 8, out);
+        if left == 0 && !takes_all {
+            self.called.store(false, Ordering::Relaxed);
+        }
         if out.len() > before {
             self.is_used.store(true, Ordering::Relaxed);
         }
@@ -277,6 +284,25 @@ mod tests {
             assert_eq!(taken, lengths().flat_map(record).collect::<Vec<u8>>());
         }
         assert_eq!(ledger.stats(0, 0, 0).of(RecordKind::Logs).lost(), 0);
+    }
+
+    /// The worker is called once, and not again while it comes by itself; but when it has found
+    /// nothing left, the next that is much calls it anew.
+    #[test]
+    fn the_worker_is_called_when_it_would_not_come() {
+        let (outboxes, ledger, mut out) = (Outboxes::new(CALL * 64), Ledger::default(), Vec::new());
+        let mut producer = outboxes.register(&Arc::default()).expect("it is open");
+        let outbox = producer.outbox.clone();
+        let is_called = || outbox.called.load(Ordering::Relaxed);
+        let record = [3_u64.to_le_bytes(); 3].concat();
+        for most in [24, 25, 48, 71, 72, 96, usize::MAX] {
+            assert!(!is_called(), "{most}");
+            (0..3).for_each(|_| producer.push(&record, RecordKind::Logs));
+            assert!(is_called(), "{most}");
+            while outboxes.take(outbox.clone(), most, &mut out, &ledger).is_some() {
+                assert!(is_called(), "it comes again by itself: {most}");
+            }
+        }
     }
 
     /// Report 15: the memory that was asked for is the most there is.

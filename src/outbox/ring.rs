@@ -162,11 +162,11 @@ impl SpscRing {
         self.parts().iter().flatten().count()
     }
 
-    /// Words in use, or more: the consumer may have taken some meanwhile. Only the producer calls
-    /// this.
+    /// Words in use, as far as either side knows: the other may have moved on meanwhile.
     #[inline]
     pub(crate) fn used(&self) -> usize {
-        (self.head.load(Ordering::Relaxed) - self.tail.load(Ordering::Relaxed)) as usize
+        // An empty ring's tail is moved first.
+        self.head.load(Ordering::Relaxed).saturating_sub(self.tail.load(Ordering::Relaxed)) as usize
     }
 
     /// Words it can hold.

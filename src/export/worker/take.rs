@@ -66,6 +66,8 @@ impl Worker {
             }
         }
         self.make_all();
+        // For what was recorded meanwhile: whoever had more than was taken does not call again.
+        self.link.waker.wake();
     }
 
     fn make_all(&mut self) {

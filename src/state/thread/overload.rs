@@ -1,5 +1,5 @@
-//! Overload: leaves out the least while more is recorded than is sent. Comes in: how full the outbox is. Goes
-//! out: whether the next request, or the next log outside of requests, is left out.
+//! Overload: leaves out the least while more is recorded than is sent. Comes in: how full the
+//! outbox is. Goes out: whether the next request, or the next log outside of requests, is left out.
 
 use std::cell::RefCell;
 
