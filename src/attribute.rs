@@ -27,24 +27,6 @@ pub enum AttributeValue {
     Array(Vec<AttributeValue>),
 }
 
-/// The value of a key. Attributes are few, so they are looked through.
-pub(crate) fn get<'a>(attributes: &'a [(String, AttributeValue)], key: &str) -> Option<&'a AttributeValue> {
-    attributes.iter().find(|(known, _)| known == key).map(|(_, value)| value)
-}
-
-/// Sets the value of a key. One that is new is left out where there are `max` others.
-pub(crate) fn set<K>(attributes: &mut Vec<(String, AttributeValue)>, key: K, value: AttributeValue, max: usize)
-where
-    K: AsRef<str> + Into<String>,
-{
-    let has_room = attributes.len() < max;
-    match attributes.iter_mut().find(|(known, _)| known == key.as_ref()) {
-        Some((_, known)) => *known = value,
-        None if has_room => attributes.push((key.into(), value)),
-        None => {}
-    }
-}
-
 impl AttributeValue {
     /// The text, if it is one.
     pub fn as_str(&self) -> Option<&str> {
@@ -163,4 +145,28 @@ pub(crate) fn attribute_of(value: &Value<'_>) -> AttributeValue {
         Value::Bytes(bytes) => String::from_utf8_lossy(bytes).into(),
         Value::List(values) => values.iter().map(|value| (*value).to_owned()).collect::<Vec<_>>().into(),
     }
+}
+
+/// The value of a key. Attributes are few, so they are looked through.
+pub(crate) fn get<'a>(attributes: &'a [(String, AttributeValue)], key: &str) -> Option<&'a AttributeValue> {
+    attributes.iter().find(|(known, _)| known == key).map(|(_, value)| value)
+}
+
+/// Sets the value of a key. One that is new is left out where there are `max` others.
+pub(crate) fn set<K>(attributes: &mut Vec<(String, AttributeValue)>, key: K, value: AttributeValue, max: usize)
+where
+    K: AsRef<str> + Into<String>,
+{
+    let has_room = attributes.len() < max;
+    match attributes.iter_mut().find(|(known, _)| known == key.as_ref()) {
+        Some((_, known)) => *known = value,
+        None if has_room => attributes.push((key.into(), value)),
+        None => {}
+    }
+}
+
+/// Removes a key and returns its value.
+pub(crate) fn remove(attributes: &mut Vec<(String, AttributeValue)>, key: &str) -> Option<AttributeValue> {
+    let index = attributes.iter().position(|(known, _)| known == key)?;
+    Some(attributes.remove(index).1)
 }

@@ -34,7 +34,7 @@ fn system_now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
 }
 
-/// Ticks and nanoseconds that belong together, and the rate between them. Written by one anchor at
+/// Ticks and nanoseconds that belong together, and the rate between them. Written by one writer at
 /// a time, read by all under a sequence count.
 struct Anchor {
     /// Odd while being written; 0 before the first anchor.
@@ -108,14 +108,14 @@ struct Pair {
     at: Instant,
 }
 
-/// Keeps the anchor fresh. The worker calls [`keep`](Self::keep) on every turn.
-pub(crate) struct ClockAnchor {
+/// Keeps the anchor fresh. The worker calls [`renew`](Self::renew) on every turn.
+pub(crate) struct AnchorWriter {
     first: Option<Pair>,
     rate: Option<f64>,
     renewed: Option<Instant>,
 }
 
-impl ClockAnchor {
+impl AnchorWriter {
     pub(crate) fn new() -> Self {
         Self { first: is_trustworthy().then(Pair::read).flatten(), rate: None, renewed: None }
     }
@@ -188,11 +188,11 @@ mod tests {
 
     #[test]
     fn both_clocks_agree() {
-        let mut anchor = ClockAnchor::new();
+        let mut writer = AnchorWriter::new();
         let start = Instant::now();
         // Keeps the anchor while its rate is measured, as the worker does.
         while start.elapsed() < 2 * BASELINE {
-            anchor.renew();
+            writer.renew();
             std::thread::yield_now();
         }
         for _ in 0..1_000 {
@@ -200,7 +200,7 @@ mod tests {
             // Generous: a busy machine may take us off the processor between any two of these.
             let tolerance = 1_000_000;
             assert!(ours + tolerance >= before && ours <= after + tolerance, "{before} {ours} {after}");
-            anchor.renew();
+            writer.renew();
         }
     }
 

@@ -157,8 +157,7 @@ impl Breadcrumb {
 
     /// Removes a value from the breadcrumb and returns it.
     pub fn remove_data(&mut self, key: &str) -> Option<AttributeValue> {
-        let index = self.data.iter().position(|(known, _)| known == key)?;
-        Some(self.data.remove(index).1)
+        attribute::remove(&mut self.data, key)
     }
 
     /// `{"timestamp", "category", "level", "target", "message", "data": {…}}`.

@@ -57,13 +57,13 @@ struct Entry {
     /// failure.
     has_message: bool,
     echoes: u8,
-    links: Arc<[LinkKey]>,
+    links: Arc<[CauseKey]>,
 }
 
 /// An error or cause: what it says, its type's address, and a [fingerprint] of its `Debug` text; 0
 /// where these are not known.
 #[derive(Debug)]
-pub(crate) struct LinkKey {
+pub(crate) struct CauseKey {
     text: String,
     type_address: u64,
     debug: u64,
@@ -153,7 +153,7 @@ impl Recent {
     }
 
     /// `links` are of the same, see [`links`].
-    pub(crate) fn remember(&mut self, id: ErrorId, seen: &Seen<'_>, links: Arc<[LinkKey]>) {
+    pub(crate) fn remember(&mut self, id: ErrorId, seen: &Seen<'_>, links: Arc<[CauseKey]>) {
         if self.0.len() >= MAX_ENTRIES {
             self.0.remove(0);
         }
@@ -164,8 +164,8 @@ impl Recent {
 }
 
 /// What is remembered of an exception's error.
-pub(crate) fn links(seen: &Seen<'_>) -> Arc<[LinkKey]> {
-    let key = |(index, (text, type_address)): (usize, &(&str, u64))| LinkKey {
+pub(crate) fn links(seen: &Seen<'_>) -> Arc<[CauseKey]> {
+    let key = |(index, (text, type_address)): (usize, &(&str, u64))| CauseKey {
         text: cut(text).to_owned(),
         type_address: *type_address,
         debug: if index == 0 { seen.debug } else { 0 },
@@ -214,7 +214,7 @@ impl Entry {
     }
 }
 
-impl LinkKey {
+impl CauseKey {
     fn is_same(&self, text: &str, type_address: u64) -> bool {
         cut(text) == self.text && (self.type_address == 0 || type_address == 0 || self.type_address == type_address)
     }

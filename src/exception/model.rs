@@ -201,8 +201,7 @@ impl Exception {
 
     /// Removes an attribute and returns it.
     pub fn remove_attribute(&mut self, key: &str) -> Option<AttributeValue> {
-        let index = self.attributes.iter().position(|(known, _)| known == key)?;
-        Some(self.attributes.remove(index).1)
+        attribute::remove(&mut self.attributes, key)
     }
 
     /// The feature flags that the request had evaluated, the last one last.

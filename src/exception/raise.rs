@@ -184,8 +184,8 @@ fn send(core: &Arc<Core>, mut draft: Box<Draft>) {
     let Err(mut refused) = link.express.push(draft, &link.waker) else { return };
     core.storm.count(refused.slot);
     // What is on disk already is not lost for want of room on the way.
-    let kept = refused.ticket.take().map(|ticket| link.spooled.push(ticket));
-    match kept {
+    let spooled = refused.ticket.take().map(|ticket| link.spooled.push(ticket));
+    match spooled {
         Some(Ok(())) => link.waker.wake(),
         Some(Err(ticket)) => {
             ticket.acknowledge();

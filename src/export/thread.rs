@@ -14,7 +14,7 @@ use super::{
     AtOnce,
     config::{SpoolConfig, WorkerParts},
     resource, spool_at_once,
-    worker::{OfProcess, Worker},
+    worker::{ProcessParts, Worker},
 };
 use crate::{
     ledger::RecordKind,
@@ -41,7 +41,7 @@ pub(crate) fn start(core: &Arc<Core>, link: &Arc<WorkerLink>, parts: &Arc<Worker
     });
     let Some(commands) = link.take_receiver() else { return Err(io::Error::other("it has been started already")) };
     let ended = Ended { core: core.clone(), link: link.clone() };
-    let of_process = OfProcess { link: link.clone(), commands, spool, resource, modules };
+    let of_process = ProcessParts { link: link.clone(), commands, spool, resource, modules };
     let (core, parts, alive) = (core.clone(), parts.clone(), alive.clone());
     let thread = std::thread::Builder::new().name("crumbtrail".to_owned()).spawn(move || {
         state::mark_own_thread();

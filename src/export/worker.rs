@@ -25,7 +25,7 @@ use super::{
     thread::Alive,
 };
 use crate::{
-    clock::{ClockAnchor, now},
+    clock::{AnchorWriter, now},
     console::exporter,
     delivery::{Delivery, Host},
     exception::{Draft, ErrorId},
@@ -52,7 +52,7 @@ const HOLD: Duration = Duration::from_secs(1);
 const MAX_HELD: usize = 4 << 20;
 
 /// What one process's worker works with.
-pub(super) struct OfProcess {
+pub(super) struct ProcessParts {
     pub(super) link: Arc<WorkerLink>,
     pub(super) commands: UnboundedReceiver<Command>,
     pub(super) spool: Option<Arc<Spool>>,
@@ -91,11 +91,11 @@ pub(super) struct Worker {
     next_adoption: Instant,
     next_housekeeping: Instant,
     flushes: Vec<Flush>,
-    clock: ClockAnchor,
+    clock: AnchorWriter,
 }
 
 impl Worker {
-    pub(super) fn new(core: Arc<Core>, of_process: OfProcess, parts: Arc<WorkerParts>, alive: Weak<Alive>) -> Self {
+    pub(super) fn new(core: Arc<Core>, of_process: ProcessParts, parts: Arc<WorkerParts>, alive: Weak<Alive>) -> Self {
         let config = &parts.config;
         let lane = |destination: &Destination| match destination {
             Destination::Otlp(lane) => Some((**lane).clone()),
@@ -137,7 +137,7 @@ impl Worker {
             next_adoption: now,
             next_housekeeping: now + HOUSEKEEPING,
             flushes: Vec::new(),
-            clock: ClockAnchor::new(),
+            clock: AnchorWriter::new(),
             parts,
         }
     }
@@ -146,6 +146,8 @@ impl Worker {
     pub(super) async fn run(&mut self) {
         // First of all what others have left: it is the oldest.
         self.housekeeping();
+        // Whoever has called before a panic does not call again.
+        self.link.waker.wake();
         loop {
             let due = |flush: &Flush| if flush.watermark.is_none() { flush.at_once } else { flush.deadline };
             let poll = Instant::now() + POLL;

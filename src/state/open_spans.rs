@@ -45,7 +45,11 @@ impl OpenSpans {
     pub(crate) fn replace(&self, id: u64, handle: Handle) {
         match self.slab.cell(id) {
             Some(cell) => drop(cell.replace(id, handle)),
-            None => self.table.get().into_iter().for_each(|table| table.replace(id, handle.clone())),
+            None => {
+                if let Some(table) = self.table.get() {
+                    table.replace(id, handle);
+                }
+            }
         }
     }
 

@@ -17,7 +17,7 @@ use tokio::task;
 use crate::{
     exception::echo::Recent,
     outbox::Producer,
-    state::{Core, SharedSpan, SpanState, slab, thread::overload::Lottery},
+    state::{Core, SharedSpan, SpanState, slab, thread::overload::OverloadControl},
     trail::{
         SharedTrail, Trail,
         record::{SpanIds, flag},
@@ -79,7 +79,7 @@ pub(crate) struct Instance {
     /// Made with the first record that is exported; and of which link.
     outbox: Option<Producer>,
     generation: u32,
-    lottery: Lottery,
+    overload: OverloadControl,
     states: Vec<SharedSpan>,
     trails: Vec<SharedTrail>,
     /// In the slab, for this thread's next spans.
@@ -286,7 +286,7 @@ impl Instance {
             recent: Default::default(),
             outbox: None,
             generation: 0,
-            lottery: Lottery::default(),
+            overload: OverloadControl::default(),
             states: Vec::with_capacity(SPARES),
             trails: Vec::with_capacity(SPARES),
             free_places: Vec::with_capacity(slab::OWN + 1),

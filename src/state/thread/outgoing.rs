@@ -37,7 +37,7 @@ impl Instance {
     /// requests, one by one.
     #[inline]
     pub(crate) fn leaves_out(&self) -> bool {
-        self.lottery.leaves_out(self.level())
+        self.overload.leaves_out(self.level())
     }
 
     /// Whether anything is left out.

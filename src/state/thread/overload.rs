@@ -14,9 +14,9 @@ const ALL: f32 = 0.75;
 
 /// Leaves out a share, each request with the same probability: a count would always hit the same
 /// one of two kinds of requests that take turns.
-pub(super) struct Lottery(RefCell<SmallRng>);
+pub(super) struct OverloadControl(RefCell<SmallRng>);
 
-impl Default for Lottery {
+impl Default for OverloadControl {
     fn default() -> Self {
         // Nobody need be kept from predicting it.
         Self(RefCell::new(SmallRng::seed_from_u64(0)))
@@ -29,7 +29,7 @@ pub(super) fn leaves_some_out(level: f32) -> bool {
     level > FIRST
 }
 
-impl Lottery {
+impl OverloadControl {
     /// Whether the next is left out, where the outbox is so full, 0 to 1.
     #[inline]
     pub(super) fn leaves_out(&self, level: f32) -> bool {
@@ -45,12 +45,12 @@ mod tests {
     #[test]
     fn every_kind_loses_the_share_that_the_level_asks_for() {
         const EACH: usize = 5_000;
-        let lottery = Lottery::default();
+        let control = OverloadControl::default();
         for (level, share) in [(0.0, 0.0), (0.5, 0.0), (0.51, 0.04), (0.625, 0.5), (0.74, 0.96), (0.75, 1.0), (1.0, 1.0)] {
             for kinds in 1..5 {
                 let mut left_out = vec![0; kinds];
                 for number in 0..EACH * kinds {
-                    left_out[number % kinds] += usize::from(lottery.leaves_out(level));
+                    left_out[number % kinds] += usize::from(control.leaves_out(level));
                 }
                 let expected = (EACH as f64 * share) as usize;
                 // Six standard deviations.
